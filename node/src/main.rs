@@ -1,0 +1,2 @@
+//! caside
+fn main() {}
