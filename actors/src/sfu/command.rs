@@ -1,0 +1,197 @@
+//! What a room tells its SFU and hears from it.
+
+use std::collections::BTreeMap;
+
+use caside_media::control::TapSink;
+use caside_media::parameters::{ProducerParameters, TapId};
+use caside_protocol::client::{Subscribe, SubscribePolicy, Target, TrackSource};
+use caside_protocol::error::Refusal;
+use caside_protocol::server::SfuOfferTrack;
+use caside_protocol::view::Track;
+use caside_protocol::{ParticipantId, TrackId};
+
+/// An order to the SFU.
+#[derive(Debug)]
+pub enum SfuCommand {
+    /// A participant is in the room. Again for one who is already attached: forgets their media and starts anew.
+    Attach {
+        /// Who.
+        participant: ParticipantId,
+        /// Whether the others' tracks are offered unasked.
+        subscribe: SubscribePolicy,
+        /// Whether they may receive at all.
+        may_subscribe: bool,
+    },
+    /// They left: their connections, tracks and subscriptions close.
+    Detach {
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// A publish offer; answered by [`SfuEvent::PublishAnswered`].
+    PublishOffer {
+        /// Who.
+        participant: ParticipantId,
+        /// Echoed in the answer.
+        request: u64,
+        /// The session description.
+        sdp: String,
+        /// What each m-line is, by mid.
+        sources: BTreeMap<String, TrackSource>,
+    },
+    /// The answer to the last [`SfuEvent::SubscribeOffer`]; answered by [`SfuEvent::SubscribeAnswered`].
+    SubscribeAnswer {
+        /// Who.
+        participant: ParticipantId,
+        /// Echoed in the answer.
+        request: u64,
+        /// The session description.
+        sdp: String,
+    },
+    /// How a participant wants a track; `off` stops it.
+    Subscribe {
+        /// Who.
+        participant: ParticipantId,
+        /// What and how.
+        wish: Subscribe,
+    },
+    /// Stops (or resumes) forwarding a track: muted or held.
+    SetPaused {
+        /// The track.
+        track: TrackId,
+        /// Whether nothing is forwarded.
+        paused: bool,
+    },
+    /// Stops (or resumes) everything that goes to a participant: they hold.
+    SetReceiving {
+        /// Who.
+        participant: ParticipantId,
+        /// Whether tracks go to them.
+        receiving: bool,
+    },
+    /// Asks for a participant's statistics; answered by [`SfuEvent::Stats`].
+    Stats {
+        /// Who.
+        participant: ParticipantId,
+        /// Echoed in the answer.
+        request: u64,
+    },
+    /// Copies a track's packets to a recorder.
+    Tap {
+        /// The track.
+        track: TrackId,
+        /// Names the tap in [`SfuCommand::Untap`].
+        tap: TapId,
+        /// Where packets go.
+        sink: Box<dyn TapSink>,
+    },
+    /// Ends a tap.
+    Untap {
+        /// The tap.
+        tap: TapId,
+    },
+    /// Asks a video track's publisher for a key frame.
+    RequestKeyFrame {
+        /// The track.
+        track: TrackId,
+    },
+}
+
+/// A track as the SFU knows it.
+#[derive(Debug, Clone)]
+pub struct PublishedTrack {
+    /// For clients.
+    pub track: Track,
+    /// The m-line that carries it.
+    pub mid: String,
+    /// For a recorder: codecs by payload type, clock rates.
+    pub parameters: ProducerParameters,
+}
+
+/// What happened in the SFU.
+#[derive(Debug, Clone)]
+pub enum SfuEvent {
+    /// Answers [`SfuCommand::PublishOffer`].
+    PublishAnswered {
+        /// Who.
+        participant: ParticipantId,
+        /// The request's number.
+        request: u64,
+        /// The answer and the track of each m-line, or why not.
+        result: Result<(String, BTreeMap<String, TrackId>), Refusal>,
+        /// New tracks.
+        published: Vec<PublishedTrack>,
+        /// Ended tracks.
+        unpublished: Vec<TrackId>,
+    },
+    /// Answers [`SfuCommand::SubscribeAnswer`].
+    SubscribeAnswered {
+        /// Who.
+        participant: ParticipantId,
+        /// The request's number.
+        request: u64,
+        /// Whether the answer could be used.
+        result: Result<(), Refusal>,
+    },
+    /// An offer for a subscriber; never a second one before the first is answered or timed out.
+    SubscribeOffer {
+        /// For whom.
+        participant: ParticipantId,
+        /// The session description.
+        sdp: String,
+        /// What each m-line carries, by mid.
+        tracks: BTreeMap<String, SfuOfferTrack>,
+    },
+    /// Something failed that nobody asked for just now: an unanswered offer, a codec that a subscriber lacks.
+    Failed {
+        /// Whose.
+        participant: ParticipantId,
+        /// What the participant is told.
+        refusal: Refusal,
+    },
+    /// Tracks ended without a renegotiation: their connection closed.
+    Unpublished {
+        /// Whose.
+        participant: ParticipantId,
+        /// Which.
+        tracks: Vec<TrackId>,
+    },
+    /// A media connection is up.
+    Connected {
+        /// Whose.
+        participant: ParticipantId,
+        /// Which of the two.
+        target: Target,
+    },
+    /// A media connection closed on its own.
+    Disconnected {
+        /// Whose.
+        participant: ParticipantId,
+        /// Which of the two.
+        target: Target,
+        /// A stable word for it: `ice_timeout`, `consent_expired`, `dtls_failed`, `fingerprint_mismatch`, `remote_closed`, `internal`.
+        cause: &'static str,
+    },
+    /// Who speaks, loudest first; sent on change.
+    ActiveSpeakers {
+        /// Their audio tracks.
+        tracks: Vec<TrackId>,
+    },
+    /// A data channel message, to be delivered to the other participants (or as the room decides).
+    Data {
+        /// Who sent it.
+        participant: ParticipantId,
+        /// The channel's label.
+        label: String,
+        /// The message.
+        data: bytes::Bytes,
+        /// Text or binary.
+        text: bool,
+    },
+    /// Answers [`SfuCommand::Stats`].
+    Stats {
+        /// The request's number.
+        request: u64,
+        /// As `stats` shows it.
+        stats: serde_json::Value,
+    },
+}
