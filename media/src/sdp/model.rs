@@ -1,0 +1,5 @@
+//! Model.
+
+/// A session description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {}
