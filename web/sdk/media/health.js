@@ -1,0 +1,50 @@
+// @ts-check
+
+/** ICE recovers from a short loss of packets by itself; after this long it is cheaper to open the connection anew. */
+const DISCONNECTED_MS = 5_000;
+
+/**
+ * Calls `broken` once when a connection failed, or was disconnected for long.
+ *
+ * @param {RTCPeerConnection} connection
+ * @param {() => void} broken
+ */
+export function watchHealth(connection, broken) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const changed = () => {
+    clearTimeout(timer);
+    const state = connection.connectionState;
+    if (state === 'failed') report();
+    else if (state === 'disconnected') timer = setTimeout(report, DISCONNECTED_MS);
+  };
+  const report = () => {
+    connection.removeEventListener('connectionstatechange', changed);
+    broken();
+  };
+  connection.addEventListener('connectionstatechange', changed);
+}
+
+/**
+ * Resolves when `done()` holds, looked at whenever one of the events comes, or after `limitMs` in any case.
+ *
+ * @param {() => boolean} done
+ * @param {[EventTarget, string][]} events
+ * @param {number} limitMs
+ * @returns {Promise<boolean>} whether it holds
+ */
+export function until(done, events, limitMs) {
+  return new Promise((resolve) => {
+    const check = () => {
+      if (done()) finish();
+    };
+    const finish = () => {
+      clearTimeout(timer);
+      for (const [target, type] of events) target.removeEventListener(type, check);
+      resolve(done());
+    };
+    const timer = setTimeout(finish, limitMs);
+    for (const [target, type] of events) target.addEventListener(type, check);
+    check();
+  });
+}

@@ -1,0 +1,141 @@
+// @ts-check
+import { CasideError, asCasideError } from '../errors.js';
+import { NegotiationQueue } from './negotiation.js';
+import { withoutCandidates } from './sdp.js';
+
+/**
+ * @import { LocalTrack } from './local.js'
+ * @import { TrackSource } from '../types.js'
+ *
+ * @typedef {{sdp: string, tracks: Record<string, TrackSource>}} PublishOffer
+ * @typedef {{sdp: string, tracks: Record<string, string>}} PublishAnswer
+ */
+
+const ATTEMPTS = 5;
+
+/** What a source may use at most, in bit/s; without it a browser's own ceiling for video is 2.5 Mbit/s and up. */
+const MAX_BITRATE = { camera: 1_700_000, screen: 2_500_000, file: 2_500_000 };
+
+/**
+ * The connection that sends our tracks to the SFU. The first offer is made before the server is asked anything, so that
+ * it is ready when the answer to `join` comes.
+ */
+export class Publisher {
+  /** @readonly @type {RTCPeerConnection} */ connection;
+  /** @type {(offer: PublishOffer) => Promise<PublishAnswer>} */ #exchange;
+  /** @type {() => Promise<void>} */ #ready;
+  /** @type {Map<LocalTrack, RTCRtpTransceiver>} */ #transceivers = new Map();
+  /** What an m-line carried last, so that it is used again for the like. @type {Map<RTCRtpTransceiver, string>} */ #free = new Map();
+  /** @type {Set<LocalTrack>} */ #wanted = new Set();
+  #queue = new NegotiationQueue(() => this.#negotiate());
+  #closed = false;
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {(offer: PublishOffer) => Promise<PublishAnswer>} exchange sends the offer, gives the answer
+   * @param {() => Promise<void>} ready resolves when an offer may be sent: joined, and the socket open
+   */
+  constructor(connection, exchange, ready) {
+    this.connection = connection;
+    this.#exchange = exchange;
+    this.#ready = ready;
+  }
+
+  /**
+   * Sends this set of tracks and no other.
+   *
+   * @param {Iterable<LocalTrack>} tracks
+   * @returns {Promise<void>} when the server has agreed
+   */
+  async publish(tracks) {
+    this.#wanted = new Set(tracks);
+    const settled = [...this.#wanted].every((local) => this.#transceivers.has(local) && local.id !== null);
+    if (settled && this.#wanted.size === this.#transceivers.size) return;
+    await this.#queue.run();
+  }
+
+  /** @param {LocalTrack} local whose media track is another now */
+  async replace(local) {
+    await this.#transceivers.get(local)?.sender.replaceTrack(local.mediaTrack);
+  }
+
+  close() {
+    this.#closed = true;
+    this.connection.close();
+  }
+
+  async #negotiate() {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#exchangeOnce();
+      } catch (thrown) {
+        const error = asCasideError(thrown, 'media_failed');
+        if (this.#closed) throw new CasideError('closed', 'the connection was closed');
+        if (this.connection.signalingState === 'have-local-offer') {
+          await this.connection.setLocalDescription({ type: 'rollback' });
+        }
+        if (!error.retryable || attempt === ATTEMPTS) throw error;
+        await pause(error.retryAfterMs ?? 250 * 2 ** (attempt - 1));
+      }
+    }
+  }
+
+  async #exchangeOnce() {
+    this.#plan();
+    await this.connection.setLocalDescription();
+    /** @type {Record<string, TrackSource>} */
+    const tracks = {};
+    /** @type {Map<string, LocalTrack>} */
+    const byMid = new Map();
+    for (const [local, { mid }] of this.#transceivers) {
+      if (mid === null) continue;
+      tracks[mid] = { source: local.source, label: local.label };
+      byMid.set(mid, local);
+    }
+    await this.#ready();
+    if (this.#closed) throw new CasideError('closed', 'the connection was closed');
+    const offer = /** @type {RTCSessionDescription} */ (this.connection.localDescription);
+    const answer = await this.#exchange({ sdp: withoutCandidates(offer.sdp), tracks });
+    for (const [mid, local] of byMid) local.id = answer.tracks[mid] ?? null;
+    await this.connection.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
+  }
+
+  /** Brings the transceivers to what is wanted. */
+  #plan() {
+    for (const [local, transceiver] of this.#transceivers) {
+      if (this.#wanted.has(local)) continue;
+      // Inactive, not stopped: the SFU ends the track and both sides use the m-line again.
+      transceiver.direction = 'inactive';
+      transceiver.sender.replaceTrack(null).catch(() => {});
+      this.#transceivers.delete(local);
+      this.#free.set(transceiver, local.source);
+      local.id = null;
+    }
+    for (const local of this.#wanted) {
+      if (!this.#transceivers.has(local)) this.#transceivers.set(local, this.#transceiverFor(local));
+    }
+  }
+
+  /** @param {LocalTrack} local */
+  #transceiverFor(local) {
+    for (const [transceiver, source] of this.#free) {
+      if (source !== local.source || transceiver.currentDirection !== 'inactive') continue;
+      this.#free.delete(transceiver);
+      transceiver.direction = 'sendonly';
+      transceiver.sender.setStreams?.(local.stream);
+      transceiver.sender.replaceTrack(local.mediaTrack).catch(() => {});
+      return transceiver;
+    }
+    const maxBitrate = local.kind === 'video' ? MAX_BITRATE[/** @type {keyof typeof MAX_BITRATE} */ (local.source)] : undefined;
+    return this.connection.addTransceiver(local.mediaTrack ?? local.kind, {
+      direction: 'sendonly',
+      streams: [local.stream],
+      sendEncodings: maxBitrate ? [{ maxBitrate }] : undefined,
+    });
+  }
+}
+
+/** @param {number} ms */
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

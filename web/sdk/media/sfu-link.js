@@ -1,0 +1,104 @@
+// @ts-check
+import { watchHealth } from './health.js';
+import { Publisher } from './publisher.js';
+import { Subscriber } from './subscriber.js';
+
+/**
+ * @import { LocalTrack } from './local.js'
+ * @import { RemoteTracks } from './remote.js'
+ * @import { OfferedTrack } from '../types.js'
+ * @import { PublishOffer, PublishAnswer } from './publisher.js'
+ *
+ * @typedef {object} LinkHooks
+ * @property {() => Promise<void>} ready resolves when an offer may be sent
+ * @property {(offer: PublishOffer) => Promise<PublishAnswer>} exchange
+ * @property {(sdp: string) => Promise<unknown>} answer
+ * @property {() => void} broken neither connection is coming back: open another link
+ */
+
+/**
+ * The pair of connections to one SFU node: we publish over one and receive over the other. Every move of media (the
+ * first opening, a failed connection, a peer-to-peer call that outgrows itself, another node) opens a new link and then
+ * moves the tracks to it.
+ */
+export class SfuLink {
+  /** @type {LinkHooks} */ #hooks;
+  /** @type {RTCConfiguration} */ #config;
+  /** @type {RemoteTracks} */ #remote;
+  /** @readonly @type {Publisher} */ publisher;
+  /** @type {Subscriber} */ subscriber;
+  broken = false;
+  closed = false;
+
+  /**
+   * @param {RTCConfiguration} config
+   * @param {RemoteTracks} remote
+   * @param {LinkHooks} hooks
+   */
+  constructor(config, remote, hooks) {
+    this.#config = config;
+    this.#remote = remote;
+    this.#hooks = hooks;
+    const connection = new RTCPeerConnection(config);
+    watchHealth(connection, () => this.#broke());
+    this.publisher = new Publisher(connection, hooks.exchange, hooks.ready);
+    this.subscriber = this.#newSubscriber();
+  }
+
+  /** @param {Iterable<LocalTrack>} tracks */
+  publish(tracks) {
+    return this.publisher.publish(tracks);
+  }
+
+  /**
+   * @param {string} sdp
+   * @param {Record<string, OfferedTrack>} tracks
+   */
+  async offered(sdp, tracks) {
+    if (this.closed) return;
+    if (this.subscriber.accepts(sdp)) return this.subscriber.offered(sdp, tracks);
+    const before = this.subscriber;
+    this.subscriber = this.#newSubscriber();
+    this.subscriber.accepts(sdp);
+    try {
+      await this.subscriber.offered(sdp, tracks);
+    } finally {
+      // Its tracks are bound to the new connection by now; what is left is really gone.
+      this.#remote.unbindAll(before);
+      before.close();
+    }
+  }
+
+  /** Whether what we send arrives; true when we send nothing. */
+  get sending() {
+    const { connection } = this.publisher;
+    return connection.getTransceivers().length === 0 || connection.connectionState === 'connected';
+  }
+
+  close() {
+    this.closed = true;
+    this.publisher.close();
+    this.subscriber.close();
+    this.#remote.unbindAll(this.subscriber);
+  }
+
+  #broke() {
+    if (this.broken || this.closed) return;
+    this.broken = true;
+    this.#hooks.broken();
+  }
+
+  #newSubscriber() {
+    const connection = new RTCPeerConnection(this.#config);
+    const subscriber = new Subscriber(connection, {
+      answer: this.#hooks.answer,
+      bound: ({ track, participant_id, source }, receiver) =>
+        this.#remote.bind({ id: track, participantId: participant_id, source, mediaTrack: receiver.track }, subscriber),
+      unbound: (trackId) => this.#remote.unbind(trackId, subscriber),
+    });
+    watchHealth(connection, () => {
+      if (this.subscriber === subscriber) this.#broke();
+    });
+    return subscriber;
+  }
+}

@@ -1,0 +1,73 @@
+// @ts-check
+/**
+ * @import { Quality, Role, Source, WireParticipant, WireTrack } from './types.js'
+ *
+ * @typedef {object} TrackInfo
+ * @property {string} id
+ * @property {'audio' | 'video'} kind
+ * @property {Source} source
+ * @property {string} label
+ * @property {string} codec empty in a peer-to-peer room
+ * @property {boolean} muted
+ * @property {boolean} held
+ * @property {MediaStreamTrack | null} mediaTrack null until it is received
+ */
+
+/** Somebody in the room. */
+export class Participant {
+  /** @readonly */ id;
+  /** @readonly */ isLocal;
+  user = '';
+  displayName = '';
+  /** @type {Role} */ role = 'participant';
+  /** @type {Date} */ joinedAt = new Date();
+  /** Whether their signaling is up. @type {'connected' | 'lost'} */ connection = 'connected';
+  /** @type {Quality} */ quality = 'excellent';
+  /** Why the quality is not better, if the server knows. @type {string | undefined} */ qualityCause;
+  speaking = false;
+  /** What they publish, by track id. @type {Map<string, TrackInfo>} */ tracks = new Map();
+
+  /**
+   * @param {string} id
+   * @param {boolean} [isLocal]
+   */
+  constructor(id, isLocal = false) {
+    this.id = id;
+    this.isLocal = isLocal;
+  }
+
+  /** @param {WireParticipant} wire */
+  update(wire) {
+    this.user = wire.user;
+    this.displayName = wire.display_name;
+    this.role = wire.role;
+    this.joinedAt = new Date(wire.joined_at);
+    this.connection = wire.connection;
+    return this;
+  }
+
+  /** @param {Source} source */
+  track(source) {
+    for (const info of this.tracks.values()) if (info.source === source) return info;
+    return undefined;
+  }
+
+  /**
+   * @param {WireTrack} wire
+   * @returns {TrackInfo}
+   */
+  setTrack(wire) {
+    const info = {
+      id: wire.track,
+      kind: wire.kind,
+      source: wire.source,
+      label: wire.label ?? '',
+      codec: wire.codec,
+      muted: wire.muted,
+      held: wire.held,
+      mediaTrack: this.tracks.get(wire.track)?.mediaTrack ?? null,
+    };
+    this.tracks.set(wire.track, info);
+    return info;
+  }
+}

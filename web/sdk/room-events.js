@@ -1,0 +1,110 @@
+// @ts-check
+import { CasideError } from './errors.js';
+import { MUTE_TOPIC } from './media/media.js';
+
+/**
+ * @import { Mode, Role, Source } from './types.js'
+ * @import { LocalTrack } from './media/local.js'
+ * @import { Message } from './signaling.js'
+ * @import { Participant, TrackInfo } from './participant.js'
+ * @import { Room } from './room.js'
+ *
+ * @typedef {{track: MediaStreamTrack, participant: Participant, source: Source, info: TrackInfo}} ReceivedTrack
+ *
+ * @typedef {{
+ *   'participant-joined': Participant,
+ *   'participant-left': {participant: Participant, reason: string},
+ *   'participant-updated': Participant,
+ *   'track': ReceivedTrack,
+ *   'track-removed': ReceivedTrack,
+ *   'track-updated': {participant: Participant, info: TrackInfo},
+ *   'local-track': LocalTrack,
+ *   'local-track-removed': LocalTrack,
+ *   'chat': {from: Participant | undefined, text: string, messageId: string, sentAt: Date, private: boolean},
+ *   'data': {from: Participant | undefined, topic: string, value: unknown, private: boolean},
+ *   'dtmf': {from: Participant | undefined, tones: string},
+ *   'active-speakers': Participant[],
+ *   'connection-quality': Participant,
+ *   'recording-started': {recordingId: string},
+ *   'recording-finished': {recordingId: string},
+ *   'call-state-changed': {state: 'active' | 'recording' | 'ended'},
+ *   'mode-changed': {mode: Mode, reason: string},
+ *   'role-changed': {role: Role},
+ *   'media-state': 'new' | 'connecting' | 'connected' | 'reconnecting',
+ *   'reconnecting': {attempt: number},
+ *   'reconnected': {reset: boolean},
+ *   'kicked': {by?: string},
+ *   'left': {reason: string},
+ *   'error': CasideError,
+ * }} RoomEvents
+ *   - `participant-updated`: name, role, connection or quality
+ *   - `track`: can be shown; comes again when another connection carries it from now on
+ *   - `track-updated`: muted or held
+ *   - `local-track`: one's own track was added or changed
+ *   - `active-speakers`: loudest first
+ *   - `reconnecting`: signaling dropped; media goes on
+ *   - `left`: this side is out of the room: left, kicked, ended, or the session is over
+ *   - `error`: something that nobody waits for failed
+ */
+
+/** What each event of the server does. @type {Record<string, (room: Room, payload: any, message: Message) => void>} */
+export const ROOM_EVENTS = {
+  offer: (room, _, message) => room.media.received(message),
+  answer: (room, _, message) => room.media.received(message),
+  'ice-candidate': (room, _, message) => room.media.received(message),
+  'peer-joined': (room, payload) => room.peerJoined(payload),
+  'peer-left': (room, { participant_id, reason }) => room.peerLeft(participant_id, reason),
+  'peer-updated': (room, payload) => {
+    const participant = room.find(payload.participant_id);
+    if (participant) room.emit('participant-updated', participant.update(payload));
+  },
+  'track-published': (room, payload) => room.trackChanged(payload),
+  'track-updated': (room, payload) => room.trackChanged(payload),
+  'track-unpublished': (room, { track, participant_id }) => {
+    const participant = room.find(participant_id);
+    const info = participant?.tracks.get(track);
+    if (!participant || !info) return;
+    participant.tracks.delete(track);
+    if (info.mediaTrack) room.emit('track-removed', { track: info.mediaTrack, participant, source: info.source, info });
+  },
+  chat: (room, { from, text, message_id, sent_at, to }) =>
+    room.emit('chat', { from: room.find(from), text, messageId: message_id, sentAt: new Date(sent_at), private: to !== undefined }),
+  data: (room, { from, topic, value, to }) => {
+    if (topic === MUTE_TOPIC) room.mutedByPeer({ from, ...value });
+    else room.emit('data', { from: room.find(from), topic, value, private: to !== undefined });
+  },
+  dtmf: (room, { from, tones }) => room.emit('dtmf', { from: room.find(from), tones }),
+  'active-speakers': (room, { participants }) => room.speakers(participants),
+  'connection-quality': (room, { participant_id, quality, cause }) => {
+    const participant = room.find(participant_id);
+    if (!participant) return;
+    participant.quality = quality;
+    participant.qualityCause = cause;
+    room.emit('connection-quality', participant);
+  },
+  'recording-started': (room, { recording_id }) => {
+    room.recordingId = recording_id;
+    room.emit('recording-started', { recordingId: recording_id });
+  },
+  'recording-finished': (room, { recording_id }) => {
+    room.recordingId = null;
+    room.emit('recording-finished', { recordingId: recording_id });
+  },
+  'call-state-changed': (room, { state }) => {
+    room.emit('call-state-changed', { state });
+    if (state === 'ended') room.over('ended');
+  },
+  'mode-changed': (room, { mode, reason }) => {
+    room.media.setMode(mode);
+    room.emit('mode-changed', { mode, reason });
+  },
+  'role-changed': (room, { role }) => {
+    room.localParticipant.role = role;
+    room.emit('role-changed', { role });
+  },
+  kicked: (room, payload) => {
+    room.emit('kicked', payload);
+    room.over('kicked');
+  },
+  error: (room, payload) => room.emit('error', new CasideError(payload.code, payload.message, { retryable: payload.retryable })),
+};

@@ -1,0 +1,450 @@
+// @ts-check
+import { backoffMs } from './backoff.js';
+import { Emitter } from './emitter.js';
+import { CasideError, asCasideError, errorFromWire } from './errors.js';
+
+/**
+ * @typedef {{type: string, id?: string | number, seq?: number, payload: any}} Message
+ * @typedef {'idle' | 'connecting' | 'open' | 'reconnecting' | 'closed'} SignalingState
+ *
+ * @typedef {{
+ *   'message': Message,
+ *   'welcome': {welcome: any, renewed: boolean},
+ *   'resumed': {reset: boolean, participant_id?: string, room_state?: any},
+ *   'reconnecting': {attempt: number, delayMs: number},
+ *   'closed': CasideError,
+ * }} SignalingEvents
+ *   - `message`: an event of the server, in order and once
+ *   - `welcome`: a session was opened; `renewed`: the one before it was lost
+ *   - `resumed`: the session goes on on a new socket
+ *   - `closed`: no further attempt is made
+ *
+ * @typedef {object} Entry
+ * @property {string} frame
+ * @property {string} [id]
+ * @property {boolean} idempotent
+ * @property {boolean} sent
+ * @property {((message: Message) => void)} [onAnswer]
+ * @property {(message: Message) => void} resolve
+ * @property {(error: CasideError) => void} reject
+ * @property {ReturnType<typeof setTimeout>} [timer]
+ *
+ * @typedef {object} SignalingOptions
+ * @property {string} url `ws:` or `wss:`
+ * @property {(refresh: boolean) => string | Promise<string>} token the access token; `refresh`: the last one was refused
+ * @property {new (url: string, protocols: string[]) => WebSocket} [WebSocket]
+ * @property {() => number} [random]
+ */
+
+export const SUBPROTOCOL = 'caside.json.v1';
+const MAX_FRAME_BYTES = 65_536;
+const MAX_WAITING = 256;
+const HANDSHAKE_MS = 10_000;
+const REQUEST_MS = 10_000;
+const DEFAULT_HEARTBEAT_MS = 10_000;
+/** Close codes after which the session must not be taken up again. */
+const FINAL_CLOSES = new Map([
+  [4001, 'replaced'],
+  [4403, 'kicked'],
+]);
+
+/**
+ * One session over any number of WebSockets: requests with answers, events in order and exactly once.
+ *
+ * A dropped socket is reopened with `resume`; events already seen are dropped by their `seq`. Requests that were not
+ * sent yet, and idempotent ones without an answer, go out on the new socket; others fail with `connection_lost`.
+ *
+ * @extends {Emitter<SignalingEvents>}
+ */
+export class Signaling extends Emitter {
+  /** @type {SignalingState} */ #state = 'idle';
+  /** @type {SignalingOptions} */ #options;
+  /** @type {WebSocket | null} */ #socket = null;
+  /** @type {Entry[]} waiting for their answer or for a socket, in the order they were asked */ #entries = [];
+  #nextId = 1;
+  #handshakeId = '';
+  /** @type {string | null} */ #resumeToken = null;
+  #lastSeq = 0;
+  /** The next event is taken whatever its number: the server could not replay. */
+  #resync = false;
+  /** The gap that a resume did not fill, so that a second one is not tried for it. */
+  #gapAt = -1;
+  #attempt = 0;
+  #refreshToken = false;
+  #heartbeatMs = DEFAULT_HEARTBEAT_MS;
+  #lastHeard = 0;
+  /** @type {number | null} */ #retryAfterMs = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #handshakeTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
+  /** @type {ReturnType<typeof setInterval> | undefined} */ #heartbeatTimer;
+  /** @type {{resolve: (welcome: any) => void, reject: (error: CasideError) => void} | null} */ #opening = null;
+  #wake = () => {
+    if (this.#state === 'reconnecting' && this.#retryTimer !== undefined) this.#dial();
+  };
+
+  /** @param {SignalingOptions} options */
+  constructor(options) {
+    super();
+    this.#options = options;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** The number of the last event that was handed out. */
+  get lastSeq() {
+    return this.#lastSeq;
+  }
+
+  /**
+   * Connects and authenticates.
+   *
+   * @returns {Promise<any>} the payload of `welcome`
+   */
+  open() {
+    if (this.#state !== 'idle') return Promise.reject(new CasideError('closed', 'this connection was opened before'));
+    this.#state = 'connecting';
+    globalThis.addEventListener?.('online', this.#wake);
+    return new Promise((resolve, reject) => {
+      this.#opening = { resolve, reject };
+      this.#dial();
+    });
+  }
+
+  /**
+   * Sends a request and waits for its answer.
+   *
+   * @param {string} type
+   * @param {object} payload
+   * @param {{timeoutMs?: number, idempotent?: boolean, onAnswer?: (message: Message) => void}} [options]
+   *   `idempotent`: sent again after a reconnect; `onAnswer`: called before any later message is looked at
+   * @returns {Promise<Message>}
+   */
+  request(type, payload, options = {}) {
+    const id = String(this.#nextId++);
+    return new Promise((resolve, reject) => {
+      /** @type {Entry} */
+      const entry = {
+        frame: JSON.stringify({ type, id, payload }),
+        id,
+        idempotent: options.idempotent ?? false,
+        sent: false,
+        onAnswer: options.onAnswer,
+        resolve,
+        reject,
+      };
+      if (!this.#enqueue(entry)) return;
+      entry.timer = setTimeout(() => {
+        this.#settle(entry);
+        reject(new CasideError('timeout', `no answer to ${type}`));
+      }, options.timeoutMs ?? REQUEST_MS);
+    });
+  }
+
+  /**
+   * Sends a message that has no answer. Kept (bounded) while there is no socket.
+   *
+   * @param {string} type
+   * @param {object} payload
+   * @returns {boolean} false if it was dropped: closed, too large, or too many wait already
+   */
+  notify(type, payload) {
+    const ignore = () => {};
+    return this.#enqueue({ frame: JSON.stringify({ type, payload }), idempotent: false, sent: false, resolve: ignore, reject: ignore });
+  }
+
+  /** Ends the session for good; the server tells the others at once. */
+  close() {
+    this.#finish(new CasideError('closed', 'closed by this side'), 1000);
+  }
+
+  /** @param {Entry} entry */
+  #enqueue(entry) {
+    const refusal =
+      this.#state === 'closed' || this.#state === 'idle' ? new CasideError('closed', 'not connected')
+      : entry.frame.length > MAX_FRAME_BYTES / 4 && byteLength(entry.frame) > MAX_FRAME_BYTES ? new CasideError('too_large', 'over 64 KiB')
+      : this.#entries.length >= MAX_WAITING ? new CasideError('overloaded', 'too many requests wait for an answer')
+      : null;
+    if (refusal) {
+      entry.reject(refusal);
+      return false;
+    }
+    this.#entries.push(entry);
+    if (this.#state === 'open') this.#flush();
+    return true;
+  }
+
+  #flush() {
+    const socket = this.#socket;
+    if (!socket || this.#state !== 'open') return;
+    for (const entry of [...this.#entries]) {
+      if (entry.sent) continue;
+      entry.sent = true;
+      socket.send(entry.frame);
+      if (entry.id === undefined) this.#settle(entry);
+    }
+  }
+
+  /** @param {Entry} entry */
+  #settle(entry) {
+    clearTimeout(entry.timer);
+    const at = this.#entries.indexOf(entry);
+    if (at >= 0) this.#entries.splice(at, 1);
+  }
+
+  #dial() {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+    const WebSocketImpl = this.#options.WebSocket ?? globalThis.WebSocket;
+    /** @type {WebSocket} */
+    let socket;
+    try {
+      socket = new WebSocketImpl(this.#options.url, [SUBPROTOCOL]);
+    } catch (thrown) {
+      this.#finish(asCasideError(thrown, 'connection_failed'));
+      return;
+    }
+    this.#socket = socket;
+    this.#handshakeTimer = setTimeout(() => this.#drop(socket, 4000, 'handshake timeout'), HANDSHAKE_MS);
+    socket.onopen = () => this.#hello(socket);
+    socket.onmessage = (event) => {
+      if (socket === this.#socket) this.#receive(event.data);
+    };
+    socket.onclose = (event) => this.#dropped(socket, event.code, event.reason);
+  }
+
+  /** @param {WebSocket} socket */
+  async #hello(socket) {
+    this.#handshakeId = `h${this.#nextId++}`;
+    const id = this.#handshakeId;
+    if (this.#resumeToken !== null) {
+      const payload = { resume_token: this.#resumeToken, last_seq: this.#lastSeq };
+      socket.send(JSON.stringify({ type: 'resume', id, payload }));
+      return;
+    }
+    try {
+      const token = await this.#options.token(this.#refreshToken);
+      if (socket === this.#socket) socket.send(JSON.stringify({ type: 'auth', id, payload: { token } }));
+    } catch (thrown) {
+      const error = asCasideError(thrown, 'unauthorized');
+      if (error.retryable) this.#drop(socket, 4000, error.code);
+      else if (socket === this.#socket) this.#finish(error, 1000);
+    }
+  }
+
+  /** @param {unknown} data */
+  #receive(data) {
+    this.#lastHeard = Date.now();
+    const message = parse(data);
+    if (!message) return;
+    if (message.id !== undefined && message.id === this.#handshakeId) this.#shaken(message);
+    else if (message.id !== undefined) this.#answered(message);
+    else if (typeof message.seq === 'number') this.#sequenced(message, message.seq);
+    else this.#deliver(message);
+  }
+
+  /** @param {Message} message the answer to `auth` or `resume` */
+  #shaken(message) {
+    const { type, payload } = message;
+    this.#handshakeId = '';
+    if (type === 'welcome') {
+      const renewed = this.#opening === null;
+      this.#lastSeq = 0;
+      this.#resync = false;
+      if (renewed) this.#abandon(() => true);
+      this.#opened(payload);
+      this.emit('welcome', { welcome: payload, renewed });
+      this.#opening?.resolve(payload);
+      this.#opening = null;
+    } else if (type === 'resumed') {
+      this.#resync = payload.reset === true;
+      this.#opened(payload);
+      this.emit('resumed', payload);
+    } else {
+      this.#refused(errorFromWire(payload));
+      return;
+    }
+    this.#flush();
+  }
+
+  /** @param {any} payload */
+  #opened(payload) {
+    clearTimeout(this.#handshakeTimer);
+    this.#state = 'open';
+    this.#attempt = 0;
+    this.#retryAfterMs = null;
+    this.#refreshToken = false;
+    if (typeof payload.resume_token === 'string') this.#resumeToken = payload.resume_token;
+    if (payload.heartbeat_ms > 0) this.#heartbeatMs = payload.heartbeat_ms;
+    clearInterval(this.#heartbeatTimer);
+    this.#heartbeatTimer = setInterval(() => this.#heartbeat(), this.#heartbeatMs);
+  }
+
+  /** @param {CasideError} error why `auth` or `resume` failed */
+  #refused(error) {
+    const socket = this.#socket;
+    if (!socket) return;
+    if (this.#opening) {
+      this.#finish(error, 1000);
+    } else if (error.retryable) {
+      this.#retryAfterMs = error.retryAfterMs ?? null;
+      this.#drop(socket, 4000, error.code);
+    } else if (this.#resumeToken !== null) {
+      // The session is gone: the same socket can open a new one. If the server closes it instead, the next does.
+      this.#resumeToken = null;
+      if (socket.readyState === 1) this.#hello(socket);
+    } else if (!this.#refreshToken && (error.code === 'token_expired' || error.code === 'unauthorized')) {
+      this.#refreshToken = true;
+      this.#drop(socket, 4000, error.code);
+    } else {
+      this.#finish(error, 1000);
+    }
+  }
+
+  /** @param {Message} message */
+  #answered(message) {
+    const entry = this.#entries.find((waiting) => waiting.id === message.id);
+    if (!entry) return;
+    this.#settle(entry);
+    if (message.type === 'error') {
+      entry.reject(errorFromWire(message.payload));
+      return;
+    }
+    if (message.type === 'welcome' && typeof message.payload.resume_token === 'string') {
+      this.#resumeToken = message.payload.resume_token;
+    }
+    entry.onAnswer?.(message);
+    entry.resolve(message);
+  }
+
+  /**
+   * @param {Message} message
+   * @param {number} seq
+   */
+  #sequenced(message, seq) {
+    if (this.#resync) {
+      this.#resync = false;
+    } else if (seq <= this.#lastSeq) {
+      return;
+    } else if (seq > this.#lastSeq + 1 && this.#gapAt !== this.#lastSeq && this.#socket) {
+      // Something between was lost; the server still has it.
+      this.#gapAt = this.#lastSeq;
+      this.#drop(this.#socket, 4000, 'gap');
+      return;
+    }
+    this.#lastSeq = seq;
+    this.#deliver(message);
+  }
+
+  /** @param {Message} message */
+  #deliver(message) {
+    if (message.type === 'goodbye') this.#retryAfterMs = message.payload.retry_after_ms ?? null;
+    this.emit('message', message);
+  }
+
+  #heartbeat() {
+    const silentMs = Date.now() - this.#lastHeard;
+    if (silentMs >= 2 * this.#heartbeatMs && this.#socket) this.#drop(this.#socket, 4000, 'silent');
+    else if (silentMs >= this.#heartbeatMs * 0.9) this.request('ping', {}, { timeoutMs: this.#heartbeatMs }).catch(() => {});
+  }
+
+  /**
+   * Gives a socket up without waiting for its close handshake, which a dead network never finishes.
+   *
+   * @param {WebSocket} socket
+   * @param {number} code
+   * @param {string} reason
+   */
+  #drop(socket, code, reason) {
+    if (socket !== this.#socket) return;
+    detach(socket);
+    socket.close(code, reason);
+    this.#dropped(socket, code, reason);
+  }
+
+  /**
+   * @param {WebSocket} socket
+   * @param {number} code
+   * @param {string} reason
+   */
+  #dropped(socket, code, reason) {
+    if (socket !== this.#socket) return;
+    this.#socket = null;
+    clearTimeout(this.#handshakeTimer);
+    clearInterval(this.#heartbeatTimer);
+    const final = FINAL_CLOSES.get(code);
+    if (final) return this.#finish(new CasideError(final, reason || final));
+    if (this.#opening) return this.#finish(new CasideError('connection_failed', reason || 'the server could not be reached'));
+    if (code === 4401) {
+      if (this.#refreshToken) return this.#finish(new CasideError('unauthorized', reason || 'the token was refused'));
+      this.#refreshToken = true;
+    }
+    this.#state = 'reconnecting';
+    this.#abandon((entry) => entry.sent && !entry.idempotent);
+    for (const entry of this.#entries) entry.sent = false;
+    const attempt = this.#attempt++;
+    const delayMs = Math.max(this.#retryAfterMs ?? 0, backoffMs(attempt, this.#options.random));
+    this.#retryTimer = setTimeout(() => this.#dial(), delayMs);
+    this.emit('reconnecting', { attempt, delayMs });
+  }
+
+  /** @param {(entry: Entry) => boolean} which */
+  #abandon(which) {
+    for (const entry of this.#entries.filter(which)) {
+      this.#settle(entry);
+      entry.reject(new CasideError('connection_lost', 'the connection dropped before the answer'));
+    }
+  }
+
+  /**
+   * @param {CasideError} error
+   * @param {number} [code]
+   */
+  #finish(error, code) {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    clearTimeout(this.#handshakeTimer);
+    clearTimeout(this.#retryTimer);
+    clearInterval(this.#heartbeatTimer);
+    globalThis.removeEventListener?.('online', this.#wake);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket) {
+      detach(socket);
+      socket.close(code ?? 1000);
+    }
+    for (const entry of [...this.#entries]) {
+      this.#settle(entry);
+      entry.reject(new CasideError('closed', error.message, { cause: error }));
+    }
+    this.#opening?.reject(error);
+    this.#opening = null;
+    this.emit('closed', error);
+  }
+}
+
+/** @param {WebSocket} socket */
+function detach(socket) {
+  socket.onopen = socket.onmessage = socket.onclose = null;
+}
+
+/** @param {string} text */
+function byteLength(text) {
+  return new TextEncoder().encode(text).length;
+}
+
+/**
+ * @param {unknown} data
+ * @returns {Message | null} null for what is not an envelope
+ */
+function parse(data) {
+  if (typeof data !== 'string') return null;
+  try {
+    const message = JSON.parse(data);
+    if (typeof message?.type !== 'string') return null;
+    return { ...message, payload: message.payload ?? {} };
+  } catch {
+    return null;
+  }
+}
