@@ -1,8 +1,13 @@
 //! One room's selective forwarding unit: negotiates with each participant and drives a media worker. Its wishes come as
 //! [`SfuCommand`]s from the room, what happened goes back as [`SfuEvent`]s. Packets stay in the worker.
+//!
+//! `state` decides, as a pure function of orders and engine events; `actor` carries the decisions out.
 
 mod actor;
 mod command;
+mod member;
+mod state;
+mod stats;
 
-pub use actor::{SfuArgs, SfuHandle};
+pub use actor::{SfuArgs, SfuHandle, SfuOverloaded};
 pub use command::{PublishedTrack, SfuCommand, SfuEvent};

@@ -1,2 +1,109 @@
-//! xtask
-fn main() {}
+//! Chores, `cargo xtask …`. Kept free of heavy dependencies: it is built before anything else.
+
+mod layers;
+mod process;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use process::{Step, cargo, repository, run};
+
+const USAGE: &str = "\
+cargo xtask <chore>
+
+  test       every test: Rust, then the browser and other clients against the release binary; installs what they need
+  unit       the Rust tests alone
+  e2e        the browser and client tests alone
+  lint       formatting, layers, clippy; warnings are errors
+  fmt        formats Rust
+  layers     checks which crate imports which
+  fuzz [S]   every fuzz target for S seconds each (default 300; needs a nightly toolchain and cargo-fuzz)
+  bench      the benchmarks, with their ratios
+  load       the load test of issue-sized rooms: 2,000 WebSockets in rooms of two
+  ci         lint, then test";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match chore(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore(arguments: &[String]) -> Result<()> {
+    match arguments.first().map(String::as_str) {
+        Some("test") => {
+            unit()?;
+            e2e()
+        }
+        Some("unit") => unit(),
+        Some("e2e") => e2e(),
+        Some("lint") => lint(),
+        Some("fmt") => run(&cargo(&["fmt", "--all"])),
+        Some("layers") => layers::check(&repository()),
+        Some("fuzz") => fuzz(arguments.get(1).map_or("300", String::as_str)),
+        Some("bench") => run(&cargo(&["bench", "-p", "caside-media"])),
+        Some("load") => load(arguments.get(1..).unwrap_or_default()),
+        Some("ci") => {
+            lint()?;
+            unit()?;
+            e2e()
+        }
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn lint() -> Result<()> {
+    run(&cargo(&["fmt", "--all", "--check"]))?;
+    layers::check(&repository())?;
+    run(&cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn unit() -> Result<()> {
+    tools::for_rust_tests()?;
+    let tests = if tools::has_nextest() {
+        cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+    } else {
+        cargo(&["test", "--workspace", "--no-fail-fast"])
+    };
+    run(&tests.with_path(&tools::python_bin()))?;
+    // nextest leaves the examples in documentation out.
+    run(&cargo(&["test", "--workspace", "--doc"]))
+}
+
+fn e2e() -> Result<()> {
+    tools::for_e2e_tests()?;
+    run(&cargo(&["build", "--release", "--package", "caside-node", "--package", "caside-loadtest"]))?;
+    let web_tests = repository().join("web/tests");
+    run(&Step::new("node", &["--test", "unit/"]).within(&web_tests))?;
+    run(&Step::new("node", &["--test", "--test-concurrency=1", "e2e/"])
+        .within(&web_tests)
+        .with("CASIDE_BIN", repository().join("target/release/caside"))
+        .with_path(&tools::python_bin()))
+}
+
+fn fuzz(seconds: &str) -> Result<()> {
+    let folder = repository().join("fuzz");
+    let mut targets: Vec<String> = std::fs::read_dir(folder.join("fuzz_targets"))?
+        .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    targets.sort();
+    for target in targets {
+        let limit = format!("-max_total_time={seconds}");
+        run(&Step::new("cargo", &["+nightly", "fuzz", "run", &target, "--", &limit]).within(&folder))?;
+    }
+    Ok(())
+}
+
+fn load(arguments: &[String]) -> Result<()> {
+    run(&cargo(&["build", "--release", "--package", "caside-node", "--package", "caside-loadtest"]))?;
+    let bots = repository().join("target/release/caside-bots");
+    let mut step = Step::new(&bots.to_string_lossy(), &["signaling"]);
+    step.extend(arguments);
+    run(&step.with("CASIDE_BIN", repository().join("target/release/caside")))
+}

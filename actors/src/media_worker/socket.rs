@@ -1,0 +1,364 @@
+//! A worker's UDP sockets, one an address: batches in, batches out.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use caside_media::parameters::Path;
+use caside_media::send_buffer::{Datagram, SendBuffer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::StartError;
+use super::mmsg::{Receiver, Run, Sender, enable_gro};
+
+/// Asked of the kernel for each socket, in bytes; it gives what `net.core.[rw]mem_max` allows.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// Datagrams that the kernel takes as one (`UDP_MAX_SEGMENTS` is 128 since 6.9, 64 before).
+const MAX_SEGMENTS: usize = 64;
+/// Bytes that the kernel takes as one: what an IP packet can have, less headers.
+const MAX_RUN_BYTES: usize = 65_000;
+/// How long a full socket buffer is waited for before packets are dropped.
+const SEND_WAIT: Duration = Duration::from_millis(2);
+/// Batches taken from one socket before the others have their turn.
+const BATCHES_PER_ROUND: usize = 4;
+
+/// What was sent and what was not, since the worker began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketCounters {
+    /// Datagrams handed to the kernel.
+    pub sent: u64,
+    /// System calls that took.
+    pub send_calls: u64,
+    /// Datagrams dropped because the socket's buffer stayed full.
+    pub dropped_full: u64,
+    /// Datagrams that the kernel refused for another reason (no route, too long).
+    pub refused: u64,
+    /// Datagrams received.
+    pub received: u64,
+}
+
+/// One bound socket.
+#[derive(Debug)]
+struct Bound {
+    socket: UdpSocket,
+    local: SocketAddr,
+    /// Cleared when the device turns out not to segment.
+    segments: bool,
+}
+
+/// All sockets of a worker.
+pub(super) struct Sockets {
+    bound: Vec<Bound>,
+    receiver: Receiver,
+    sender: Sender,
+    runs: Vec<Run>,
+    pub(super) counters: SocketCounters,
+}
+
+/// The addresses to bind: those given, else those of the interfaces that are up.
+///
+/// Loopback is left out unless wanted or nothing else is there; so are IPv6 link-local addresses, which need a zone.
+pub(super) fn addresses(given: &[IpAddr], loopback: bool) -> Result<Vec<IpAddr>, StartError> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let mut found: Vec<IpAddr> = if_addrs::get_if_addrs()
+        .map_err(StartError::Interfaces)?
+        .into_iter()
+        .filter(|interface| loopback || !interface.is_loopback())
+        .map(|interface| interface.ip())
+        .filter(|ip| match ip {
+            IpAddr::V4(v4) => !v4.is_link_local(),
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        })
+        .collect();
+    if found.is_empty() {
+        found.push(IpAddr::from([127, 0, 0, 1]));
+    }
+    // Clients try candidates in this order: IPv4 before IPv6, loopback first for the page on the same machine.
+    found.sort_by_key(|ip| (ip.is_ipv6(), !ip.is_loopback(), *ip));
+    found.dedup();
+    Ok(found)
+}
+
+impl Sockets {
+    /// Binds each address at `port` (0: any). An interface's address that cannot be bound is left out with a warning, unless
+    /// it was asked for by name or it is the last.
+    pub(super) fn bind(addresses: &[IpAddr], port: u16, strict: bool) -> Result<Self, StartError> {
+        let mut bound = Vec::new();
+        let mut failure = None;
+        for ip in addresses {
+            let address = SocketAddr::new(*ip, port);
+            match bind(address) {
+                Ok(socket) => bound.push(socket),
+                Err(source) if strict || source.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(StartError::Bind { address, source });
+                }
+                Err(source) => {
+                    tracing::warn!(%address, error = %source, "an interface's address cannot be bound; no candidate for it");
+                    failure = Some(StartError::Bind { address, source });
+                }
+            }
+        }
+        match failure {
+            Some(failure) if bound.is_empty() => return Err(failure),
+            _ => {}
+        }
+        Ok(Self {
+            bound,
+            receiver: Receiver::new(),
+            sender: Sender::new(),
+            runs: Vec::with_capacity(256),
+            counters: SocketCounters::default(),
+        })
+    }
+
+    /// The bound addresses.
+    pub(super) fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.bound.iter().map(|b| b.local).collect()
+    }
+
+    /// Sleeps until a datagram waits, `wake` is readable, or `timeout` has passed. Returns whether `wake` is.
+    pub(super) fn wait(&self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
+        let mut fds: Vec<PollFd<'_>> =
+            self.bound.iter().map(|b| PollFd::from_borrowed_fd(b.socket.as_fd(), PollFlags::IN)).collect();
+        fds.push(PollFd::from_borrowed_fd(wake, PollFlags::IN));
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(fds.last().is_some_and(|fd| !fd.revents().is_empty()))
+    }
+
+    /// Hands over the datagrams that wait, some batches of each socket.
+    pub(super) fn receive(&mut self, mut take: impl FnMut(Path, &mut [u8])) {
+        for bound in &self.bound {
+            for _ in 0..BATCHES_PER_ROUND {
+                match self.receiver.receive(bound.socket.as_fd()) {
+                    Ok(messages) => {
+                        let counters = &mut self.counters;
+                        self.receiver.for_each(|remote, datagram| {
+                            counters.received += 1;
+                            take(Path { local: bound.local, remote, tcp: false }, datagram);
+                        });
+                        if messages < Receiver::capacity() {
+                            break;
+                        }
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP answer to an earlier send; it says nothing about this socket.
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
+                    Err(e) => {
+                        tracing::warn!(local = %bound.local, error = %e, "receiving failed");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends all datagrams of a round.
+    pub(super) fn send(&mut self, out: &SendBuffer) {
+        let mut rest = out.datagrams();
+        while let Some(first) = rest.first() {
+            // Datagrams of one local address, in order; with one socket that is all of them.
+            let local = first.path.local;
+            let same = rest.iter().take_while(|d| d.path.local == local).count();
+            let (mine, others) = rest.split_at(same);
+            self.send_from(local, mine, out.bytes());
+            rest = others;
+        }
+    }
+
+    fn send_from(&mut self, local: SocketAddr, datagrams: &[Datagram], bytes: &[u8]) {
+        let Some(index) = self.bound.iter().position(|b| b.local == local) else {
+            self.counters.refused += datagrams.len() as u64;
+            return;
+        };
+        gather(datagrams, self.bound[index].segments, &mut self.runs);
+        let mut next = 0;
+        let mut waited = false;
+        while next < self.runs.len() {
+            let bound = &mut self.bound[index];
+            self.counters.send_calls += 1;
+            match self.sender.send(bound.socket.as_fd(), &self.runs[next..], bytes) {
+                Ok(sent) => {
+                    self.counters.sent += self.runs[next..next + sent].iter().map(datagrams_of).sum::<u64>();
+                    next += sent.max(1);
+                    waited = false;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && !waited => {
+                    waited = true;
+                    wait_writable(&bound.socket);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.counters.dropped_full += self.runs[next..].iter().map(datagrams_of).sum::<u64>();
+                    return;
+                }
+                // The device does not segment (EIO), or the kernel does not (EINVAL): once and for all singly.
+                Err(e) if bound.segments && matches!(e.raw_os_error(), Some(libc::EIO | libc::EINVAL)) => {
+                    tracing::info!(local = %bound.local, error = %e, "no segmentation offload here; datagrams are sent singly");
+                    bound.segments = false;
+                    split(&mut self.runs, next);
+                }
+                Err(_) => {
+                    self.counters.refused += datagrams_of(&self.runs[next]);
+                    next += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Datagrams of one run.
+fn datagrams_of(run: &Run) -> u64 {
+    run.len.div_ceil(run.segment.max(1)) as u64
+}
+
+/// Joins neighbours for one receiver into runs of equal size, the last of which may be shorter.
+fn gather(datagrams: &[Datagram], segments: bool, runs: &mut Vec<Run>) {
+    runs.clear();
+    let mut open = false;
+    for datagram in datagrams {
+        let (to, start, len) = (datagram.path.remote, datagram.range().start, datagram.len());
+        if let Some(run) = runs.last_mut()
+            && open
+            && run.to == to
+            && len <= run.segment
+            && run.start + run.len == start
+            && run.len / run.segment < MAX_SEGMENTS
+            && run.len + len <= MAX_RUN_BYTES
+        {
+            run.len += len;
+            open = len == run.segment;
+        } else {
+            runs.push(Run { to, start, len, segment: len });
+            open = segments;
+        }
+    }
+}
+
+/// Takes the runs from `from` on apart into single datagrams.
+fn split(runs: &mut Vec<Run>, from: usize) {
+    let rest = runs.split_off(from);
+    for run in rest {
+        let mut start = run.start;
+        let end = run.start + run.len;
+        while start < end {
+            let len = run.segment.min(end - start);
+            runs.push(Run { to: run.to, start, len, segment: len });
+            start += len;
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Smaller buffers than asked for are no reason not to start.
+    for (what, result) in [
+        ("receive", socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)),
+        ("send", socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)),
+    ] {
+        if let Err(e) = result {
+            tracing::debug!(%address, error = %e, "the {what} buffer keeps its size");
+        }
+    }
+    socket.bind(&address.into())?;
+    let socket = UdpSocket::from(socket);
+    if !enable_gro(socket.as_fd()) {
+        tracing::debug!(%address, "no coalescing of received datagrams here");
+    }
+    let local = socket.local_addr()?;
+    Ok(Bound { socket, local, segments: true })
+}
+
+fn wait_writable(socket: &UdpSocket) {
+    let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT)];
+    let timeout = Timespec { tv_sec: 0, tv_nsec: SEND_WAIT.subsec_nanos().into() };
+    if let Err(e) = poll(&mut fds, Some(&timeout)) {
+        tracing::debug!(error = %e, "waiting for a full socket was cut short");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(port: u16) -> Path {
+        Path { local: "127.0.0.1:1".parse().unwrap(), remote: ([127, 0, 0, 1], port).into(), tcp: false }
+    }
+
+    fn runs_of(sizes: &[(u16, usize)], segments: bool) -> Vec<(u16, usize, usize)> {
+        let mut out = SendBuffer::with_capacity(8);
+        for (port, size) in sizes {
+            out.push(path(*port), &vec![0; *size]);
+        }
+        let mut runs = Vec::new();
+        gather(out.datagrams(), segments, &mut runs);
+        runs.iter().map(|r| (r.to.port(), r.len, r.segment)).collect()
+    }
+
+    #[test]
+    fn equal_neighbours_for_one_receiver_make_a_run() {
+        for (sizes, want) in [
+            (vec![(5, 100), (5, 100), (5, 40)], vec![(5, 240, 100)]),
+            (vec![(5, 100), (5, 40), (5, 40)], vec![(5, 140, 100), (5, 40, 40)]),
+            (vec![(5, 40), (5, 100)], vec![(5, 40, 40), (5, 100, 100)]),
+            (vec![(5, 100), (6, 100), (5, 100)], vec![(5, 100, 100), (6, 100, 100), (5, 100, 100)]),
+        ] {
+            assert_eq!(runs_of(&sizes, true), want);
+        }
+        assert_eq!(runs_of(&[(5, 100), (5, 100)], false), [(5, 100, 100), (5, 100, 100)]);
+    }
+
+    #[test]
+    fn a_run_keeps_to_the_kernels_limits() {
+        let runs = runs_of(&vec![(5, 100); 130], true);
+        assert_eq!(runs, [(5, 6400, 100), (5, 6400, 100), (5, 200, 100)]);
+        assert!(runs_of(&vec![(5, 1400); 60], true).iter().all(|r| r.1 <= MAX_RUN_BYTES));
+    }
+
+    #[test]
+    fn a_run_taken_apart_has_the_same_datagrams() {
+        let to = ([127, 0, 0, 1], 5).into();
+        let mut runs = vec![Run { to, start: 0, len: 50, segment: 50 }, Run { to, start: 50, len: 250, segment: 100 }];
+        split(&mut runs, 1);
+        assert_eq!(runs.iter().map(|r| (r.start, r.len)).collect::<Vec<_>>(), [(0, 50), (50, 100), (150, 100), (250, 50)]);
+    }
+
+    #[test]
+    fn sockets_exchange_datagrams_of_a_round() {
+        let addresses = [IpAddr::from([127, 0, 0, 1])];
+        let mut a = Sockets::bind(&addresses, 0, true).unwrap();
+        let mut b = Sockets::bind(&addresses, 0, true).unwrap();
+        let path = Path { local: a.local_addresses()[0], remote: b.local_addresses()[0], tcp: false };
+        let mut out = SendBuffer::with_capacity(8);
+        for i in 0..200u8 {
+            out.push(path, &[i; 600]);
+        }
+        a.send(&out);
+        assert_eq!(a.counters.sent, 200);
+        assert!(a.counters.send_calls < 20, "{} calls", a.counters.send_calls);
+        let mut got = Vec::new();
+        while got.len() < 200 {
+            b.receive(|p, datagram| {
+                assert_eq!(p.remote, path.local);
+                got.push(datagram[0]);
+            });
+        }
+        assert_eq!(got, (0..200).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn interfaces_give_addresses_and_loopback_only_when_wanted() {
+        assert!(addresses(&[], true).unwrap().contains(&IpAddr::from([127, 0, 0, 1])));
+        let given = [IpAddr::from([192, 0, 2, 1])];
+        assert_eq!(addresses(&given, true).unwrap(), given);
+    }
+}

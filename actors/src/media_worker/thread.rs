@@ -1,0 +1,157 @@
+//! The loop of a media worker: wait, take orders, receive, forward, send, report.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use caside_media::control::Command;
+use caside_media::engine::{Engine, EngineConfig};
+use caside_media::parameters::RouterId;
+use caside_media::send_buffer::SendBuffer;
+use caside_media::transport::TransportConfig;
+
+use super::socket::Sockets;
+use super::{EventSink, Order, WorkerCounters, WorkerEvent};
+
+/// Orders carried out in one round, so that a burst of them does not delay packets.
+const ORDERS_PER_ROUND: usize = 128;
+/// The longest sleep, so that a missed wake-up cannot stall orders for good.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// Datagrams that a round's buffer holds before it grows.
+const ROUND_DATAGRAMS: usize = 512;
+
+#[expect(clippy::disallowed_types, reason = "sockets live on real time; the engine itself is tested on virtual time")]
+type Instant = std::time::Instant;
+
+/// How a round ended.
+enum Turn {
+    /// Every order was carried out.
+    Idle,
+    /// Some orders wait for the next round.
+    MoreOrders,
+    /// The thread ends.
+    Stop,
+}
+
+/// A worker's state, on its own thread.
+pub(super) struct Thread {
+    pub(super) sockets: Sockets,
+    pub(super) orders: Receiver<Order>,
+    pub(super) wake: Arc<OwnedFd>,
+    pub(super) pending: Arc<AtomicBool>,
+    pub(super) transport: Arc<TransportConfig>,
+}
+
+impl Thread {
+    /// Runs until it is told to stop or nobody is left to give orders.
+    pub(super) fn run(mut self) {
+        let mut engine = self.engine();
+        let mut routers: HashMap<RouterId, EventSink> = HashMap::new();
+        let mut out = SendBuffer::with_capacity(ROUND_DATAGRAMS);
+        let mut more_orders = false;
+        loop {
+            let now = Instant::now();
+            let idle = match engine.poll_timeout() {
+                _ if more_orders => Duration::ZERO,
+                Some(due) => due.saturating_duration_since(now).min(LONGEST_WAIT),
+                None => LONGEST_WAIT,
+            };
+            match self.sockets.wait(self.wake.as_fd(), idle) {
+                Ok(true) => self.drain_wake(),
+                Ok(false) => {}
+                Err(e) => {
+                    tracing::error!(error = %e, "waiting for sockets failed");
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+            // Orders given from here on wake again; those before are seen in this round.
+            self.pending.store(false, Ordering::Release);
+            // A panic that the engine did not pin on one transport costs this worker's media, not the process: clients are
+            // told and connect anew.
+            let round = catch_unwind(AssertUnwindSafe(|| self.round(&mut engine, &mut routers, &mut out)));
+            match round {
+                Ok(Turn::Idle) => more_orders = false,
+                Ok(Turn::MoreOrders) => more_orders = true,
+                Ok(Turn::Stop) => return,
+                Err(_) => {
+                    tracing::error!("the media engine panicked; its connections start anew");
+                    engine = self.engine();
+                    out.clear();
+                    for (router, sink) in &mut routers {
+                        engine.handle(Instant::now(), Command::OpenRouter { router: *router });
+                        sink(WorkerEvent::Restarted);
+                    }
+                }
+            }
+        }
+    }
+
+    fn engine(&self) -> Engine {
+        // A clock before 1970 would only shift sender reports.
+        let unix = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Engine::new(EngineConfig::new(self.transport.clone(), (Instant::now(), unix)))
+    }
+
+    fn round(&mut self, engine: &mut Engine, routers: &mut HashMap<RouterId, EventSink>, out: &mut SendBuffer) -> Turn {
+        let now = Instant::now();
+        let mut turn = Turn::MoreOrders;
+        for _ in 0..ORDERS_PER_ROUND {
+            match self.orders.try_recv() {
+                Ok(Order::Command(command)) => {
+                    if let Command::CloseRouter { router } = &command {
+                        routers.remove(router);
+                    }
+                    engine.handle(now, command);
+                }
+                Ok(Order::Register(router, sink)) => {
+                    routers.insert(router, sink);
+                    engine.handle(now, Command::OpenRouter { router });
+                }
+                Ok(Order::Counters(reply)) => {
+                    let counters =
+                        WorkerCounters { sockets: self.sockets.counters, engine: engine.counts(), dropped: engine.dropped() };
+                    if reply.send(counters).is_err() {
+                        tracing::debug!("nobody waits for the worker's counters any more");
+                    }
+                }
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
+                    engine.flush(now, out);
+                    self.sockets.send(out);
+                    return Turn::Stop;
+                }
+                Err(TryRecvError::Empty) => {
+                    turn = Turn::Idle;
+                    break;
+                }
+            }
+        }
+        self.sockets.receive(|path, datagram| engine.receive(now, path, datagram));
+        let now = Instant::now();
+        if engine.poll_timeout().is_some_and(|t| t <= now) {
+            engine.handle_timeout(now);
+        }
+        engine.flush(now, out);
+        if !out.is_empty() {
+            self.sockets.send(out);
+            out.clear();
+        }
+        while let Some(event) = engine.poll_event() {
+            if let Some(sink) = routers.get_mut(&event.router) {
+                sink(WorkerEvent::Media(event.kind));
+            }
+        }
+        turn
+    }
+
+    fn drain_wake(&self) {
+        let mut count = [0; 8];
+        // Only its being readable matters; a failed read leaves it so, and costs one more turn.
+        if let Err(e) = rustix::io::read(&*self.wake, &mut count) {
+            tracing::debug!(error = %e, "reading the wake-up counter failed");
+        }
+    }
+}

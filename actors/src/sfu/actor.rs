@@ -1,0 +1,206 @@
+//! The shell around the SFU's state: carries orders in, engine commands and room events out, and keeps the clock of offers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use caside_media::control::EventKind;
+use caside_media::parameters::IceCredentials;
+use caside_media::sdp::CodecPolicy;
+use caside_protocol::ParticipantId;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use ractor_cluster::RactorMessage;
+
+use super::command::{SfuCommand, SfuEvent};
+use super::state::{Effects, Setting, SfuState};
+use crate::media_worker::{MediaWorkerHandle, Registration, WorkerEvent};
+
+/// How long an offer waits for its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Orders and events that may wait for the actor; beyond it orders are refused and data channel messages dropped.
+const MAILBOX: usize = 4096;
+
+/// The SFU takes no more orders now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the room's media is overloaded")]
+pub struct SfuOverloaded;
+
+/// What an SFU is started with.
+pub struct SfuArgs {
+    /// The worker that forwards for the room.
+    pub worker: MediaWorkerHandle,
+    /// What may be published, and how.
+    pub policy: CodecPolicy,
+    /// Takes what happens; must not block.
+    pub events: Box<dyn FnMut(SfuEvent) + Send>,
+}
+
+impl fmt::Debug for SfuArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SfuArgs").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+/// A way to one room's SFU. The SFU closes when [`SfuHandle::close`] is called or its room ends.
+#[derive(Clone)]
+pub struct SfuHandle {
+    order: Arc<dyn Fn(SfuCommand) -> Result<(), SfuOverloaded> + Send + Sync>,
+    close: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for SfuHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SfuHandle")
+    }
+}
+
+impl SfuHandle {
+    /// A handle whose orders go to `order`: how tests watch what a room asks of its SFU.
+    pub fn new(
+        order: impl Fn(SfuCommand) -> Result<(), SfuOverloaded> + Send + Sync + 'static,
+        close: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self { order: Arc::new(order), close: Arc::new(close) }
+    }
+
+    /// Starts an SFU under `supervisor`, usually its room.
+    ///
+    /// # Errors
+    /// [`SpawnErr`] when its worker takes no orders.
+    pub async fn spawn(supervisor: ActorCell, args: SfuArgs) -> Result<Self, SpawnErr> {
+        let depth = Arc::new(AtomicUsize::new(0));
+        let (actor, _) = Actor::spawn_linked(None, Sfu { depth: depth.clone() }, args, supervisor).await?;
+        let closing = actor.clone();
+        Ok(Self::new(
+            move |command| cast(&actor, &depth, SfuMsg::Order(command)),
+            move || closing.stop(Some("room closed".to_owned())),
+        ))
+    }
+
+    /// Gives an order without waiting.
+    ///
+    /// # Errors
+    /// [`SfuOverloaded`] when too many wait, or the SFU is gone.
+    pub fn send(&self, command: SfuCommand) -> Result<(), SfuOverloaded> {
+        (self.order)(command)
+    }
+
+    /// Closes every connection of the room.
+    pub fn close(&self) {
+        (self.close)();
+    }
+}
+
+/// Puts a message into the (unbounded) mailbox if fewer than [`MAILBOX`] wait there.
+fn cast(actor: &ActorRef<SfuMsg>, depth: &AtomicUsize, message: SfuMsg) -> Result<(), SfuOverloaded> {
+    if depth.fetch_add(1, Ordering::Relaxed) >= MAILBOX {
+        depth.fetch_sub(1, Ordering::Relaxed);
+        return Err(SfuOverloaded);
+    }
+    actor.cast(message).map_err(|_| {
+        depth.fetch_sub(1, Ordering::Relaxed);
+        SfuOverloaded
+    })
+}
+
+#[derive(Debug, RactorMessage)]
+enum SfuMsg {
+    Order(SfuCommand),
+    Worker(WorkerEvent),
+    OfferTimeout(ParticipantId, u64),
+}
+
+struct Sfu {
+    depth: Arc<AtomicUsize>,
+}
+
+struct Running {
+    state: SfuState,
+    registration: Registration,
+    events: Box<dyn FnMut(SfuEvent) + Send>,
+    myself: ActorRef<SfuMsg>,
+}
+
+impl Actor for Sfu {
+    type Msg = SfuMsg;
+    type State = Running;
+    type Arguments = SfuArgs;
+
+    async fn pre_start(&self, myself: ActorRef<SfuMsg>, args: SfuArgs) -> Result<Running, ActorProcessingErr> {
+        let sink = {
+            let (actor, depth) = (myself.clone(), self.depth.clone());
+            Box::new(move |event| {
+                // The engine reports changes, a few a second; only data messages can flood, and only those are dropped.
+                let droppable = matches!(event, WorkerEvent::Media(EventKind::Data { .. }));
+                if cast(&actor, &depth, SfuMsg::Worker(event)).is_err() && !droppable {
+                    tracing::warn!("a media event was lost: the room's SFU is overloaded or gone");
+                }
+            })
+        };
+        let registration = args.worker.register(sink)?;
+        let state = SfuState::new(Setting {
+            router: registration.router(),
+            candidates: args.worker.candidates().to_vec(),
+            fingerprint: args.worker.fingerprint().clone(),
+            policy: args.policy,
+            next_id: Box::new(next_id),
+            credentials: Box::new(fresh_credentials),
+        });
+        Ok(Running { state, registration, events: args.events, myself })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<SfuMsg>,
+        message: SfuMsg,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        let effects = match message {
+            SfuMsg::Order(command) => {
+                self.depth.fetch_sub(1, Ordering::Relaxed);
+                running.state.apply(command)
+            }
+            SfuMsg::Worker(event) => {
+                self.depth.fetch_sub(1, Ordering::Relaxed);
+                match event {
+                    WorkerEvent::Media(kind) => running.state.media(kind),
+                    WorkerEvent::Restarted => running.state.restarted(),
+                }
+            }
+            SfuMsg::OfferTimeout(participant, offer) => running.state.offer_timed_out(participant, offer),
+        };
+        running.carry_out(effects)
+    }
+}
+
+impl Running {
+    /// Ends the actor when the worker takes no orders: media would no longer be what was agreed, and the room starts anew.
+    fn carry_out(&mut self, effects: Effects) -> Result<(), ActorProcessingErr> {
+        let worker = self.registration.worker();
+        for command in effects.commands {
+            worker.send(command)?;
+        }
+        for event in effects.events {
+            (self.events)(event);
+        }
+        for (participant, offer) in effects.timers {
+            // Ends by itself: with the actor, or by one message that a later offer's number makes void.
+            drop(self.myself.send_after(ANSWER_TIMEOUT, move || SfuMsg::OfferTimeout(participant, offer)));
+        }
+        Ok(())
+    }
+}
+
+/// Ids of transports, producers and consumers, unique in this process.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// ICE credentials from the operating system's randomness.
+fn fresh_credentials() -> IceCredentials {
+    IceCredentials::generate(&mut |bytes: &mut [u8]| {
+        getrandom::fill(bytes).expect("the operating system gives random bytes");
+    })
+}

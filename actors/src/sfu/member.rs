@@ -1,0 +1,85 @@
+//! What the SFU knows of one participant: their two connections and what they want.
+
+use std::collections::{BTreeMap, HashMap};
+
+use caside_media::parameters::{ConsumerId, TransportId};
+use caside_media::sdp::{PublishSession, SubscribeSession};
+use caside_protocol::TrackId;
+use caside_protocol::client::{SubscribePolicy, SubscribeQuality};
+
+/// A participant.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Whether the others' tracks are offered unasked.
+    pub(super) policy: SubscribePolicy,
+    /// Whether they may receive at all.
+    pub(super) may_subscribe: bool,
+    /// Cleared while they hold.
+    pub(super) receiving: bool,
+    /// The connection they publish over.
+    pub(super) publish: Option<Publishing>,
+    /// The connection they receive over.
+    pub(super) subscribe: Option<Subscribing>,
+    /// What they asked for, by track; absent: as `policy` says.
+    pub(super) wishes: HashMap<TrackId, SubscribeQuality>,
+}
+
+/// A publish connection.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    pub(super) transport: TransportId,
+    pub(super) session: PublishSession,
+    /// The client's `<sess-id>`: another one is another peer connection (RFC 8829 §5.2.1).
+    pub(super) remote_session: u64,
+    /// Live tracks by m-line.
+    pub(super) tracks: BTreeMap<String, TrackId>,
+    /// Whether data channel messages can go over it.
+    pub(super) data: bool,
+}
+
+/// A subscribe connection.
+#[derive(Debug)]
+pub(super) struct Subscribing {
+    pub(super) transport: TransportId,
+    pub(super) session: SubscribeSession,
+    /// Counts offers, so that a late timer is told from the one that runs.
+    pub(super) offer: u64,
+    /// Whether an offer waits for its answer.
+    pub(super) outstanding: bool,
+    pub(super) consumers: HashMap<ConsumerId, Consumption>,
+}
+
+/// A track on its way to a participant.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Consumption {
+    pub(super) track: TrackId,
+    /// Whether the client accepted it, so that the engine sends it.
+    pub(super) started: bool,
+}
+
+impl Member {
+    pub(super) fn new(policy: SubscribePolicy, may_subscribe: bool) -> Self {
+        Self { policy, may_subscribe, receiving: true, publish: None, subscribe: None, wishes: HashMap::new() }
+    }
+
+    /// Whether a track is to be on one of their m-lines.
+    pub(super) fn wants(&self, track: TrackId) -> bool {
+        self.may_subscribe
+            && match self.wishes.get(&track) {
+                Some(_) => true,
+                None => self.policy == SubscribePolicy::Auto,
+            }
+    }
+
+    /// Whether a track that is on an m-line goes out now.
+    pub(super) fn receives(&self, track: TrackId) -> bool {
+        self.receiving && self.wishes.get(&track) != Some(&SubscribeQuality::Off)
+    }
+}
+
+impl Subscribing {
+    /// The consumer of a track.
+    pub(super) fn consumer_of(&self, track: TrackId) -> Option<(ConsumerId, Consumption)> {
+        self.consumers.iter().find(|(_, c)| c.track == track).map(|(id, c)| (*id, *c))
+    }
+}

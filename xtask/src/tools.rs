@@ -1,0 +1,101 @@
+//! What tests need beside Rust. Installed where it is missing, on Debian and Ubuntu; elsewhere named.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::process::{Step, repository, run, works};
+
+/// A program and the Debian package that brings it.
+struct Needed {
+    program: &'static str,
+    package: &'static str,
+}
+
+const RUST_TESTS: &[Needed] = &[
+    Needed { program: "ffmpeg", package: "ffmpeg" },
+    Needed { program: "ffprobe", package: "ffmpeg" },
+    Needed { program: "/usr/lib/postgresql/15/bin/postgres", package: "postgresql" },
+    Needed { program: "python3", package: "python3-venv" },
+];
+
+const E2E_TESTS: &[Needed] = &[
+    Needed { program: "chromium", package: "chromium" },
+    Needed { program: "node", package: "nodejs" },
+    Needed { program: "npm", package: "npm" },
+];
+
+/// Installs what the Rust tests start: ffmpeg, PostgreSQL, an S3-compatible server.
+pub(crate) fn for_rust_tests() -> Result<()> {
+    apt(RUST_TESTS)?;
+    python()
+}
+
+/// Installs what the end-to-end tests drive: Chromium by Playwright, and aiortc.
+pub(crate) fn for_e2e_tests() -> Result<()> {
+    apt(RUST_TESTS)?;
+    apt(E2E_TESTS)?;
+    python()?;
+    let folder = repository().join("web/tests");
+    if !folder.join("node_modules/playwright-core").exists() {
+        run(&Step::new("npm", &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).within(&folder))?;
+    }
+    Ok(())
+}
+
+/// Whether `cargo nextest` is there: it runs each test in a process of its own.
+pub(crate) fn has_nextest() -> bool {
+    works("cargo", &["nextest", "--version"])
+}
+
+/// Where the Python programs of the tests are installed.
+pub(crate) fn python_bin() -> PathBuf {
+    repository().join("target/python/bin")
+}
+
+fn apt(needed: &[Needed]) -> Result<()> {
+    let mut missing: Vec<&str> =
+        needed.iter().filter(|n| !works(n.program, &["--version"]) && !works(n.program, &["-version"])).map(|n| n.package).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !works("apt-get", &["--version"]) {
+        bail!("the tests need these programs; please install them: {}", missing.join(", "));
+    }
+    let sudo = if works("id", &["-u"]) && is_root() { None } else { Some("sudo") };
+    let install = |arguments: &[&str]| {
+        let step = match sudo {
+            Some(sudo) => {
+                let mut step = Step::new(sudo, &["apt-get"]);
+                step.extend(&arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
+                step
+            }
+            None => Step::new("apt-get", arguments),
+        };
+        run(&step.with("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    install(&["update", "-qq"])?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(missing);
+    install(&arguments)
+}
+
+fn is_root() -> bool {
+    std::process::Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.trim_ascii() == b"0")
+}
+
+fn python() -> Result<()> {
+    let folder = repository().join("target/python");
+    let requirements = repository().join("web/tests/requirements.txt");
+    let installed = folder.join("installed.txt");
+    let wanted = std::fs::read_to_string(&requirements)?;
+    if std::fs::read_to_string(&installed).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    run(&Step::new("python3", &["-m", "venv", &folder.to_string_lossy()]))?;
+    let pip = folder.join("bin/pip");
+    run(&Step::new(&pip.to_string_lossy(), &["install", "--quiet", "--disable-pip-version-check", "-r", &requirements.to_string_lossy()]))?;
+    Ok(std::fs::write(installed, wanted)?)
+}
