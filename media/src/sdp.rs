@@ -11,10 +11,13 @@
 
 pub mod candidate;
 pub mod codecs;
+mod connection;
 pub mod error;
 pub mod extensions;
+pub mod h264;
 pub mod model;
 pub mod parse;
+mod payload_types;
 pub mod policy;
 pub mod publish;
 pub mod subscribe;

@@ -86,17 +86,11 @@ pub enum NegotiateError {
         /// The tag.
         mid: String,
     },
-    /// One header extension id for two extensions on one transport (RFC 8843 §9).
+    /// One header extension id for two extensions on one transport (RFC 9143 §12).
     #[error("header extension id {id} has two meanings")]
     ExtensionConflict {
         /// The id.
         id: u8,
-    },
-    /// One payload type for two codecs on one transport (RFC 8843 §9.1).
-    #[error("payload type {payload_type} has two meanings")]
-    PayloadTypeConflict {
-        /// The payload type.
-        payload_type: u8,
     },
     /// An answer while no offer of ours waits for one.
     #[error("no offer waits for an answer")]
