@@ -22,7 +22,7 @@ export class Participant {
   /** @type {Role} */ role = 'participant';
   /** @type {Date} */ joinedAt = new Date();
   /** Whether their signaling is up. @type {'connected' | 'lost'} */ connection = 'connected';
-  /** @type {Quality} */ quality = 'excellent';
+  /** null until the server has said. @type {Quality | null} */ quality = null;
   /** Why the quality is not better, if the server knows. @type {string | undefined} */ qualityCause;
   speaking = false;
   /** What they publish, by track id. @type {Map<string, TrackInfo>} */ tracks = new Map();

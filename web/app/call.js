@@ -1,0 +1,107 @@
+// @ts-check
+import { Chat } from './chat.js';
+import { Controls } from './controls.js';
+import { byId, toast } from './dom.js';
+import { explain, isSecondThought } from './messages.js';
+import { Sounds } from './sounds.js';
+import { Tiles } from './tiles.js';
+
+/**
+ * @import { Caside, Participant, Room } from '../sdk/caside.js'
+ * @import { MenuItem } from './tiles.js'
+ */
+
+/** The view of one call, from joining to leaving. */
+export class CallView {
+  /** @type {Room} */ #room;
+  /** @type {Tiles} */ #tiles;
+  #sounds = new Sounds();
+  /** @readonly @type {Chat} */ chat;
+  /** @readonly @type {Controls} */ controls;
+  #frame = 0;
+  #signalingAway = false;
+
+  /**
+   * @param {Caside} client
+   * @param {Room} room
+   */
+  constructor(client, room) {
+    this.#room = room;
+    this.#tiles = new Tiles(room, (participant) => this.#menuOf(participant));
+    this.chat = new Chat(room);
+    this.controls = new Controls(client, room);
+    room.on('track', ({ track, info }) => track.kind === 'audio' && this.#sounds.add(info.id, track));
+    room.on('track-removed', ({ track, info }) => track.kind === 'audio' && this.#sounds.remove(info.id));
+    room.on('error', (error) => isSecondThought(error) || toast(explain(error), { error: true }));
+    room.on('reconnecting', () => this.#away(true));
+    room.on('reconnected', () => this.#away(false));
+    room.on('role-changed', ({ role }) => toast(`You are now ${role === 'host' ? 'the host' : `a ${role}`}.`));
+    room.on('left', () => this.#close());
+    const changes = /** @type {const} */ ([
+      'participant-joined', 'participant-left', 'participant-updated', 'track', 'track-removed', 'track-updated', 'local-track',
+      'local-track-removed', 'active-speakers', 'connection-quality', 'recording-started', 'recording-finished', 'role-changed',
+      'media-state', 'reconnecting', 'reconnected', 'mode-changed',
+    ]);
+    for (const change of changes) room.on(change, () => this.#renderSoon());
+    for (const { tracks } of room.participants.values()) {
+      for (const info of tracks.values()) if (info.kind === 'audio' && info.mediaTrack) this.#sounds.add(info.id, info.mediaTrack);
+    }
+    this.#render();
+  }
+
+  #renderSoon() {
+    // A burst of events is one rendering. Not an animation frame: a hidden tab has none.
+    this.#frame ||= setTimeout(() => {
+      this.#frame = 0;
+      if (!this.#room.left) this.#render();
+    }, 0);
+  }
+
+  #render() {
+    const room = this.#room;
+    const count = room.participants.size + 1;
+    const title = room.name || room.id;
+    byId('call-title').textContent = title;
+    document.title = `${title} · Caside`;
+    byId('call-count').textContent = count === 1 ? 'Only you' : `${count} people`;
+    byId('alone').hidden = count > 1;
+    const pill = byId('status-pill');
+    pill.hidden = !this.#signalingAway && room.media.state !== 'reconnecting';
+    pill.textContent = 'Reconnecting…';
+    this.#tiles.render();
+    this.controls.render();
+  }
+
+  /** @param {boolean} away */
+  #away(away) {
+    this.#signalingAway = away;
+    this.#renderSoon();
+  }
+
+  /**
+   * @param {Participant} participant
+   * @returns {MenuItem[]}
+   */
+  #menuOf(participant) {
+    const room = this.#room;
+    if (!room.isModerator || (participant.role === 'host' && !room.isHost)) return [];
+    const name = participant.displayName;
+    /** @param {() => Promise<void>} action */
+    const act = (action) => () => action().catch((thrown) => toast(explain(thrown), { error: true }));
+    const items = [
+      { label: 'Mute', act: act(() => room.muteParticipant(participant)) },
+      { label: 'Remove from call', act: () => confirm(`Remove ${name} from the call?`) && act(() => room.kick(participant))() },
+    ];
+    if (!room.isHost) return items;
+    const role = participant.role === 'moderator' ? 'participant' : 'moderator';
+    return [...items, { label: role === 'moderator' ? 'Make moderator' : 'Take moderator role', act: act(() => room.setRole(participant, role)) }];
+  }
+
+  #close() {
+    clearTimeout(this.#frame);
+    this.#tiles.close();
+    this.#sounds.close();
+    this.controls.close();
+    document.title = 'Caside';
+  }
+}

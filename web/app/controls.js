@@ -1,0 +1,167 @@
+// @ts-check
+import { byId, clock, toast } from './dom.js';
+import { explain, isSecondThought } from './messages.js';
+
+/** @import { Caside, Room } from '../sdk/caside.js' */
+
+/** The row of buttons, the recording mark, and what each of them does. */
+export class Controls {
+  /** @type {Caside} */ #client;
+  /** @type {Room} */ #room;
+  #buttons = {
+    mute: /** @type {HTMLButtonElement} */ (byId('mute')),
+    camera: /** @type {HTMLButtonElement} */ (byId('camera')),
+    screen: /** @type {HTMLButtonElement} */ (byId('screen')),
+    record: /** @type {HTMLButtonElement} */ (byId('record')),
+    invite: /** @type {HTMLButtonElement} */ (byId('invite')),
+    leave: /** @type {HTMLButtonElement} */ (byId('leave')),
+  };
+  #recordingSince = 0;
+  /** @type {ReturnType<typeof setInterval> | undefined} */ #timer;
+  /** Actions that still run: a second press waits for the first. @type {Set<string>} */ #busy = new Set();
+
+  /**
+   * @param {Caside} client
+   * @param {Room} room
+   */
+  constructor(client, room) {
+    this.#client = client;
+    this.#room = room;
+    const { mute, camera, screen, record, invite, leave } = this.#buttons;
+    mute.onclick = () => this.toggle('microphone');
+    camera.onclick = () => this.toggle('camera');
+    screen.onclick = () => this.share();
+    record.onclick = () => this.record();
+    invite.onclick = byId('alone-invite').onclick = () => this.invite();
+    leave.onclick = () => room.leave();
+    room.on('recording-started', ({ recordingId }) => this.#recordingStarted(recordingId));
+    room.on('recording-finished', () => toast('The recording was saved. You find it under Recordings.'));
+    if (room.recordingId) this.#recordingStarted(room.recordingId);
+    this.render();
+  }
+
+  render() {
+    const room = this.#room;
+    const viewer = room.localParticipant.role === 'viewer';
+    const microphone = room.localTrack('microphone');
+    const camera = room.localTrack('camera');
+    const sharing = room.localTrack('screen') !== undefined;
+    const recording = room.recordingId !== null;
+    const { mute, camera: cameraButton, screen, record } = this.#buttons;
+    const off = { mic: !microphone || microphone.muted, camera: !camera || camera.muted };
+    this.#paint(mute, off.mic ? 'Unmute' : 'Mute', { 'is-off': off.mic }, off.mic);
+    this.#paint(cameraButton, off.camera ? 'Start video' : 'Stop video', { 'is-off': off.camera }, off.camera);
+    this.#paint(screen, sharing ? 'Stop sharing' : 'Share', { 'is-active': sharing }, sharing);
+    this.#paint(record, recording ? 'Stop' : 'Record', { 'is-recording': recording }, recording);
+    for (const button of [mute, cameraButton, screen]) button.disabled = viewer;
+    screen.hidden = !navigator.mediaDevices?.getDisplayMedia;
+    record.hidden = !room.isHost;
+    byId('rec-pill').hidden = !recording;
+    byId('locked-pill').hidden = !room.locked;
+    if (!recording) clearInterval(this.#timer);
+  }
+
+  close() {
+    clearInterval(this.#timer);
+  }
+
+  /** @param {'camera' | 'microphone'} source */
+  toggle(source) {
+    return this.#once(source, async () => {
+      const local = this.#room.localTrack(source);
+      if (local) await this.#room.setMuted(local, !local.muted);
+      else await this.#room.publish({ [source]: true });
+    });
+  }
+
+  share() {
+    return this.#once('screen', async () => {
+      if (!this.#room.localTrack('screen')) {
+        await this.#room.publish({ screen: true });
+        return;
+      }
+      await this.#room.unpublish('screen-audio');
+      await this.#room.unpublish('screen');
+    });
+  }
+
+  record() {
+    if (!this.#room.isHost) return;
+    return this.#once('record', async () => {
+      if (this.#room.recordingId) await this.#room.stopRecording();
+      else await this.#room.startRecording();
+    });
+  }
+
+  invite() {
+    return this.#once('invite', async () => {
+      const link = new URL('./', location.href);
+      link.searchParams.set('room', this.#room.id);
+      const guest = await this.#guestToken();
+      if (guest) link.searchParams.set('token', guest);
+      try {
+        await navigator.clipboard.writeText(link.href);
+        toast(guest ? 'Link copied. Whoever has it can join this room for a day.' : 'Link copied. People need an account here to join.');
+      } catch {
+        prompt('Copy this link', link.href);
+      }
+    });
+  }
+
+  /** A token for guests, if one may make it: hosts may. */
+  async #guestToken() {
+    if (!this.#room.isHost) return null;
+    const user = `guest-${crypto.randomUUID().slice(0, 8)}`;
+    try {
+      const request = { user, room: this.#room.id, role: 'participant', ttl_s: 86_400, name: 'Guest' };
+      return /** @type {string} */ ((await this.#client.session.request('POST', '/auth/token', request)).token);
+    } catch {
+      return null;
+    }
+  }
+
+  /** @param {string} id */
+  async #recordingStarted(id) {
+    this.#recordingSince = Date.now();
+    clearInterval(this.#timer);
+    const tick = () => (byId('rec-time').textContent = clock(Date.now() - this.#recordingSince));
+    this.#timer = setInterval(tick, 500);
+    tick();
+    try {
+      const recording = await this.#client.session.request('GET', `/recordings/${encodeURIComponent(id)}`);
+      this.#recordingSince = Math.min(Date.now(), Date.parse(recording.started_at)) || this.#recordingSince;
+    } catch {
+      // Not everybody may look at it; then the time counts from when we learned of it.
+    }
+  }
+
+  /**
+   * @param {string} name
+   * @param {() => Promise<void>} action
+   */
+  async #once(name, action) {
+    if (this.#busy.has(name)) return;
+    this.#busy.add(name);
+    try {
+      await action();
+    } catch (thrown) {
+      if (!isSecondThought(thrown)) toast(explain(thrown), { error: true });
+    } finally {
+      this.#busy.delete(name);
+    }
+  }
+
+  /**
+   * @param {HTMLButtonElement} button
+   * @param {string} label
+   * @param {Record<string, boolean>} classes
+   * @param {boolean} pressed
+   */
+  #paint(button, label, classes, pressed) {
+    const text = button.querySelector('span');
+    if (text) text.textContent = label;
+    button.title = `${label} (${button.getAttribute('aria-keyshortcuts')?.toUpperCase()})`;
+    button.setAttribute('aria-pressed', String(pressed));
+    for (const [name, on] of Object.entries(classes)) button.classList.toggle(name, on);
+  }
+}
