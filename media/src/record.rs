@@ -9,7 +9,8 @@
 //!
 //! Absent on purpose: files, sockets, object stores, databases, and decoding or encoding of media.
 
-pub mod meta;
-pub mod segment;
+pub mod depacketize;
 pub mod finish;
 pub mod inspect;
+pub mod meta;
+pub mod segment;
