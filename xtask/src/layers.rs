@@ -13,7 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("migrations", &[]),
     ("cluster", &["protocol"]),
     ("actors", &["protocol", "media", "store", "cluster"]),
-    ("node", &["protocol", "media", "store", "migrations", "cluster", "actors"]),
+    (
+        "node",
+        &["protocol", "media", "store", "migrations", "cluster", "actors"],
+    ),
     ("loadtest", &["protocol", "media"]),
     ("xtask", &[]),
 ];
@@ -30,8 +33,13 @@ pub(crate) fn check(repository: &Path) -> Result<()> {
             if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
                 section = name.to_owned();
             }
-            let Some(rest) = line.strip_prefix("caside-") else { continue };
-            let import: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+            let Some(rest) = line.strip_prefix("caside-") else {
+                continue;
+            };
+            let import: String = rest
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '-')
+                .collect();
             let for_schema = section == "dev-dependencies" && import == "migrations";
             if !allowed.contains(&import.as_str()) && !for_schema {
                 wrong.push(format!("{room} imports {import} [{section}]"));
@@ -39,7 +47,10 @@ pub(crate) fn check(repository: &Path) -> Result<()> {
         }
     }
     if !wrong.is_empty() {
-        bail!("imports that the table of ARCHITECTURE.md does not have: {}", wrong.join("; "));
+        bail!(
+            "imports that the table of ARCHITECTURE.md does not have: {}",
+            wrong.join("; ")
+        );
     }
     eprintln!("layers: every import is one that the house allows");
     Ok(())

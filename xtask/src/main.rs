@@ -61,7 +61,14 @@ fn chore(arguments: &[String]) -> Result<()> {
 fn lint() -> Result<()> {
     run(&cargo(&["fmt", "--all", "--check"]))?;
     layers::check(&repository())?;
-    run(&cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(&cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 fn unit() -> Result<()> {
@@ -78,7 +85,14 @@ fn unit() -> Result<()> {
 
 fn e2e() -> Result<()> {
     tools::for_e2e_tests()?;
-    run(&cargo(&["build", "--release", "--package", "caside-node", "--package", "caside-loadtest"]))?;
+    run(&cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "caside-node",
+        "--package",
+        "caside-loadtest",
+    ]))?;
     let web_tests = repository().join("web/tests");
     run(&Step::new("node", &["--test", "unit/"]).within(&web_tests))?;
     run(&Step::new("node", &["--test", "--test-concurrency=1", "e2e/"])
@@ -101,7 +115,14 @@ fn fuzz(seconds: &str) -> Result<()> {
 }
 
 fn load(arguments: &[String]) -> Result<()> {
-    run(&cargo(&["build", "--release", "--package", "caside-node", "--package", "caside-loadtest"]))?;
+    run(&cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "caside-node",
+        "--package",
+        "caside-loadtest",
+    ]))?;
     let bots = repository().join("target/release/caside-bots");
     let mut step = Step::new(&bots.to_string_lossy(), &["signaling"]);
     step.extend(arguments);

@@ -69,20 +69,32 @@ pub(crate) fn cargo(arguments: &[&str]) -> Step {
 /// Runs a step to its end; its output goes where ours goes.
 pub(crate) fn run(step: &Step) -> Result<()> {
     eprintln!("$ {} {}", step.program, step.arguments.join(" "));
-    let status = step.command().status().with_context(|| format!("cannot run {}", step.program))?;
+    let status = step
+        .command()
+        .status()
+        .with_context(|| format!("cannot run {}", step.program))?;
     if !status.success() {
-        bail!("{} {} failed: {status}", step.program, step.arguments.first().map_or("", |a| a));
+        bail!(
+            "{} {} failed: {status}",
+            step.program,
+            step.arguments.first().map_or("", |a| a)
+        );
     }
     Ok(())
 }
 
 /// Whether a program can be run with these arguments.
 pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 /// The repository's root.
 pub(crate) fn repository() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("xtask lies in a folder of the repository").to_owned()
+    here.parent()
+        .expect("xtask lies in a folder of the repository")
+        .to_owned()
 }

@@ -13,16 +13,37 @@ struct Needed {
 }
 
 const RUST_TESTS: &[Needed] = &[
-    Needed { program: "ffmpeg", package: "ffmpeg" },
-    Needed { program: "ffprobe", package: "ffmpeg" },
-    Needed { program: "/usr/lib/postgresql/15/bin/postgres", package: "postgresql" },
-    Needed { program: "python3", package: "python3-venv" },
+    Needed {
+        program: "ffmpeg",
+        package: "ffmpeg",
+    },
+    Needed {
+        program: "ffprobe",
+        package: "ffmpeg",
+    },
+    Needed {
+        program: "/usr/lib/postgresql/15/bin/postgres",
+        package: "postgresql",
+    },
+    Needed {
+        program: "python3",
+        package: "python3-venv",
+    },
 ];
 
 const E2E_TESTS: &[Needed] = &[
-    Needed { program: "chromium", package: "chromium" },
-    Needed { program: "node", package: "nodejs" },
-    Needed { program: "npm", package: "npm" },
+    Needed {
+        program: "chromium",
+        package: "chromium",
+    },
+    Needed {
+        program: "node",
+        package: "nodejs",
+    },
+    Needed {
+        program: "npm",
+        package: "npm",
+    },
 ];
 
 /// Installs what the Rust tests start: ffmpeg, PostgreSQL, an S3-compatible server.
@@ -54,17 +75,27 @@ pub(crate) fn python_bin() -> PathBuf {
 }
 
 fn apt(needed: &[Needed]) -> Result<()> {
-    let mut missing: Vec<&str> =
-        needed.iter().filter(|n| !works(n.program, &["--version"]) && !works(n.program, &["-version"])).map(|n| n.package).collect();
+    let mut missing: Vec<&str> = needed
+        .iter()
+        .filter(|n| !works(n.program, &["--version"]) && !works(n.program, &["-version"]))
+        .map(|n| n.package)
+        .collect();
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }
     if !works("apt-get", &["--version"]) {
-        bail!("the tests need these programs; please install them: {}", missing.join(", "));
+        bail!(
+            "the tests need these programs; please install them: {}",
+            missing.join(", ")
+        );
     }
-    let sudo = if works("id", &["-u"]) && is_root() { None } else { Some("sudo") };
+    let sudo = if works("id", &["-u"]) && is_root() {
+        None
+    } else {
+        Some("sudo")
+    };
     let install = |arguments: &[&str]| {
         let step = match sudo {
             Some(sudo) => {
@@ -83,7 +114,10 @@ fn apt(needed: &[Needed]) -> Result<()> {
 }
 
 fn is_root() -> bool {
-    std::process::Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.trim_ascii() == b"0")
+    std::process::Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|o| o.stdout.trim_ascii() == b"0")
 }
 
 fn python() -> Result<()> {
@@ -96,6 +130,15 @@ fn python() -> Result<()> {
     }
     run(&Step::new("python3", &["-m", "venv", &folder.to_string_lossy()]))?;
     let pip = folder.join("bin/pip");
-    run(&Step::new(&pip.to_string_lossy(), &["install", "--quiet", "--disable-pip-version-check", "-r", &requirements.to_string_lossy()]))?;
+    run(&Step::new(
+        &pip.to_string_lossy(),
+        &[
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+            &requirements.to_string_lossy(),
+        ],
+    ))?;
     Ok(std::fs::write(installed, wanted)?)
 }

@@ -1,0 +1,107 @@
+//! The node under load: a process of its own in a new folder.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::http;
+
+/// How long it may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `caside`.
+pub(crate) struct Node {
+    child: Child,
+    /// Host and port of its HTTP listener.
+    pub(crate) address: String,
+    /// An admin's token.
+    pub(crate) token: String,
+    _folder: TempDir,
+}
+
+impl Node {
+    /// Starts the program that `CASIDE_BIN` names, else the one beside this program.
+    pub(crate) async fn start(extra: &[(&str, String)]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let program = match env::var_os("CASIDE_BIN") {
+            Some(path) => PathBuf::from(path),
+            None => env::current_exe()?.with_file_name("caside"),
+        };
+        let mut child = Command::new(&program)
+            .current_dir(folder.path())
+            .env("CASIDE_LISTEN", "127.0.0.1:0")
+            .env("CASIDE_MEDIA_PORT", "0")
+            .env("CASIDE_DATA_DIR", folder.path().join("data"))
+            .env("RUST_LOG", "warn")
+            .envs(extra.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut lines = BufReader::new(child.stdout.take().context("no standard output")?).lines();
+        let (mut address, mut password) = (None, None);
+        while address.is_none() || password.is_none() {
+            let Some(line) = timeout(PATIENCE, lines.next_line())
+                .await
+                .context("the node does not start")??
+            else {
+                bail!("the node ended at its start");
+            };
+            if let Some((_, url)) = line.split_once("listening on http://") {
+                address = Some(url.trim().to_owned());
+            }
+            if let Some((_, word)) = line.split_once("demo password: ") {
+                password = Some(word.trim().to_owned());
+            }
+        }
+        // What it says from here on is read so that it never blocks on a full pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let address = address.context("no address")?;
+        let body = json!({"username": "demo", "password": password});
+        let answer = http::request(&address, "POST", "/login", None, Some(&body)).await?;
+        let token = answer["token"].as_str().context("no token")?.to_owned();
+        Ok(Self {
+            child,
+            address,
+            token,
+            _folder: folder,
+        })
+    }
+
+    /// Its resident memory in KiB (`VmRSS` of proc(5)).
+    pub(crate) fn rss_kib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// The processor time it has used, in seconds (`utime` and `stime` of proc(5), at 100 ticks a second).
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        let (_, fields) = stat.rsplit_once(") ").context("no fields")?;
+        let ticks: u64 = fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .filter_map(|f| f.parse::<u64>().ok())
+            .sum();
+        Ok(ticks as f64 / 100.0)
+    }
+
+    fn pid(&self) -> Result<u32> {
+        self.child.id().context("the node has ended")
+    }
+}
