@@ -10,6 +10,7 @@
 pub mod certificate;
 pub mod consumer;
 pub mod control;
+mod crypto;
 pub mod data;
 pub mod dtls;
 pub mod engine;
