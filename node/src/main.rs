@@ -1,2 +1,5 @@
 //! caside
+mod auth;
+mod config;
+mod limit;
 fn main() {}

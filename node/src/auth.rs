@@ -1,0 +1,190 @@
+//! Who somebody is, and what proves it: passwords, refresh tokens, API keys and JWTs.
+//!
+//! Absent on purpose: what a caller may do in a room (`http::access`, and the room itself).
+
+pub(crate) mod hex;
+pub(crate) mod keys;
+pub(crate) mod password;
+pub(crate) mod secret;
+pub(crate) mod session;
+pub(crate) mod signed;
+
+use std::time::Duration;
+
+use caside_protocol::claims::Claims;
+use caside_protocol::error::Refusal;
+use caside_protocol::{ErrorCode, Role, RoomId, UserId};
+use caside_store::{Journal, JournalEntry, Store, StoreError};
+use jsonwebtoken::jwk::JwkSet;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::limit::{AddressLimit, Rate};
+use keys::{KeyRing, TokenError};
+use password::{PasswordError, Passwords};
+use signed::UrlSigner;
+
+/// Who makes our tokens.
+pub(crate) const ISSUER: &str = "caside";
+/// Failed logins of one address: 20 a minute.
+const LOGIN_RATE: Rate = Rate {
+    per_second: 20.0 / 60.0,
+    burst: 20.0,
+};
+/// The use of an API key is noted at most this often.
+const KEY_USE_NOTED: Duration = Duration::from_secs(60);
+
+/// Who makes a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Caller {
+    /// What is known of them.
+    pub(crate) claims: Claims,
+}
+
+impl Caller {
+    /// The user, or `apikey:…`.
+    pub(crate) fn user(&self) -> &UserId {
+        &self.claims.sub
+    }
+
+    /// Whether they administer the whole deployment; API keys do.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.claims.is_admin()
+    }
+
+    /// What they are in this room by their token and by owning it; somebody else's room gives nothing.
+    pub(crate) fn role_in(&self, room: &RoomId, owner: Option<&UserId>) -> Option<Role> {
+        if !self.claims.admits(room) {
+            return None;
+        }
+        let owns = owner.is_some_and(|owner| owner == self.user());
+        if self.is_admin() || owns {
+            Some(Role::Host)
+        } else {
+            self.claims.role
+        }
+    }
+}
+
+/// Proves identities and makes proofs.
+pub(crate) struct Auth {
+    keys: KeyRing,
+    passwords: Passwords,
+    failed_logins: AddressLimit,
+    store: Store,
+    journal: Journal,
+    urls: UrlSigner,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl Auth {
+    /// With its keys and the database.
+    pub(crate) fn new(keys: KeyRing, passwords: Passwords, store: Store, journal: Journal) -> Self {
+        let urls = UrlSigner::new(keys.derive("recording urls"));
+        Self {
+            keys,
+            passwords,
+            failed_logins: AddressLimit::new(LOGIN_RATE),
+            store,
+            journal,
+            urls,
+        }
+    }
+
+    /// The public keys.
+    pub(crate) fn public_keys(&self) -> JwkSet {
+        self.keys.public_keys()
+    }
+
+    /// Signs URLs of recordings.
+    pub(crate) fn urls(&self) -> &UrlSigner {
+        &self.urls
+    }
+
+    /// Whose credential this is: a JWT or an API key.
+    ///
+    /// # Errors
+    /// `unauthorized`, `token_expired`, or that the database is away (for API keys).
+    pub(crate) async fn authenticate(&self, credential: &str) -> Result<Caller, Refusal> {
+        if credential.starts_with(secret::API_KEY) {
+            return self.api_key(credential).await;
+        }
+        let claims = self.keys.verify(credential).map_err(|e| refused_token(&e))?;
+        Ok(Caller { claims })
+    }
+
+    async fn api_key(&self, credential: &str) -> Result<Caller, Refusal> {
+        let unknown = || Refusal::new(ErrorCode::Unauthorized, "the API key is not valid");
+        let hash = secret::hash(secret::API_KEY, credential).ok_or_else(unknown)?;
+        let key = self
+            .store
+            .api_key(hash)
+            .await
+            .map_err(|e| refused_by_store(&e))?
+            .ok_or_else(unknown)?;
+        let now = OffsetDateTime::now_utc();
+        if key.last_used_at.is_none_or(|used| now - used > KEY_USE_NOTED) {
+            let noted = self.journal.append(JournalEntry::ApiKeyUsed { key: key.id, at: now });
+            if let Err(e) = noted {
+                tracing::debug!(error = %e, "the use of an API key was not noted");
+            }
+        }
+        Ok(Caller {
+            claims: api_key_claims(key.id, &key.name, now),
+        })
+    }
+}
+
+/// What an API key may: everything, for the programs that hold one act for the deployment.
+fn api_key_claims(id: Uuid, name: &str, now: OffsetDateTime) -> Claims {
+    Claims {
+        iss: ISSUER.to_owned(),
+        sub: UserId::new(format!("apikey:{id}")).expect("a UUID with a prefix is a user id"),
+        name: Some(name.to_owned()),
+        iat: now.unix_timestamp(),
+        nbf: None,
+        exp: now.unix_timestamp().saturating_add(3600),
+        jti: None,
+        scope: "user admin".to_owned(),
+        room: None,
+        role: None,
+        grants: None,
+    }
+}
+
+fn refused_token(error: &TokenError) -> Refusal {
+    let code = match error {
+        TokenError::Expired => ErrorCode::TokenExpired,
+        _ => ErrorCode::Unauthorized,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+fn refused_password(error: PasswordError) -> Refusal {
+    let code = match error {
+        PasswordError::Overloaded => ErrorCode::Overloaded,
+        PasswordError::TooLong | PasswordError::TooShort => ErrorCode::InvalidPayload,
+        PasswordError::Failed => ErrorCode::Internal,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+/// The answer to whoever needed the database. What is wrong with it is for the log alone.
+pub(crate) fn refused_by_store(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Cursor => Refusal::new(ErrorCode::InvalidPayload, "cursor: not one of this list"),
+        e if e.is_unavailable() => {
+            tracing::warn!(error = %e, "the database is away");
+            Refusal::new(ErrorCode::DependencyUnavailable, "the database is away; try again").retry_after_ms(1000)
+        }
+        e => {
+            tracing::error!(error = ?e, "the database failed");
+            Refusal::new(ErrorCode::Internal, "the database failed")
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The configuration: flag > environment > `.env` > `caside.toml` > default, each value with its source.
+//!
+//! [`Settings`] is the one structure; [`key::KEYS`] says how each of its fields is named in each source and what is
+//! allowed there. Absent on purpose: what the values are used for.
+
+pub(crate) mod check;
+pub(crate) mod dotenv;
+pub(crate) mod key;
+pub(crate) mod kinds;
+pub(crate) mod layers;
+pub(crate) mod lenient;
+pub(crate) mod show;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use caside_protocol::NodeId;
+use serde::{Deserialize, Serialize};
+
+use kinds::{
+    Bounded, DataSize, DatabaseUrl, FilePath, HttpUrl, IceServers, LogFilter, LogFormat, Origin, Secret, Span, Word,
+};
+
+/// Every setting, by its name in `caside.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Addresses for HTTP and WebSocket.
+    #[serde(deserialize_with = "lenient::list", serialize_with = "lenient::show_list")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Database, keys, recordings and spool, unless they are elsewhere.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) data_dir: FilePath,
+    /// This node's name in the cluster and in answers.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) node_id: NodeId,
+    /// First UDP port for media, one a worker; 0: any.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) media_port: Bounded<0, 65_535>,
+    /// Addresses to bind and to offer for media; empty: the interfaces'.
+    #[serde(deserialize_with = "lenient::list", serialize_with = "lenient::show_list")]
+    pub(crate) media_ip: Vec<IpAddr>,
+    /// Threads that carry media.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) media_workers: Bounded<1, 256>,
+    /// WebSockets at a time; more are refused.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) max_connections: Bounded<1, 1_000_000>,
+    /// Participants in a room that says nothing itself.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) max_room_size: Bounded<1, 10_000>,
+    /// Whether joining an unknown room makes it.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) auto_create_rooms: bool,
+    /// Other origins whose pages may use the API.
+    #[serde(deserialize_with = "lenient::list", serialize_with = "lenient::show_list")]
+    pub(crate) cors_origins: Vec<Origin>,
+    /// STUN and TURN servers for clients.
+    #[serde(deserialize_with = "lenient::ice_servers")]
+    pub(crate) ice_servers: IceServers,
+    /// Recorded media that may wait on the disk.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) spool_max: DataSize,
+    /// How long a stop may take.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) drain_timeout: Span,
+    /// Where the database is; SQLite in the data directory when left out.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) database_url: Option<DatabaseUrl>,
+    /// Whether `serve` brings the database up to date.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) auto_migrate: bool,
+    /// Bucket for recordings; local files when left out.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) s3_bucket: Option<Word>,
+    /// An S3-compatible service other than AWS.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) s3_endpoint: Option<HttpUrl>,
+    /// The bucket's region.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) s3_region: Word,
+    /// Who we are for S3.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) aws_access_key_id: Option<Word>,
+    /// And our proof of it.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) aws_secret_access_key: Option<Secret<1>>,
+    /// Signs and verifies tokens with HS256.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) jwt_secret: Option<Secret<32>>,
+    /// Keys for RS256 and EdDSA: the first signs, all verify.
+    #[serde(deserialize_with = "lenient::list", serialize_with = "lenient::show_list")]
+    pub(crate) jwt_private_key_file: Vec<FilePath>,
+    /// Which log lines are written.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) rust_log: LogFilter,
+    /// How they look.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) log_format: LogFormat,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            data_dir: FilePath(PathBuf::from("data")),
+            node_id: NodeId::new("n1").expect("a constant that is a node id"),
+            media_port: Bounded::of(40_000),
+            media_ip: Vec::new(),
+            media_workers: Bounded::of(1),
+            max_connections: Bounded::of(10_000),
+            max_room_size: Bounded::of(100),
+            auto_create_rooms: true,
+            cors_origins: Vec::new(),
+            ice_servers: IceServers::default(),
+            spool_max: DataSize(10 << 30),
+            drain_timeout: Span(Duration::from_secs(30)),
+            database_url: None,
+            auto_migrate: true,
+            s3_bucket: None,
+            s3_endpoint: None,
+            s3_region: "us-east-1".parse().expect("a constant that is a word"),
+            aws_access_key_id: None,
+            aws_secret_access_key: None,
+            jwt_secret: None,
+            jwt_private_key_file: Vec::new(),
+            rust_log: LogFilter::default(),
+            log_format: LogFormat::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The data directory.
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        &self.data_dir.0
+    }
+
+    /// Whether keys for tokens were configured; otherwise we make our own and stay on loopback.
+    pub(crate) fn has_secrets(&self) -> bool {
+        self.jwt_secret.is_some() || !self.jwt_private_key_file.is_empty()
+    }
+
+    /// Whether HTTP is on loopback alone.
+    pub(crate) fn loopback_only(&self) -> bool {
+        self.listen
+            .iter()
+            .all(|address| address.ip().to_canonical().is_loopback())
+    }
+
+    /// The database's URL, with its password.
+    pub(crate) fn database_url(&self) -> String {
+        match &self.database_url {
+            Some(url) => url.expose().to_owned(),
+            None => format!("sqlite:{}", self.data_dir().join("caside.db").display()),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! How each setting is named, and what is allowed there.
+
+/// One setting's names and rule.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// In `caside.toml`; the field of [`super::Settings`].
+    pub(crate) name: &'static str,
+    /// In the environment and in `.env`.
+    pub(crate) variable: &'static str,
+    /// Whether it must not be shown; such a setting has no flag, for flags can be seen by every user of a machine.
+    pub(crate) secret: bool,
+    /// What a value may be, as a phrase that ends an error line.
+    pub(crate) allowed: &'static str,
+    /// What it is for.
+    pub(crate) purpose: &'static str,
+}
+
+impl Key {
+    /// Its flag, without the dashes; secrets have none.
+    pub(crate) fn flag(&self) -> Option<String> {
+        (!self.secret).then(|| self.name.replace('_', "-"))
+    }
+}
+
+const fn key(name: &'static str, variable: &'static str, allowed: &'static str, purpose: &'static str) -> Key {
+    Key {
+        name,
+        variable,
+        secret: false,
+        allowed,
+        purpose,
+    }
+}
+
+const fn secret(name: &'static str, variable: &'static str, allowed: &'static str, purpose: &'static str) -> Key {
+    Key {
+        name,
+        variable,
+        secret: true,
+        allowed,
+        purpose,
+    }
+}
+
+/// Every setting, in the order in which it is shown.
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        "listen",
+        "CASIDE_LISTEN",
+        "one or more of address:port, separated by commas",
+        "addresses for HTTP and WebSocket",
+    ),
+    key(
+        "data_dir",
+        "CASIDE_DATA_DIR",
+        "a path",
+        "database, keys, recordings and spool, unless configured to be elsewhere",
+    ),
+    key(
+        "node_id",
+        "CASIDE_NODE_ID",
+        "1 to 128 of A-Z a-z 0-9 . _ : -",
+        "this node's name",
+    ),
+    key(
+        "media_port",
+        "CASIDE_MEDIA_PORT",
+        "0 to 65535",
+        "first UDP port for media, one a worker counted up from it; 0: any ports",
+    ),
+    key(
+        "media_ip",
+        "CASIDE_MEDIA_IP",
+        "IP addresses, separated by commas",
+        "addresses to bind and to offer for media; empty: those of the interfaces",
+    ),
+    key(
+        "media_workers",
+        "CASIDE_MEDIA_WORKERS",
+        "1 to 256",
+        "threads that carry media",
+    ),
+    key(
+        "max_connections",
+        "CASIDE_MAX_CONNECTIONS",
+        "1 to 1000000",
+        "WebSockets at a time; more are refused",
+    ),
+    key(
+        "max_room_size",
+        "CASIDE_MAX_ROOM_SIZE",
+        "1 to 10000",
+        "participants in a room that sets no limit of its own",
+    ),
+    key(
+        "auto_create_rooms",
+        "CASIDE_AUTO_CREATE_ROOMS",
+        "true or false",
+        "whether joining an unknown room makes it",
+    ),
+    key(
+        "cors_origins",
+        "CASIDE_CORS_ORIGINS",
+        "origins like https://app.example, separated by commas",
+        "other origins whose pages may use the API and the WebSocket",
+    ),
+    key(
+        "ice_servers",
+        "CASIDE_ICE_SERVERS",
+        "stun: URLs separated by commas, or a JSON list of {urls, username, credential}",
+        "STUN and TURN servers that clients are told of",
+    ),
+    key(
+        "spool_max",
+        "CASIDE_SPOOL_MAX",
+        "a size of at least 1 byte, like 512MiB or 10GiB",
+        "recorded media that may wait on the disk",
+    ),
+    key(
+        "drain_timeout",
+        "CASIDE_DRAIN_TIMEOUT",
+        "0s to 7d, like 500ms, 30s or 5m",
+        "how long a graceful stop may take",
+    ),
+    key(
+        "database_url",
+        "DATABASE_URL",
+        "sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE",
+        "where the database is; left out: SQLite in the data directory",
+    ),
+    key(
+        "auto_migrate",
+        "CASIDE_AUTO_MIGRATE",
+        "true or false",
+        "whether `serve` brings the database's schema up to date",
+    ),
+    key(
+        "s3_bucket",
+        "S3_BUCKET",
+        "a bucket's name",
+        "where recordings go; left out: files in the data directory",
+    ),
+    key(
+        "s3_endpoint",
+        "S3_ENDPOINT",
+        "an http or https URL",
+        "an S3-compatible service other than AWS",
+    ),
+    key("s3_region", "S3_REGION", "a region's name", "the bucket's region"),
+    key(
+        "aws_access_key_id",
+        "AWS_ACCESS_KEY_ID",
+        "an access key's id, together with AWS_SECRET_ACCESS_KEY",
+        "the account for S3",
+    ),
+    secret(
+        "aws_secret_access_key",
+        "AWS_SECRET_ACCESS_KEY",
+        "a secret access key, together with AWS_ACCESS_KEY_ID",
+        "the secret for S3",
+    ),
+    secret(
+        "jwt_secret",
+        "JWT_SECRET",
+        "at least 32 bytes, for instance from `openssl rand -base64 48`",
+        "signs and verifies tokens with HS256",
+    ),
+    key(
+        "jwt_private_key_file",
+        "JWT_PRIVATE_KEY_FILE",
+        "paths of PEM files with RSA (2048 bits or more) or Ed25519 keys, separated by commas; the first a private key",
+        "keys for RS256 and EdDSA: the first signs, all of them verify; public keys only verify",
+    ),
+    key(
+        "rust_log",
+        "RUST_LOG",
+        "directives like info or info,caside=debug",
+        "which log lines are written",
+    ),
+    key("log_format", "CASIDE_LOG_FORMAT", "human or json", "how log lines look"),
+];
+
+/// The setting of this name in `caside.toml`.
+pub(crate) fn by_name(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The setting of this variable.
+pub(crate) fn by_variable(variable: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.variable == variable)
+}
+
+/// The known word that is most like `given`, if one is near.
+pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|word| {
+            (
+                strsim::jaro_winkler(&given.to_ascii_lowercase(), &word.to_ascii_lowercase()),
+                word,
+            )
+        })
+        .filter(|(likeness, _)| *likeness > 0.85)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
+}

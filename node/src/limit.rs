@@ -1,0 +1,178 @@
+//! Token buckets: how often somebody may do something.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Most addresses that are remembered at a time.
+const MAX_ADDRESSES: usize = 65_536;
+
+/// How fast a bucket fills, and how much it holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rate {
+    /// Tokens a second.
+    pub(crate) per_second: f64,
+    /// Tokens at most, which may be taken at once.
+    pub(crate) burst: f64,
+}
+
+/// One bucket; full when new.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    /// A full one.
+    pub(crate) fn full(rate: Rate, now: Instant) -> Self {
+        Self {
+            tokens: rate.burst,
+            at: now,
+        }
+    }
+
+    fn fill(&mut self, rate: Rate, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.tokens = (self.tokens + passed * rate.per_second).min(rate.burst);
+        self.at = now;
+    }
+
+    /// Takes one token.
+    ///
+    /// # Errors
+    /// How long until there is one.
+    pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        self.fill(rate, now);
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - self.tokens) / rate.per_second))
+    }
+
+    /// Puts one token back.
+    fn give_back(&mut self, rate: Rate) {
+        self.tokens = (self.tokens + 1.0).min(rate.burst);
+    }
+}
+
+/// A bucket an address. Loopback is exempt: behind a proxy of this machine, and in a test, it stands for many.
+#[derive(Debug)]
+pub(crate) struct AddressLimit {
+    rate: Rate,
+    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+}
+
+impl AddressLimit {
+    /// Without anybody in it.
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self {
+            rate,
+            buckets: Mutex::default(),
+        }
+    }
+
+    /// Takes one token of this address.
+    ///
+    /// # Errors
+    /// How long until there is one.
+    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let Some(key) = key(address) else { return Ok(()) };
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= MAX_ADDRESSES && !buckets.contains_key(&key) {
+            self.make_room(&mut buckets, now);
+        }
+        let bucket = buckets.entry(key).or_insert_with(|| Bucket::full(self.rate, now));
+        bucket.take(self.rate, now)
+    }
+
+    /// Puts one token of this address back.
+    pub(crate) fn give_back(&self, address: IpAddr) {
+        let Some(key) = key(address) else { return };
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get_mut(&key) {
+            bucket.give_back(self.rate);
+        }
+    }
+
+    /// Forgets who has a full bucket, then, if nobody has, everybody: a flood from that many addresses is not to be
+    /// stopped by their number.
+    fn make_room(&self, buckets: &mut HashMap<IpAddr, Bucket>, now: Instant) {
+        buckets.retain(|_, bucket| {
+            bucket.fill(self.rate, now);
+            bucket.tokens < self.rate.burst
+        });
+        if buckets.len() >= MAX_ADDRESSES {
+            buckets.clear();
+        }
+    }
+}
+
+/// What counts as one address: IPv4 whole, IPv6 by its first 64 bits, which one host has for itself. `None`: exempt.
+fn key(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        ip if ip.is_loopback() => None,
+        IpAddr::V4(ip) => Some(IpAddr::V4(ip)),
+        IpAddr::V6(ip) => Some(IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate {
+        per_second: 10.0,
+        burst: 3.0,
+    };
+
+    #[test]
+    fn a_bucket_gives_its_burst_then_its_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(RATE, start);
+        for _ in 0..3 {
+            assert_eq!(bucket.take(RATE, start), Ok(()));
+        }
+        let wait = bucket.take(RATE, start).unwrap_err();
+        assert_eq!(wait, Duration::from_millis(100));
+        assert_eq!(bucket.take(RATE, start + wait), Ok(()));
+        assert!(bucket.take(RATE, start + wait).is_err());
+    }
+
+    #[test]
+    fn addresses_have_their_own_buckets_and_loopback_has_none() {
+        let limit = AddressLimit::new(RATE);
+        let now = Instant::now();
+        let a: IpAddr = "2001:db8::1".parse().unwrap();
+        let same_host: IpAddr = "2001:db8::2".parse().unwrap();
+        let b: IpAddr = "203.0.113.9".parse().unwrap();
+        for _ in 0..3 {
+            assert_eq!(limit.take(a, now), Ok(()));
+        }
+        assert!(limit.take(same_host, now).is_err());
+        assert_eq!(limit.take(b, now), Ok(()));
+        limit.give_back(a);
+        assert_eq!(limit.take(same_host, now), Ok(()));
+        for _ in 0..100 {
+            assert_eq!(limit.take("127.0.0.1".parse().unwrap(), now), Ok(()));
+            assert_eq!(limit.take("::ffff:127.0.0.1".parse().unwrap(), now), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_number_of_addresses_is_bounded() {
+        let limit = AddressLimit::new(RATE);
+        let now = Instant::now();
+        for n in 0..70_000_u32 {
+            assert_eq!(
+                limit.take(IpAddr::from(n.wrapping_add(0x0a00_0000).to_be_bytes()), now),
+                Ok(())
+            );
+        }
+        assert!(limit.buckets.lock().unwrap().len() <= MAX_ADDRESSES);
+    }
+}
