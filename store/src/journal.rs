@@ -28,20 +28,7 @@ pub enum JournalEntry {
         locked: bool,
     },
     /// The first join of a call, or its taking over by another node (a higher `epoch`).
-    CallStarted {
-        /// Which call; taken up when it was made before.
-        call: CallId,
-        /// Its room.
-        room: RoomId,
-        /// When it was made.
-        created_at: OffsetDateTime,
-        /// The first join.
-        started_at: OffsetDateTime,
-        /// Who runs it.
-        node: NodeId,
-        /// The epoch of the room's owner.
-        epoch: u64,
-    },
+    CallStarted(CallStarted),
     /// A participant came.
     ParticipantJoined(ParticipantJoined),
     /// A participant went.
@@ -106,6 +93,23 @@ pub enum JournalEntry {
         /// When.
         at: OffsetDateTime,
     },
+}
+
+/// The first join of a call, or its taking over by another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallStarted {
+    /// Which call; taken up when it was made before.
+    pub call: CallId,
+    /// Its room.
+    pub room: RoomId,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// The first join.
+    pub started_at: OffsetDateTime,
+    /// Who runs it.
+    pub node: NodeId,
+    /// The epoch of the room's owner.
+    pub epoch: u64,
 }
 
 /// A participant came.

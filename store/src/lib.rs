@@ -8,9 +8,11 @@
 pub mod api_keys;
 pub mod calls;
 mod connect;
+mod entity;
 mod error;
 pub mod invites;
 pub mod journal;
+mod names;
 pub mod objects;
 mod page;
 pub mod participants;
