@@ -3,9 +3,12 @@
 //!
 //! Absent on purpose: HTTP, WebSocket frames, configuration files. RTP never passes through a mailbox.
 
+pub mod mailbox;
 pub mod media_worker;
 pub mod node;
+pub mod outbound;
 pub mod peer;
+pub mod ports;
 pub mod recorder;
 pub mod room;
 pub mod sfu;

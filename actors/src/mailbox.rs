@@ -1,0 +1,244 @@
+//! Bounded, observed mailboxes. ractor's own have no bound, so every send counts, and a sender at the bound is refused.
+//! Each message bears when it was put in and the span it was put in under: what a trace and a histogram need.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use ractor::{ActorCell, ActorRef, Message};
+use tokio::time::Instant;
+use tracing::Span;
+
+/// A message on its way, with what telemetry wants to know of it.
+pub struct Traced<M> {
+    context: Span,
+    enqueued_at: Instant,
+    gauge: Arc<Gauge>,
+    message: M,
+}
+
+impl<M> fmt::Debug for Traced<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traced").finish_non_exhaustive()
+    }
+}
+
+impl<M: Send + 'static> Message for Traced<M> {}
+
+impl<M: Named> Traced<M> {
+    /// Handles the message under the sender's span and counts the wait and the work.
+    pub(crate) fn handle<R>(self, work: impl FnOnce(M) -> R) -> R {
+        let Self {
+            context,
+            enqueued_at,
+            gauge,
+            message,
+        } = self;
+        let started = Instant::now();
+        gauge.depth.fetch_sub(1, Ordering::Relaxed);
+        let counters = &gauge.counters;
+        counters
+            .waited_us
+            .fetch_add(micros(enqueued_at, started), Ordering::Relaxed);
+        let span =
+            tracing::debug_span!(parent: &context, "actor.handle", actor = counters.actor, message = message.name());
+        let result = span.in_scope(|| work(message));
+        counters.handled.fetch_add(1, Ordering::Relaxed);
+        counters
+            .worked_us
+            .fetch_add(micros(started, Instant::now()), Ordering::Relaxed);
+        result
+    }
+}
+
+fn micros(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Names a message in traces and counters.
+pub(crate) trait Named {
+    /// A stable word.
+    fn name(&self) -> &'static str;
+}
+
+/// The mailbox takes no more messages now, or its actor is gone; the message comes back.
+#[derive(Debug, thiserror::Error)]
+#[error("the mailbox is full, or its actor is gone")]
+pub struct Overloaded<M>(pub M);
+
+/// What all mailboxes of one kind of actor have done since the start.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    actor: &'static str,
+    alive: AtomicUsize,
+    handled: AtomicU64,
+    refused: AtomicU64,
+    waited_us: AtomicU64,
+    worked_us: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// A reading of all mailboxes of one kind of actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailboxReport {
+    /// The kind: `room`, `peer`, ….
+    pub actor: &'static str,
+    /// Actors of the kind that run now.
+    pub alive: usize,
+    /// Messages handled.
+    pub handled: u64,
+    /// Messages refused at the bound.
+    pub refused: u64,
+    /// Time that handled messages waited, in µs, summed.
+    pub waited_us: u64,
+    /// Time that handling took, in µs, summed.
+    pub worked_us: u64,
+    /// Actors of the kind that ended by a panic or an error.
+    pub failed: u64,
+}
+
+impl Counters {
+    /// Counters of one kind of actor.
+    pub(crate) fn of(actor: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            actor,
+            alive: AtomicUsize::new(0),
+            handled: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            waited_us: AtomicU64::new(0),
+            worked_us: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts an actor as running.
+    pub(crate) fn alive(self: &Arc<Self>) -> Alive {
+        self.alive.fetch_add(1, Ordering::Relaxed);
+        Alive(self.clone())
+    }
+
+    /// Counts an actor that ended by a panic or an error.
+    pub(crate) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A reading.
+    pub(crate) fn report(&self) -> MailboxReport {
+        MailboxReport {
+            actor: self.actor,
+            alive: self.alive.load(Ordering::Relaxed),
+            handled: self.handled.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            waited_us: self.waited_us.load(Ordering::Relaxed),
+            worked_us: self.worked_us.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// How full one mailbox is.
+#[derive(Debug)]
+struct Gauge {
+    depth: AtomicUsize,
+    bound: usize,
+    counters: Arc<Counters>,
+}
+
+/// Counts an actor as running until it is dropped; kept in the actor's state, so that a panic counts too.
+#[derive(Debug)]
+pub(crate) struct Alive(Arc<Counters>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A way into one actor's mailbox; cheap to clone.
+pub(crate) struct Mailbox<M: Send + 'static> {
+    actor: ActorRef<Traced<M>>,
+    gauge: Arc<Gauge>,
+}
+
+impl<M: Send + 'static> Clone for Mailbox<M> {
+    fn clone(&self) -> Self {
+        Self {
+            actor: self.actor.clone(),
+            gauge: self.gauge.clone(),
+        }
+    }
+}
+
+impl<M: Send + 'static> fmt::Debug for Mailbox<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("actor", &self.actor.get_id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: Send + 'static> Mailbox<M> {
+    /// The mailbox of `actor`, which holds `bound` messages at most. One per actor: clones share the count.
+    pub(crate) fn new(actor: ActorRef<Traced<M>>, bound: usize, counters: Arc<Counters>) -> Self {
+        Self {
+            actor,
+            gauge: Arc::new(Gauge {
+                depth: AtomicUsize::new(0),
+                bound,
+                counters,
+            }),
+        }
+    }
+
+    /// Puts a message in.
+    ///
+    /// # Errors
+    /// [`Overloaded`] when as many wait as may, or the actor is gone.
+    pub(crate) fn send(&self, message: M) -> Result<(), Overloaded<M>> {
+        if self.gauge.depth.load(Ordering::Relaxed) >= self.gauge.bound {
+            self.gauge.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Overloaded(message));
+        }
+        self.put(message).map_err(Overloaded)
+    }
+
+    /// Puts a message in beyond the bound: for what must not be lost and is bounded where it comes from, such as one
+    /// end of a session. `false` when the actor is gone.
+    pub(crate) fn post(&self, message: M) -> bool {
+        self.put(message).is_ok()
+    }
+
+    fn put(&self, message: M) -> Result<(), M> {
+        self.gauge.depth.fetch_add(1, Ordering::Relaxed);
+        let traced = Traced {
+            context: Span::current(),
+            enqueued_at: Instant::now(),
+            gauge: self.gauge.clone(),
+            message,
+        };
+        self.actor.cast(traced).map_err(|e| {
+            self.gauge.depth.fetch_sub(1, Ordering::Relaxed);
+            match e {
+                ractor::MessagingErr::SendErr(traced) => traced.message,
+                ractor::MessagingErr::ChannelClosed | ractor::MessagingErr::InvalidActorType => {
+                    unreachable!("a typed cast gives its message back")
+                }
+            }
+        })
+    }
+
+    /// Messages that wait.
+    pub(crate) fn depth(&self) -> usize {
+        self.gauge.depth.load(Ordering::Relaxed)
+    }
+
+    /// The actor, for supervision.
+    pub(crate) fn cell(&self) -> ActorCell {
+        self.actor.get_cell()
+    }
+
+    /// Whether both lead to the same actor.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.actor.get_id() == other.actor.get_id()
+    }
+}

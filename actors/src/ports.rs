@@ -1,0 +1,176 @@
+//! What the tree needs from outside, as traits: rooms as they are configured, the journal, tokens, SFUs and recorders.
+//! Production wires the store and the media workers in; tests watch what is asked.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use caside_protocol::claims::Claims;
+use caside_protocol::error::Refusal;
+use caside_protocol::{CallId, ParticipantId, RecordingId, RoomId, TrackId};
+use caside_store::journal::{AppendError, FlushError};
+use caside_store::rooms::StoredRoom;
+use caside_store::{Journal, JournalEntry, Store, StoreError};
+use ractor::ActorCell;
+
+use crate::sfu::{PublishedTrack, SfuEvent, SfuHandle};
+
+/// An answer that is still on its way.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A room as configured, and the call that was made for it and waits for its first join.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CatalogRoom {
+    /// The room.
+    pub room: StoredRoom,
+    /// Taken up by the first join.
+    pub waiting_call: Option<CallId>,
+}
+
+/// The configured rooms cannot be read now.
+#[derive(Debug, thiserror::Error)]
+#[error("the rooms cannot be read")]
+pub struct CatalogError(#[from] pub StoreError);
+
+/// Durable rooms.
+pub trait RoomCatalog: Send + Sync {
+    /// The room of this id, or `None` when nobody created it. Whoever asks bounds the time.
+    fn load<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<Option<CatalogRoom>, CatalogError>>;
+}
+
+impl RoomCatalog for Store {
+    fn load<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<Option<CatalogRoom>, CatalogError>> {
+        Box::pin(async move {
+            let waiting_call = self.waiting_call(room).await?.map(|call| call.id);
+            Ok(self.room(room).await?.map(|room| CatalogRoom { room, waiting_call }))
+        })
+    }
+}
+
+/// Writes that running calls do not wait for.
+pub trait CallJournal: Send + Sync {
+    /// Queues an entry behind those before it. Never waits.
+    ///
+    /// # Errors
+    /// [`AppendError`]: the entry is lost, the call goes on.
+    fn append(&self, entry: JournalEntry) -> Result<(), AppendError>;
+
+    /// Waits until every entry appended before is applied.
+    fn flush(&self, timeout: Duration) -> Later<'_, Result<(), FlushError>>;
+}
+
+impl CallJournal for Journal {
+    fn append(&self, entry: JournalEntry) -> Result<(), AppendError> {
+        Self::append(self, entry)
+    }
+
+    fn flush(&self, timeout: Duration) -> Later<'_, Result<(), FlushError>> {
+        Box::pin(Self::flush(self, timeout))
+    }
+}
+
+/// Reads the token of an `auth` message.
+pub trait Authenticator: Send + Sync {
+    /// What the token says, or why it does not hold. Whoever asks bounds the time.
+    fn authenticate(&self, token: String) -> Later<'_, Result<Claims, Refusal>>;
+}
+
+/// Takes what happens in an SFU; must not block.
+pub type SfuEvents = Box<dyn FnMut(SfuEvent) + Send>;
+
+/// Why an SFU did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("the SFU did not start: {reason}")]
+pub struct SfuStartError {
+    /// Why.
+    pub reason: String,
+}
+
+/// Starts SFUs.
+pub trait SfuFactory: Send + Sync {
+    /// Starts the SFU of a room, linked to `supervisor`, the room.
+    fn start(&self, supervisor: ActorCell, events: SfuEvents) -> Later<'_, Result<SfuHandle, SfuStartError>>;
+}
+
+/// What a recorder is started for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecorderJob {
+    /// The recording.
+    pub recording: RecordingId,
+    /// Its call.
+    pub call: CallId,
+    /// Its room.
+    pub room: RoomId,
+    /// The epoch of the room's owner.
+    pub epoch: u64,
+    /// The zero of every file's offset.
+    pub started_at: time::OffsetDateTime,
+}
+
+/// What a room tells its recorder.
+#[derive(Debug, Clone)]
+pub enum RecorderCommand {
+    /// A track is there to record. Taps go to `sfu`, which differs from that of earlier tracks after an SFU was lost.
+    TrackPublished {
+        /// Whose.
+        participant: ParticipantId,
+        /// The track; `muted` and `held` say whether packets come.
+        track: Box<PublishedTrack>,
+        /// Who forwards it.
+        sfu: SfuHandle,
+    },
+    /// A track ended.
+    TrackUnpublished {
+        /// Which.
+        track: TrackId,
+    },
+    /// A track pauses (muted or held) or goes on.
+    TrackPaused {
+        /// Which.
+        track: TrackId,
+        /// Whether no packets come.
+        paused: bool,
+    },
+    /// The recording is over: finish the files. The recorder outlives its room for that.
+    Stop,
+}
+
+/// What a recorder reports to its room, while that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecorderEvent {
+    /// Every file is there.
+    Finished,
+    /// It cannot go on; what it has is kept.
+    Failed {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Takes what happens in a recorder; must not block.
+pub type RecorderEvents = Box<dyn FnMut(RecorderEvent) + Send>;
+
+/// A way to one recorder.
+pub trait RecorderHandle: fmt::Debug + Send + Sync {
+    /// Gives an order without waiting. A recorder that is gone has reported [`RecorderEvent::Failed`].
+    fn send(&self, command: RecorderCommand);
+}
+
+/// Why a recorder did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("the recorder did not start: {reason}")]
+pub struct RecorderStartError {
+    /// Why.
+    pub reason: String,
+}
+
+/// Starts recorders.
+pub trait RecorderFactory: Send + Sync {
+    /// Starts a recorder. It belongs to the factory, not to the room, whose end it outlives.
+    fn start(
+        &self,
+        job: RecorderJob,
+        events: RecorderEvents,
+    ) -> Later<'_, Result<Box<dyn RecorderHandle>, RecorderStartError>>;
+}
