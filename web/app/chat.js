@@ -17,6 +17,7 @@ export class Chat {
   #toggle = byId('chat-toggle');
   #badge = byId('chat-badge');
   #input = /** @type {HTMLTextAreaElement} */ (byId('chat-input'));
+  #narrow = matchMedia(`(width < ${WIDE_PX}px)`);
   #unread = 0;
   #last = { from: '', at: 0 };
 
@@ -41,6 +42,8 @@ export class Chat {
     this.#toggle.onclick = () => this.toggle();
     byId('chat-close').onclick = () => this.toggle(false);
     this.#show(innerWidth >= WIDE_PX && (preference('chat') ?? true));
+    // On a narrow screen the panel covers the call: it opens when asked for only.
+    this.#narrow.onchange = ({ matches }) => this.#show(!matches && (preference('chat') ?? true));
   }
 
   get open() {

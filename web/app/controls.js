@@ -34,9 +34,9 @@ export class Controls {
     record.onclick = () => this.record();
     invite.onclick = byId('alone-invite').onclick = () => this.invite();
     leave.onclick = () => room.leave();
-    room.on('recording-started', ({ recordingId }) => this.#recordingStarted(recordingId));
+    room.on('recording-started', () => this.#recordingStarted(Date.now()));
     room.on('recording-finished', () => toast('The recording was saved. You find it under Recordings.'));
-    if (room.recordingId) this.#recordingStarted(room.recordingId);
+    if (room.recordingId) this.#joinedRecording(room.recordingId);
     this.render();
   }
 
@@ -120,18 +120,23 @@ export class Controls {
     }
   }
 
-  /** @param {string} id */
-  async #recordingStarted(id) {
-    this.#recordingSince = Date.now();
+  /** @param {number} since ms since the epoch */
+  #recordingStarted(since) {
+    this.#recordingSince = since;
     clearInterval(this.#timer);
     const tick = () => (byId('rec-time').textContent = clock(Date.now() - this.#recordingSince));
     this.#timer = setInterval(tick, 500);
     tick();
+  }
+
+  /** @param {string} id of a recording that ran before we came */
+  async #joinedRecording(id) {
+    this.#recordingStarted(Date.now());
     try {
       const recording = await this.#client.session.request('GET', `/recordings/${encodeURIComponent(id)}`);
       this.#recordingSince = Math.min(Date.now(), Date.parse(recording.started_at)) || this.#recordingSince;
     } catch {
-      // Not everybody may look at it; then the time counts from when we learned of it.
+      // Not everybody may look at it; then the time counts from when we came.
     }
   }
 

@@ -62,6 +62,7 @@ export class Lobby {
   show(signedIn) {
     this.#loginForm.hidden = signedIn;
     this.#joinForm.hidden = !signedIn;
+    byId('lobby').classList.toggle('signed-out', !signedIn);
     byId('lobby-title').textContent = signedIn ? 'Ready when you are' : 'Welcome to Caside';
     byId('lobby-lead').textContent = signedIn
       ? 'Pick a room name and share it with whoever should be there.'

@@ -170,8 +170,7 @@ function joinOptions(name, publish) {
  * @param {() => Promise<Room>} enterRoom
  */
 async function enter(id, enterRoom) {
-  const joining = enterRoom();
-  const room = await joining;
+  const room = await enterRoom();
   if (room.left) return;
   inCall.save(id);
   const url = new URL(location.href);
@@ -181,7 +180,7 @@ async function enter(id, enterRoom) {
   show('call');
   view = new CallView(client, room);
   room.on('left', ({ reason }) => left(id, reason));
-  byId('mute').focus({ preventScroll: true });
+  byId('call').focus({ preventScroll: true });
 }
 
 /**

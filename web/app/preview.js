@@ -61,7 +61,8 @@ export class Preview {
   /** @param {string} name shown while there is no picture */
   set name(name) {
     const avatar = byId('preview-avatar');
-    avatar.textContent = initials(name || '?');
+    avatar.hidden = name === '';
+    avatar.textContent = initials(name);
     avatar.style.background = tint(name);
   }
 

@@ -78,7 +78,10 @@ export class Tile {
   /** @param {MenuItem[]} items */
   set menu(items) {
     const before = this.element.querySelector('.menu');
-    if (items.length === 0) return before?.remove();
+    if (items.length === 0) {
+      before?.remove();
+      return;
+    }
     const names = items.map(({ label }) => label).join();
     if (before instanceof HTMLElement && before.dataset.items === names) return;
     before?.remove();
@@ -207,23 +210,26 @@ export class Tiles {
     root.classList.toggle('spotlight', spotlight);
     const { clientWidth: width, clientHeight: height } = root;
     const count = this.#strip.childElementCount;
-    if (spotlight || count === 0 || width === 0) return root.style.removeProperty('--tile-width');
-    const { columns, tileWidth, aspect } = bestGrid(count, width, height);
-    root.style.setProperty('--columns', String(columns));
+    if (spotlight || count === 0 || width === 0) {
+      root.style.removeProperty('--aspect');
+      root.style.removeProperty('--tile-width');
+      return;
+    }
+    const { tileWidth, aspect } = bestGrid(count, width, height);
     root.style.setProperty('--tile-width', `${Math.floor(tileWidth)}px`);
     root.style.setProperty('--aspect', String(aspect));
   }
 }
 
 /**
- * The columns that make the tiles largest.
+ * The width and shape that make the tiles largest.
  *
  * @param {number} count
  * @param {number} width px
  * @param {number} height px
  */
 export function bestGrid(count, width, height) {
-  let best = { columns: 1, tileWidth: MIN_TILE, aspect: 16 / 9, area: 0 };
+  let best = { tileWidth: MIN_TILE, aspect: 16 / 9, area: 0 };
   for (const aspect of width < height * 0.9 ? NARROW : WIDE) {
     for (let columns = 1; columns <= count; columns++) {
       const rows = Math.ceil(count / columns);
@@ -231,7 +237,7 @@ export function bestGrid(count, width, height) {
       const byHeight = ((height - GAP * (rows - 1)) / rows) * aspect;
       const tileWidth = Math.min(byWidth, Math.max(byHeight, Math.min(MIN_TILE, byWidth)));
       const area = tileWidth * (tileWidth / aspect);
-      if (area > best.area) best = { columns, tileWidth, aspect, area };
+      if (area > best.area) best = { tileWidth, aspect, area };
     }
   }
   return best;

@@ -62,6 +62,7 @@ export const ROOM_EVENTS = {
   'track-updated': (room, payload) => room.trackChanged(payload),
   'track-unpublished': (room, { track, participant_id }) => {
     const participant = room.find(participant_id);
+    if (participant?.isLocal) room.media.unpublishedByServer(track);
     const info = participant?.tracks.get(track);
     if (!participant || !info) return;
     participant.tracks.delete(track);

@@ -225,7 +225,7 @@ export class Room extends Emitter {
    */
   async enter() {
     const first = this.localParticipant.id === '';
-    if (first && this.#options.mode !== 'p2p') this.media.prepare();
+    this.media.prepare(first && this.#options.mode !== 'p2p');
     const { displayName, mode, subscribe } = this.#options;
     const payload = { room: this.id, display_name: displayName, capabilities: { audio: true, video: true }, mode, subscribe };
     if (first && this.#options.publish) this.publish(this.#options.publish).catch((thrown) => this.#failed(thrown));

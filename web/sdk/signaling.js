@@ -2,8 +2,11 @@
 import { backoffMs } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { CasideError, asCasideError, errorFromWire } from './errors.js';
+import { Requests } from './requests.js';
 
 /**
+ * @import { RequestOptions } from './requests.js'
+ *
  * @typedef {{type: string, id?: string | number, seq?: number, payload: any}} Message
  * @typedef {'idle' | 'connecting' | 'open' | 'reconnecting' | 'closed'} SignalingState
  *
@@ -19,16 +22,6 @@ import { CasideError, asCasideError, errorFromWire } from './errors.js';
  *   - `resumed`: the session goes on on a new socket
  *   - `closed`: no further attempt is made
  *
- * @typedef {object} Entry
- * @property {string} frame
- * @property {string} [id]
- * @property {boolean} idempotent
- * @property {boolean} sent
- * @property {((message: Message) => void)} [onAnswer]
- * @property {(message: Message) => void} resolve
- * @property {(error: CasideError) => void} reject
- * @property {ReturnType<typeof setTimeout>} [timer]
- *
  * @typedef {object} SignalingOptions
  * @property {string} url `ws:` or `wss:`
  * @property {(refresh: boolean) => string | Promise<string>} token the access token; `refresh`: the last one was refused
@@ -37,10 +30,7 @@ import { CasideError, asCasideError, errorFromWire } from './errors.js';
  */
 
 export const SUBPROTOCOL = 'caside.json.v1';
-const MAX_FRAME_BYTES = 65_536;
-const MAX_WAITING = 256;
 const HANDSHAKE_MS = 10_000;
-const REQUEST_MS = 10_000;
 const DEFAULT_HEARTBEAT_MS = 10_000;
 /** Close codes after which the session must not be taken up again. */
 const FINAL_CLOSES = new Map([
@@ -60,8 +50,7 @@ export class Signaling extends Emitter {
   /** @type {SignalingState} */ #state = 'idle';
   /** @type {SignalingOptions} */ #options;
   /** @type {WebSocket | null} */ #socket = null;
-  /** @type {Entry[]} waiting for their answer or for a socket, in the order they were asked */ #entries = [];
-  #nextId = 1;
+  #requests = new Requests();
   #handshakeId = '';
   /** @type {string | null} */ #resumeToken = null;
   #lastSeq = 0;
@@ -113,33 +102,18 @@ export class Signaling extends Emitter {
   }
 
   /**
-   * Sends a request and waits for its answer.
+   * Sends a request and waits for its answer; also while a socket is being opened anew.
    *
    * @param {string} type
    * @param {object} payload
-   * @param {{timeoutMs?: number, idempotent?: boolean, onAnswer?: (message: Message) => void}} [options]
-   *   `idempotent`: sent again after a reconnect; `onAnswer`: called before any later message is looked at
+   * @param {RequestOptions} [options]
    * @returns {Promise<Message>}
    */
   request(type, payload, options = {}) {
-    const id = String(this.#nextId++);
-    return new Promise((resolve, reject) => {
-      /** @type {Entry} */
-      const entry = {
-        frame: JSON.stringify({ type, id, payload }),
-        id,
-        idempotent: options.idempotent ?? false,
-        sent: false,
-        onAnswer: options.onAnswer,
-        resolve,
-        reject,
-      };
-      if (!this.#enqueue(entry)) return;
-      entry.timer = setTimeout(() => {
-        this.#settle(entry);
-        reject(new CasideError('timeout', `no answer to ${type}`));
-      }, options.timeoutMs ?? REQUEST_MS);
-    });
+    if (!this.#usable) return Promise.reject(new CasideError('closed', 'not connected'));
+    const answer = this.#requests.ask(type, payload, options);
+    this.#flush();
+    return answer;
   }
 
   /**
@@ -150,8 +124,9 @@ export class Signaling extends Emitter {
    * @returns {boolean} false if it was dropped: closed, too large, or too many wait already
    */
   notify(type, payload) {
-    const ignore = () => {};
-    return this.#enqueue({ frame: JSON.stringify({ type, payload }), idempotent: false, sent: false, resolve: ignore, reject: ignore });
+    const kept = this.#usable && this.#requests.tell(type, payload);
+    this.#flush();
+    return kept;
   }
 
   /** Ends the session for good; the server tells the others at once. */
@@ -159,38 +134,12 @@ export class Signaling extends Emitter {
     this.#finish(new CasideError('closed', 'closed by this side'), 1000);
   }
 
-  /** @param {Entry} entry */
-  #enqueue(entry) {
-    const refusal =
-      this.#state === 'closed' || this.#state === 'idle' ? new CasideError('closed', 'not connected')
-      : entry.frame.length > MAX_FRAME_BYTES / 4 && byteLength(entry.frame) > MAX_FRAME_BYTES ? new CasideError('too_large', 'over 64 KiB')
-      : this.#entries.length >= MAX_WAITING ? new CasideError('overloaded', 'too many requests wait for an answer')
-      : null;
-    if (refusal) {
-      entry.reject(refusal);
-      return false;
-    }
-    this.#entries.push(entry);
-    if (this.#state === 'open') this.#flush();
-    return true;
+  get #usable() {
+    return this.#state !== 'idle' && this.#state !== 'closed';
   }
 
   #flush() {
-    const socket = this.#socket;
-    if (!socket || this.#state !== 'open') return;
-    for (const entry of [...this.#entries]) {
-      if (entry.sent) continue;
-      entry.sent = true;
-      socket.send(entry.frame);
-      if (entry.id === undefined) this.#settle(entry);
-    }
-  }
-
-  /** @param {Entry} entry */
-  #settle(entry) {
-    clearTimeout(entry.timer);
-    const at = this.#entries.indexOf(entry);
-    if (at >= 0) this.#entries.splice(at, 1);
+    if (this.#socket && this.#state === 'open') this.#requests.flush(this.#socket);
   }
 
   #dial() {
@@ -216,7 +165,7 @@ export class Signaling extends Emitter {
 
   /** @param {WebSocket} socket */
   async #hello(socket) {
-    this.#handshakeId = `h${this.#nextId++}`;
+    this.#handshakeId = this.#requests.id();
     const id = this.#handshakeId;
     if (this.#resumeToken !== null) {
       const payload = { resume_token: this.#resumeToken, last_seq: this.#lastSeq };
@@ -252,7 +201,7 @@ export class Signaling extends Emitter {
       const renewed = this.#opening === null;
       this.#lastSeq = 0;
       this.#resync = false;
-      if (renewed) this.#abandon(() => true);
+      if (renewed) this.#requests.lost();
       this.#opened(payload);
       this.emit('welcome', { welcome: payload, renewed });
       this.#opening?.resolve(payload);
@@ -304,18 +253,9 @@ export class Signaling extends Emitter {
 
   /** @param {Message} message */
   #answered(message) {
-    const entry = this.#entries.find((waiting) => waiting.id === message.id);
-    if (!entry) return;
-    this.#settle(entry);
-    if (message.type === 'error') {
-      entry.reject(errorFromWire(message.payload));
-      return;
-    }
-    if (message.type === 'welcome' && typeof message.payload.resume_token === 'string') {
-      this.#resumeToken = message.payload.resume_token;
-    }
-    entry.onAnswer?.(message);
-    entry.resolve(message);
+    const { type, payload } = message;
+    if (type === 'welcome' && typeof payload.resume_token === 'string') this.#resumeToken = payload.resume_token;
+    this.#requests.answered(message);
   }
 
   /**
@@ -343,10 +283,14 @@ export class Signaling extends Emitter {
     this.emit('message', message);
   }
 
+  /** Asks whether the socket still carries anything; timers of a hidden page come late, so silence alone says nothing. */
   #heartbeat() {
-    const silentMs = Date.now() - this.#lastHeard;
-    if (silentMs >= 2 * this.#heartbeatMs && this.#socket) this.#drop(this.#socket, 4000, 'silent');
-    else if (silentMs >= this.#heartbeatMs * 0.9) this.request('ping', {}, { timeoutMs: this.#heartbeatMs }).catch(() => {});
+    const socket = this.#socket;
+    const asked = Date.now();
+    if (!socket || asked - this.#lastHeard < this.#heartbeatMs * 0.9) return;
+    this.request('ping', {}, { timeoutMs: this.#heartbeatMs / 2 }).catch(() => {
+      if (this.#lastHeard < asked) this.#drop(socket, 4000, 'silent');
+    });
   }
 
   /**
@@ -381,20 +325,11 @@ export class Signaling extends Emitter {
       this.#refreshToken = true;
     }
     this.#state = 'reconnecting';
-    this.#abandon((entry) => entry.sent && !entry.idempotent);
-    for (const entry of this.#entries) entry.sent = false;
+    this.#requests.dropped();
     const attempt = this.#attempt++;
     const delayMs = Math.max(this.#retryAfterMs ?? 0, backoffMs(attempt, this.#options.random));
     this.#retryTimer = setTimeout(() => this.#dial(), delayMs);
     this.emit('reconnecting', { attempt, delayMs });
-  }
-
-  /** @param {(entry: Entry) => boolean} which */
-  #abandon(which) {
-    for (const entry of this.#entries.filter(which)) {
-      this.#settle(entry);
-      entry.reject(new CasideError('connection_lost', 'the connection dropped before the answer'));
-    }
   }
 
   /**
@@ -414,10 +349,7 @@ export class Signaling extends Emitter {
       detach(socket);
       socket.close(code ?? 1000);
     }
-    for (const entry of [...this.#entries]) {
-      this.#settle(entry);
-      entry.reject(new CasideError('closed', error.message, { cause: error }));
-    }
+    this.#requests.close(error);
     this.#opening?.reject(error);
     this.#opening = null;
     this.emit('closed', error);
@@ -427,11 +359,6 @@ export class Signaling extends Emitter {
 /** @param {WebSocket} socket */
 function detach(socket) {
   socket.onopen = socket.onmessage = socket.onclose = null;
-}
-
-/** @param {string} text */
-function byteLength(text) {
-  return new TextEncoder().encode(text).length;
 }
 
 /**

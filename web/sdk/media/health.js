@@ -4,7 +4,7 @@
 const DISCONNECTED_MS = 5_000;
 
 /**
- * Calls `broken` once when a connection failed, or was disconnected for long.
+ * Calls `broken` once when a connection failed, was disconnected for long, or was ended by the other side.
  *
  * @param {RTCPeerConnection} connection
  * @param {() => void} broken
@@ -17,12 +17,25 @@ export function watchHealth(connection, broken) {
     const state = connection.connectionState;
     if (state === 'failed') report();
     else if (state === 'disconnected') timer = setTimeout(report, DISCONNECTED_MS);
+    else if (state === 'connected') watchEnd(connection, report);
   };
   const report = () => {
+    clearTimeout(timer);
     connection.removeEventListener('connectionstatechange', changed);
-    broken();
+    if (connection.signalingState !== 'closed') broken();
   };
   connection.addEventListener('connectionstatechange', changed);
+}
+
+/**
+ * A node that goes in good order closes DTLS, which is known at once; ICE would take seconds to notice.
+ *
+ * @param {RTCPeerConnection} connection
+ * @param {() => void} ended
+ */
+function watchEnd(connection, ended) {
+  const transport = connection.getTransceivers().find(({ sender }) => sender.transport)?.sender.transport;
+  if (transport) transport.onstatechange = () => transport.state === 'closed' && ended();
 }
 
 /**

@@ -47,7 +47,7 @@ export class Media extends Emitter {
   #reopens = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #reopenTimer;
   #closed = false;
-  /** @type {Promise<void>} */ #joined;
+  /** @type {Promise<void>} */ #joined = Promise.resolve();
   #openGate = () => {};
 
   /**
@@ -58,7 +58,6 @@ export class Media extends Emitter {
     super();
     this.#signaling = signaling;
     this.#config = { iceServers, bundlePolicy: 'max-bundle' };
-    this.#joined = new Promise((resolve) => (this.#openGate = resolve));
   }
 
   get mode() {
@@ -85,9 +84,14 @@ export class Media extends Emitter {
     return [...this.#locals];
   }
 
-  /** Opens connections before the answer to `join` is there, so that they are ready when it comes. */
-  prepare() {
-    this.#link ??= this.#newLink();
+  /**
+   * Before `join` is asked: offers wait for its answer from here on.
+   *
+   * @param {boolean} sfu whether to open connections to the SFU now, so that they are ready when the answer comes
+   */
+  prepare(sfu) {
+    this.#joined = new Promise((resolve) => (this.#openGate = resolve));
+    if (sfu) this.#link ??= this.#newLink();
   }
 
   /**
@@ -223,6 +227,15 @@ export class Media extends Emitter {
     this.emit('local-track', local);
   }
 
+  /**
+   * The server ended a track; if we still mean to send it, its connection is gone.
+   *
+   * @param {string} trackId
+   */
+  unpublishedByServer(trackId) {
+    if (this.locals.some(({ id }) => id === trackId)) this.#link?.lost();
+  }
+
   close() {
     this.#closed = true;
     clearTimeout(this.#reopenTimer);
@@ -242,10 +255,12 @@ export class Media extends Emitter {
     const before = this.#link === link ? null : this.#link;
     const mesh = this.#mesh;
     this.#link = link;
+    before?.retire();
+    if (before?.broken) before.shut();
     await this.#publishTo(link);
     if (!before && !mesh) return;
     const old = [before?.subscriber, ...(mesh?.links.values() ?? [])];
-    const moved = () => link.closed || (link.sending && !old.some((origin) => origin && this.remote.carriedBy(origin)));
+    const moved = () => link.retired || (link.sending && !old.some((origin) => origin && this.remote.carriedBy(origin)));
     await until(moved, [[link.publisher.connection, 'connectionstatechange'], [this.remote, 'track']], MOVE_MS);
     before?.close();
     mesh?.close();
@@ -288,10 +303,8 @@ export class Media extends Emitter {
     const delayMs = this.#reopens === 0 ? 0 : Math.min(REOPEN_CAP_MS, REOPEN_BASE_MS * 2 ** (this.#reopens - 1));
     this.#reopens++;
     this.#reopenTimer = setTimeout(() => {
-      const link = this.#newLink();
-      this.#background(this.#moveTo(link));
-      // An offer of ours on new credentials opens the sending half; this asks the SFU to offer the receiving half anew.
-      this.#background(this.#signaling.request('offer', { target: 'subscribe' }));
+      for (const local of this.#locals) local.id = null;
+      this.#background(this.#moveTo(this.#newLink()));
     }, delayMs);
   }
 
@@ -316,7 +329,7 @@ export class Media extends Emitter {
       await this.#publishTo(link);
     } catch (thrown) {
       // Joining may have shown that the room is peer-to-peer, or media moved meanwhile.
-      if (!link.closed || this.#closed) throw thrown;
+      if (!link.retired || this.#closed) throw thrown;
       if (this.#link !== link) await this.#sync();
     }
   }

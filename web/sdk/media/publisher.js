@@ -59,8 +59,13 @@ export class Publisher {
     await this.#transceivers.get(local)?.sender.replaceTrack(local.mediaTrack);
   }
 
-  close() {
+  /** Negotiates no more; what flows goes on flowing. */
+  retire() {
     this.#closed = true;
+  }
+
+  close() {
+    this.retire();
     this.connection.close();
   }
 

@@ -28,7 +28,8 @@ export class SfuLink {
   /** @readonly @type {Publisher} */ publisher;
   /** @type {Subscriber} */ subscriber;
   broken = false;
-  closed = false;
+  /** Another link has taken over, or will not be needed. */
+  retired = false;
 
   /**
    * @param {RTCConfiguration} config
@@ -55,7 +56,7 @@ export class SfuLink {
    * @param {Record<string, OfferedTrack>} tracks
    */
   async offered(sdp, tracks) {
-    if (this.closed) return;
+    if (this.retired) return;
     if (this.subscriber.accepts(sdp)) return this.subscriber.offered(sdp, tracks);
     const before = this.subscriber;
     this.subscriber = this.#newSubscriber();
@@ -75,15 +76,34 @@ export class SfuLink {
     return connection.getTransceivers().length === 0 || connection.connectionState === 'connected';
   }
 
-  close() {
-    this.closed = true;
+  /** Negotiates no more: another link takes over. Media flows on until `close`. */
+  retire() {
+    this.retired = true;
+    this.publisher.retire();
+  }
+
+  /**
+   * Ends the connections but keeps what was received on show until another link has it. The SFU, which learns of the
+   * end by DTLS or else by missing ICE checks, then offers its half anew.
+   */
+  shut() {
+    this.retire();
     this.publisher.close();
     this.subscriber.close();
+  }
+
+  close() {
+    this.shut();
     this.#remote.unbindAll(this.subscriber);
   }
 
+  /** The server says that it lost what we send. */
+  lost() {
+    this.#broke();
+  }
+
   #broke() {
-    if (this.broken || this.closed) return;
+    if (this.broken || this.retired) return;
     this.broken = true;
     this.#hooks.broken();
   }

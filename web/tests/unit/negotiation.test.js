@@ -1,0 +1,125 @@
+// @ts-check
+import assert from 'node:assert/strict';
+import { describe, mock, test } from 'node:test';
+import { NegotiationQueue, Serial } from '../../sdk/media/negotiation.js';
+import { iceUfrag, withoutCandidates } from '../../sdk/media/sdp.js';
+import { RemoteTracks } from '../../sdk/media/remote.js';
+
+/** @returns {{promise: Promise<void>, resolve: () => void, reject: (error: Error) => void}} */
+function deferred() {
+  /** @type {any} */
+  const parts = {};
+  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }));
+  return parts;
+}
+
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+describe('the negotiation queue', () => {
+  test('never runs two at once, and joins what came meanwhile into one more', async () => {
+    /** @type {ReturnType<typeof deferred>[]} */
+    const runs = [];
+    let running = 0;
+    const queue = new NegotiationQueue(async () => {
+      assert.equal(++running, 1);
+      const run = deferred();
+      runs.push(run);
+      await run.promise;
+      running--;
+    });
+    const first = queue.run();
+    const later = [queue.run(), queue.run(), queue.run()];
+    runs[0]?.resolve();
+    await first;
+    await settle();
+    runs[1]?.resolve();
+    await Promise.all(later);
+    assert.equal(runs.length, 2);
+    const again = queue.run();
+    runs[2]?.resolve();
+    await again;
+    assert.equal(runs.length, 3);
+  });
+
+  test('a request that comes while one runs is not told of that one’s failure', async () => {
+    const runs = [deferred(), deferred()];
+    let n = 0;
+    const queue = new NegotiationQueue(async () => runs[n++]?.promise);
+    const first = queue.run();
+    const second = queue.run();
+    runs[0]?.reject(new Error('no answer'));
+    await assert.rejects(first, /no answer/);
+    await settle();
+    runs[1]?.resolve();
+    await second;
+  });
+});
+
+test('serial tasks keep their order, and one that fails does not stop the next', async () => {
+  const serial = new Serial();
+  /** @type {number[]} */
+  const done = [];
+  const gate = deferred();
+  const slow = serial.run(async () => {
+    await gate.promise;
+    done.push(1);
+    throw new Error('broken');
+  });
+  const next = serial.run(async () => done.push(2));
+  gate.resolve();
+  await assert.rejects(slow, /broken/);
+  await next;
+  assert.deepEqual(done, [1, 2]);
+});
+
+test('descriptions go out without addresses, otherwise unchanged', () => {
+  const sdp = 'v=0\r\na=ice-ufrag:ab+c\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\na=end-of-candidates\r\na=mid:0\r\n';
+  assert.equal(withoutCandidates(sdp), 'v=0\r\na=ice-ufrag:ab+c\r\na=mid:0\r\n');
+  assert.equal(iceUfrag(sdp), 'ab+c');
+});
+
+describe('received tracks', () => {
+  const media = /** @type {MediaStreamTrack} */ ({});
+  const watched = () => {
+    const remote = new RemoteTracks();
+    const shown = mock.fn();
+    const removed = mock.fn();
+    remote.on('track', shown);
+    remote.on('track-removed', removed);
+    return { remote, shown, removed };
+  };
+
+  test('a track that moves to another connection is shown again and never removed', () => {
+    const { remote, shown, removed } = watched();
+    const [before, after] = [{}, {}];
+    const track = { id: 't1', participantId: 'p', source: /** @type {const} */ ('camera'), mediaTrack: media };
+    remote.bind(track, before);
+    remote.bind(track, after);
+    remote.unbindAll(before);
+    assert.equal(shown.mock.callCount(), 2);
+    assert.equal(removed.mock.callCount(), 0);
+    remote.unbindAll(after);
+    assert.equal(removed.mock.callCount(), 1);
+  });
+
+  test('the SFU’s track takes the place of the direct one of the same source', () => {
+    const { remote, removed } = watched();
+    const [mesh, sfu] = [{}, {}];
+    const of = { participantId: 'p', source: /** @type {const} */ ('camera'), mediaTrack: media };
+    remote.bind({ id: 'p2p:p:camera', ...of }, mesh);
+    remote.bind({ id: 't1', ...of }, sfu);
+    assert.equal(remote.carriedBy(mesh), false);
+    remote.unbindAll(mesh);
+    assert.deepEqual(remote.all.map(({ id }) => id), ['t1']);
+    assert.equal(removed.mock.callCount(), 0);
+  });
+
+  test('who leaves takes their tracks along', () => {
+    const { remote, removed } = watched();
+    remote.bind({ id: 't1', participantId: 'p', source: 'camera', mediaTrack: media }, {});
+    remote.bind({ id: 't2', participantId: 'q', source: 'camera', mediaTrack: media }, {});
+    remote.forget('p');
+    assert.deepEqual(remote.all.map(({ id }) => id), ['t2']);
+    assert.equal(removed.mock.calls[0]?.arguments[0].id, 't1');
+  });
+});
