@@ -143,6 +143,7 @@ impl Connection {
             self.end(DtlsEvent::Failed, &mut emit);
             return;
         }
+        self.screen.refill();
         self.schedule_repeat(now, 2 * wait);
     }
 

@@ -127,6 +127,12 @@ impl Screen {
         }
     }
 
+    /// Lets as many records through again as at the start. To be called when a flight is repeated, which is seldom: what a stranger
+    /// sends from the client's address then uses up one flight's share at most.
+    pub(super) fn refill(&mut self) {
+        (self.plain_records, self.early_records, self.finished_records) = (0, 0, 0);
+    }
+
     fn admit_plain(&mut self, kind: u8, body: &[u8]) -> Admitted<'static> {
         if !take_one(&mut self.plain_records, MAX_PLAIN_RECORDS) {
             return Admitted::Nothing;
