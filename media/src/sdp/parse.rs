@@ -188,6 +188,9 @@ impl Reader {
         for format in fields {
             self.format(line, &mut media, format)?;
         }
+        if media.codecs.is_empty() && media.formats.is_empty() {
+            return Err(line.malformed("m-line"));
+        }
         line.push(&mut self.description.media, media, MAX_MEDIA, "m-lines")
     }
 

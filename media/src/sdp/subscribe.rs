@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::connection::{Connection, Side};
 use super::error::{AddTrackError, NegotiateError, Rejection};
-use super::model::{Description, Media, Setup};
+use super::model::{Description, Extmap, Media, Setup};
 use super::parse::{self, MAX_MEDIA};
 use super::payload_types::PayloadTypes;
 use super::policy::{CodecPolicy, Connect, LocalDescription};
@@ -20,8 +20,12 @@ use super::{codecs, extensions};
 use crate::parameters::{Codec, ConsumerId, ConsumerParameters, ExtensionIds, IceCredentials, MediaKind, Ssrc};
 use section::{Section, Sending, State};
 
-/// How many tracks one session takes at a time: one m-line each, with one left for data channels.
+/// The most tracks that one session takes at a time: one m-line each, with one left for data channels.
 pub const MAX_TRACKS: usize = MAX_MEDIA - 1;
+
+/// How long the client's answer may get, by our estimate, in bytes. Signaling takes messages of 64 KiB, so tracks are
+/// refused, and m-lines not made, beyond what can be answered: about 100 m-lines with the default policy.
+const MAX_ANSWER_BYTES: usize = 62_000;
 
 /// A track that the client is to be sent.
 #[derive(Debug, Clone)]
@@ -81,12 +85,25 @@ pub struct SubscribeSession {
     /// How many mids were given out. A mid never means another m-line (RFC 8829 §5.2.2).
     mids: u32,
     /// Tracks that have no m-line yet.
-    waiting: VecDeque<SubscribeTrack>,
+    waiting: VecDeque<Waiting>,
     /// Credentials for an ICE restart with the next offer.
     restart: Option<IceCredentials>,
     outstanding: Option<Outstanding>,
     /// An offer was abandoned, and nothing changed since.
     stalled: bool,
+}
+
+/// A track as it will be offered.
+#[derive(Debug)]
+struct Waiting {
+    track: SubscribeTrack,
+    extensions: Vec<Extmap>,
+}
+
+impl Waiting {
+    fn answer_bytes(&self) -> usize {
+        section::answer_bytes(&codecs::describe(&self.track.codec), &self.extensions)
+    }
 }
 
 /// The offer that waits for its answer.
@@ -123,24 +140,33 @@ impl SubscribeSession {
     /// [`AddTrackError`] when the track cannot be offered; nothing has changed then.
     pub fn add(&mut self, track: SubscribeTrack) -> Result<(), AddTrackError> {
         section::check_identifiers(&track)?;
-        let known = self.waiting.iter().map(|track| track.consumer).chain(self.consumers());
-        let (mut count, mut duplicate) = (0, false);
-        for consumer in known {
-            count += 1;
-            duplicate |= consumer == track.consumer;
-        }
-        if duplicate {
+        let used = || self.sections.iter().filter(|section| section.consumer().is_some());
+        let mut known = self.waiting.iter().map(|waiting| waiting.track.consumer);
+        if known.any(|other| other == track.consumer) || used().any(|other| other.consumer() == Some(track.consumer)) {
             return Err(AddTrackError::Duplicate);
-        }
-        if count >= MAX_TRACKS {
-            return Err(AddTrackError::TooMany);
         }
         if track.kind != track.codec.kind.media() {
             return Err(AddTrackError::PayloadType);
         }
         let codec = self.payload_types.assign(&track.codec, self.policy.feedback);
         let codec = codec.ok_or(AddTrackError::PayloadType)?;
-        self.waiting.push_back(SubscribeTrack { codec, ..track });
+        let extensions = extensions::offer(track.kind, &track.extensions, &self.policy);
+        let waiting = Waiting {
+            track: SubscribeTrack { codec, ..track },
+            extensions,
+        };
+
+        let tracks = self.waiting.len() + used().count();
+        let bytes: usize = self
+            .waiting
+            .iter()
+            .map(Waiting::answer_bytes)
+            .chain(used().map(Section::answer_bytes))
+            .sum();
+        if tracks >= MAX_TRACKS || bytes + waiting.answer_bytes() > self.answer_room() {
+            return Err(AddTrackError::TooMany);
+        }
+        self.waiting.push_back(waiting);
         self.stalled = false;
         Ok(())
     }
@@ -148,7 +174,7 @@ impl SubscribeSession {
     /// Takes a track out; its m-line becomes inactive with the next offer. An unknown consumer is ignored.
     pub fn remove(&mut self, consumer: ConsumerId) {
         let waiting = self.waiting.len();
-        self.waiting.retain(|track| track.consumer != consumer);
+        self.waiting.retain(|waiting| waiting.track.consumer != consumer);
         let mut known = self.waiting.len() != waiting;
         for section in &mut self.sections {
             if section.consumer() == Some(consumer) {
@@ -252,42 +278,52 @@ impl SubscribeSession {
         }
     }
 
-    fn consumers(&self) -> impl Iterator<Item = ConsumerId> {
-        self.sections.iter().filter_map(Section::consumer)
-    }
-
     /// Whether an offer made now would differ from what was last answered.
     fn has_changes(&self) -> bool {
         let data = self.policy.data_on_subscribe && !self.sections.iter().any(Section::is_data);
         let restart = self.restart.is_some() && self.sections.iter().any(|section| !section.is_rejected());
-        let placeable = self.waiting.iter().any(|track| self.place_for(track.kind).is_some());
+        let placeable = self.waiting.iter().any(|waiting| self.place_for(waiting).is_some());
         data || restart || placeable || self.sections.iter().any(Section::wants_offer)
     }
 
-    /// Where a track of this kind could go: an m-line, or the end of the list when it may grow. One place is left there
-    /// for data channels.
-    fn place_for(&self, kind: MediaKind) -> Option<usize> {
-        let idle = self.sections.iter().position(|section| section.is_idle(kind));
-        let rejected = || self.sections.iter().position(Section::is_recyclable);
+    /// Where a track could go: an m-line, or the end of the list while it may grow.
+    fn place_for(&self, waiting: &Waiting) -> Option<usize> {
+        let idle = self
+            .sections
+            .iter()
+            .position(|section| section.is_idle(waiting.track.kind));
+        let bytes: usize = self.sections.iter().map(Section::answer_bytes).sum();
+        let fits = bytes + waiting.answer_bytes() <= self.answer_room();
+        let rejected = || self.sections.iter().position(Section::is_recyclable).filter(|_| fits);
+        // One m-line is left for data channels.
         let reserve = usize::from(!self.sections.iter().any(Section::is_data));
-        let end = Some(self.sections.len()).filter(|length| length + reserve < MAX_MEDIA);
+        let end = Some(self.sections.len()).filter(|length| fits && length + reserve < MAX_MEDIA);
         idle.or_else(rejected).or(end)
+    }
+
+    /// How long the answer's m-lines with tracks may get, in bytes.
+    fn answer_room(&self) -> usize {
+        let data = self.policy.data_on_subscribe && !self.sections.iter().any(Section::is_data);
+        MAX_ANSWER_BYTES - if data { section::answer_bytes(&[], &[]) } else { 0 }
     }
 
     /// Gives waiting tracks their m-lines, in order. One that finds no place goes on waiting until an m-line is free.
     fn place_waiting(&mut self) {
-        for track in std::mem::take(&mut self.waiting) {
-            let Some(index) = self.place_for(track.kind) else {
-                self.waiting.push_back(track);
+        for waiting in std::mem::take(&mut self.waiting) {
+            let Some(index) = self.place_for(&waiting) else {
+                self.waiting.push_back(waiting);
                 continue;
             };
-            let idle = self.sections.get(index).filter(|section| section.is_idle(track.kind));
+            let idle = self
+                .sections
+                .get(index)
+                .filter(|section| section.is_idle(waiting.track.kind));
             // RFC 8829 §5.2.2: a rejected m-line is recycled under a new mid.
             let mid = match idle {
                 Some(section) => section.mid.clone(),
                 None => self.next_mid(),
             };
-            let section = Section::track(mid, self.sending(track));
+            let section = Section::track(mid, self.sending(waiting));
             match self.sections.get_mut(index) {
                 Some(place) => *place = section,
                 None => self.sections.push(section),
@@ -295,13 +331,12 @@ impl SubscribeSession {
         }
     }
 
-    fn sending(&mut self, track: SubscribeTrack) -> Sending {
-        let extensions = extensions::offer(track.kind, &track.extensions, &self.policy);
+    fn sending(&mut self, waiting: Waiting) -> Sending {
         let ssrc = self.next_ssrc(None);
-        let rtx_ssrc = track.codec.rtx.map(|_| self.next_ssrc(Some(ssrc)));
+        let rtx_ssrc = waiting.track.codec.rtx.map(|_| self.next_ssrc(Some(ssrc)));
         Sending {
-            track,
-            extensions,
+            track: waiting.track,
+            extensions: waiting.extensions,
             ssrc,
             rtx_ssrc,
             started: false,

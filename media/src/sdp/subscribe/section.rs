@@ -12,6 +12,22 @@ const MAX_MSID_BYTES: usize = 64;
 /// The longest cname (RFC 3550 §6.5), in bytes.
 const MAX_CNAME_BYTES: usize = 255;
 
+/// What browsers answer with for a rejected m-line, in bytes.
+const REJECTED_BYTES: usize = 120;
+
+/// How long an answered m-line is, in bytes, with the escapes that JSON adds: as browsers write it, 400 bytes for its
+/// first line, its transport and its direction, the rest as we offered it.
+pub(super) fn answer_bytes(codecs: &[RtpCodec], extensions: &[Extmap]) -> usize {
+    // Each attribute's name, numbers and line end.
+    let line = |value: &str| value.len() + 20;
+    let codec = |codec: &RtpCodec| {
+        let feedback: usize = codec.feedback.iter().map(|value| line(value)).sum();
+        line(&codec.name) + if codec.fmtp.is_empty() { 0 } else { line(&codec.fmtp) } + feedback
+    };
+    let codecs: usize = codecs.iter().map(codec).sum();
+    400 + codecs + extensions.iter().map(|extension| line(&extension.uri)).sum::<usize>()
+}
+
 /// An m-line.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -137,6 +153,15 @@ impl Section {
         match &self.state {
             State::Track(sending) => sending.ssrc == ssrc || sending.rtx_ssrc == Some(ssrc),
             _ => false,
+        }
+    }
+
+    /// How long its answer is, in bytes, by estimate.
+    pub(super) fn answer_bytes(&self) -> usize {
+        if self.is_rejected() {
+            REJECTED_BYTES
+        } else {
+            answer_bytes(&self.codecs, &self.extensions)
         }
     }
 
