@@ -9,8 +9,14 @@
 //!
 //! Absent on purpose: files, sockets, object stores, databases, and decoding or encoding of media.
 
+pub mod assemble;
+pub mod clock;
+mod cluster;
 pub mod depacketize;
+mod ebml;
 pub mod finish;
+mod header;
 pub mod inspect;
 pub mod meta;
+pub mod reorder;
 pub mod segment;

@@ -34,7 +34,7 @@ pub struct H264 {
     sets: ParameterSets,
     has_slice: bool,
     has_idr: bool,
-    dimensions: Option<(u32, u32)>,
+    has_sets: bool,
 }
 
 impl H264 {
@@ -74,7 +74,13 @@ impl H264 {
         }
         let codec_private = if self.has_idr { self.sets.avcc() } else { None };
         let key = codec_private.is_some();
-        let dimensions = self.dimensions.or_else(|| self.sets.dimensions()).filter(|_| key);
+        let dimensions = self.sets.dimensions().filter(|_| key);
+        if key && !self.has_sets {
+            // They came before this access unit, perhaps changed since the file's avcC was written.
+            let mut whole = self.sets.in_band();
+            append(&mut whole, &self.frame)?;
+            self.frame = whole;
+        }
         let data = Bytes::from(std::mem::take(&mut self.frame));
         Ok(Some(CodedFrame {
             data,
@@ -90,7 +96,7 @@ impl H264 {
         self.fragment = None;
         self.has_slice = false;
         self.has_idr = false;
-        self.dimensions = None;
+        self.has_sets = false;
     }
 
     /// STAP-A (RFC 6184 §5.7.1): NAL units behind 16-bit lengths.
@@ -129,77 +135,57 @@ impl H264 {
         if end { self.close_fragment() } else { Ok(()) }
     }
 
-    /// Takes the fragments' NAL unit out again and adds it like one that came whole.
+    /// Writes the length of the NAL unit made of fragments, or takes it out again.
     fn close_fragment(&mut self) -> Result<(), PayloadError> {
         let Some((at, _)) = self.fragment.take() else {
             return Ok(());
         };
-        let (prefix, unit) = self
-            .frame
+        // Out of the frame while it is looked at; a move, no copy.
+        let mut frame = std::mem::take(&mut self.frame);
+        let (prefix, unit) = frame
             .get_mut(at..)
-            .and_then(|f| f.split_at_mut_checked(4))
+            .and_then(|tail| tail.split_at_mut_checked(4))
             .ok_or(PayloadError::Incomplete)?;
         let length = u32::try_from(unit.len()).map_err(|_| PayloadError::TooLarge)?;
         prefix.copy_from_slice(&length.to_be_bytes());
-        let keep = note(
-            unit,
-            &mut self.sets,
-            &mut self.has_slice,
-            &mut self.has_idr,
-            &mut self.dimensions,
-        )?;
-        if !keep {
-            self.frame.truncate(at);
+        if !self.note(unit)? {
+            frame.truncate(at);
         }
+        self.frame = frame;
         Ok(())
     }
 
     /// Adds a NAL unit that came whole.
     fn unit(&mut self, unit: &[u8]) -> Result<(), PayloadError> {
-        if note(
-            unit,
-            &mut self.sets,
-            &mut self.has_slice,
-            &mut self.has_idr,
-            &mut self.dimensions,
-        )? {
+        if self.note(unit)? {
             let length = u32::try_from(unit.len()).map_err(|_| PayloadError::TooLarge)?;
             append(&mut self.frame, &length.to_be_bytes())?;
             append(&mut self.frame, unit)?;
         }
         Ok(())
     }
-}
 
-/// Looks at a NAL unit; tells whether it belongs in the file.
-fn note(
-    unit: &[u8],
-    sets: &mut ParameterSets,
-    has_slice: &mut bool,
-    has_idr: &mut bool,
-    dimensions: &mut Option<(u32, u32)>,
-) -> Result<bool, PayloadError> {
-    let Some(header) = unit.first() else { return Ok(false) };
-    match header & 0x1f {
-        kind @ (nal::SLICE | nal::PARTITION_A | nal::IDR) => {
-            // The first slice of a picture has first_mb_in_slice 0, whose code is a single 1 bit: without it, the picture's start was missed.
-            if !*has_slice && unit.get(1).is_none_or(|b| b & 0x80 == 0) {
-                return Err(PayloadError::Incomplete);
+    /// Looks at a NAL unit; tells whether it belongs in the file.
+    fn note(&mut self, unit: &[u8]) -> Result<bool, PayloadError> {
+        let Some(header) = unit.first() else { return Ok(false) };
+        match header & 0x1f {
+            kind @ (nal::SLICE | nal::PARTITION_A | nal::IDR) => {
+                // The first slice of a picture has first_mb_in_slice 0, whose code is a single 1 bit: without it, the picture's start was missed.
+                if !self.has_slice && unit.get(1).is_none_or(|b| b & 0x80 == 0) {
+                    return Err(PayloadError::Incomplete);
+                }
+                self.has_slice = true;
+                self.has_idr |= kind == nal::IDR;
             }
-            *has_slice = true;
-            *has_idr |= kind == nal::IDR;
-            Ok(true)
+            nal::SPS => {
+                self.sets.add_sps(unit)?;
+                self.has_sets = true;
+            }
+            nal::PPS => self.sets.add_pps(unit)?,
+            nal::DELIMITER | nal::FILLER => return Ok(false),
+            _ => {}
         }
-        nal::SPS => {
-            *dimensions = Some(sets.add_sps(unit)?);
-            Ok(true)
-        }
-        nal::PPS => {
-            sets.add_pps(unit)?;
-            Ok(true)
-        }
-        nal::DELIMITER | nal::FILLER => Ok(false),
-        _ => Ok(true),
+        Ok(true)
     }
 }
 

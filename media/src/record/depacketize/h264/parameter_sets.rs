@@ -34,7 +34,7 @@ impl ParameterSets {
             .filter_map(base64)
         {
             let added = match unit.first().map(|header| header & 0x1f) {
-                Some(nal::SPS) => sets.add_sps(&unit).map(|_| ()),
+                Some(nal::SPS) => sets.add_sps(&unit),
                 Some(nal::PPS) => sets.add_pps(&unit),
                 _ => Ok(()),
             };
@@ -45,19 +45,15 @@ impl ParameterSets {
         sets
     }
 
-    /// Takes a sequence parameter set into force; gives its picture's size.
-    pub(super) fn add_sps(&mut self, unit: &[u8]) -> Result<(u32, u32), PayloadError> {
+    /// Takes a sequence parameter set into force.
+    pub(super) fn add_sps(&mut self, unit: &[u8]) -> Result<(), PayloadError> {
         if unit.len() > MAX_SET_BYTES {
             return Err(PayloadError::TooLarge);
         }
-        if let Some((sps, known)) = &self.sps
-            && known == unit
-        {
-            return Ok((sps.width, sps.height));
+        if self.sps.as_ref().is_none_or(|(_, known)| known != unit) {
+            self.sps = Some((Sps::parse(unit)?, unit.to_vec()));
         }
-        let sps = Sps::parse(unit)?;
-        self.sps = Some((sps, unit.to_vec()));
-        Ok((sps.width, sps.height))
+        Ok(())
     }
 
     /// Takes a picture parameter set into force.
@@ -81,6 +77,19 @@ impl ParameterSets {
     /// The picture's size by the sequence parameter set in force.
     pub(super) fn dimensions(&self) -> Option<(u32, u32)> {
         self.sps.as_ref().map(|(sps, _)| (sps.width, sps.height))
+    }
+
+    /// All sets as they stand before a slice in the stream: each behind its length of four bytes.
+    pub(super) fn in_band(&self) -> Vec<u8> {
+        let sps = self.sps.iter().map(|(_, unit)| unit);
+        let mut bytes = Vec::new();
+        for unit in sps.chain(self.pps.iter().map(|(_, unit)| unit)) {
+            // MAX_SET_BYTES fits in the lower half.
+            let length = u16::try_from(unit.len()).unwrap_or(u16::MAX);
+            bytes.extend_from_slice(&u32::from(length).to_be_bytes());
+            bytes.extend_from_slice(unit);
+        }
+        bytes
     }
 
     /// The decoder configuration record; `None` until both kinds of sets are known.

@@ -63,6 +63,11 @@ fn parameter_sets_may_come_fragmented_or_in_an_access_unit_of_their_own() {
     codec.push(&IDR).unwrap();
     let frame = codec.finish().unwrap().unwrap();
     assert_eq!((frame.key, frame.dimensions), (true, Some((640, 480))));
+    assert_eq!(
+        frame.data,
+        avc(&[&SPS, &PPS, &IDR]),
+        "they go with the picture that needs them"
+    );
 }
 
 #[test]
@@ -73,7 +78,7 @@ fn signaled_parameter_sets_serve_a_stream_without_any() {
     codec.push(&IDR).unwrap();
     let frame = codec.finish().unwrap().unwrap();
     assert_eq!((frame.key, frame.dimensions), (true, Some((640, 480))));
-    assert_eq!(frame.data, avc(&[&IDR]));
+    assert_eq!(frame.data, avc(&[&SPS, &PPS, &IDR]));
 }
 
 #[test]

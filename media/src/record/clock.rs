@@ -1,0 +1,201 @@
+//! When in the recording a frame belongs.
+//!
+//! Sender reports relate a track's RTP clock to its sender's wall clock, which all tracks of a participant share: so sound
+//! and picture are placed by the moment of their capture, not of their arrival. The sender's wall clock is placed in
+//! the recording by the report that travelled fastest ([`WallClock`]). Until a track's first report, times of arrival
+//! serve; the difference is then made up for bit by bit, and a track's time never goes backwards ([`TrackClock`]).
+//!
+//! All times are microseconds since the recording's start, on the receiver's monotonic clock.
+
+/// The sender's clock may run fast or slow by this many parts per million before its offset is forgotten.
+const DRIFT_PPM: i64 = 200;
+/// A wall clock or an RTP clock that is off by more has been set anew.
+const JUMP_US: i64 = 2_000_000;
+/// Two samples of a clock that was set anew agree within this.
+const AGREEMENT_US: i64 = 500_000;
+/// A frame is not captured longer before its arrival than this; a report that says so is not believed.
+const MAX_DELAY_US: i64 = 5_000_000;
+/// Nor later after it.
+const MAX_LEAD_US: i64 = 1_000_000;
+/// A correction up to this is made at 5 % of the pace, beyond at 25 %.
+const SMALL_ERROR_US: i64 = 200_000;
+/// A track that is late by more is moved forward at once.
+const STEP_US: i64 = 1_000_000;
+
+/// Seconds since 1900 in 32.32 fixed point (RFC 3550 §4) as microseconds.
+pub fn ntp_to_us(ntp: u64) -> i64 {
+    let seconds = (ntp >> 32).cast_signed();
+    let fraction = (u128::from(ntp & 0xffff_ffff) * 1_000_000) >> 32;
+    seconds * 1_000_000 + fraction as i64
+}
+
+/// One participant's wall clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WallClock {
+    /// Recording time minus wall time, and the recording time when it was seen.
+    offset: Option<(i64, i64)>,
+    /// An offset far from the one in force.
+    suspect: Option<i64>,
+}
+
+impl WallClock {
+    /// Takes a report of wall time `ntp_us` that came at `received_us`.
+    pub fn observe(&mut self, ntp_us: i64, received_us: i64) {
+        let sample = received_us.saturating_sub(ntp_us);
+        let Some((offset, seen)) = self.offset else {
+            self.offset = Some((sample, received_us));
+            return;
+        };
+        if sample.abs_diff(offset) > JUMP_US.unsigned_abs() {
+            let agrees = self
+                .suspect
+                .is_some_and(|suspect| sample.abs_diff(suspect) < AGREEMENT_US.unsigned_abs());
+            self.suspect = Some(sample);
+            if agrees {
+                *self = Self {
+                    offset: Some((sample, received_us)),
+                    suspect: None,
+                };
+            }
+            return;
+        }
+        self.suspect = None;
+        // The least delay counts. A clock that runs slow would never be followed without the allowance.
+        let allowance = received_us.saturating_sub(seen).max(0) / 1_000_000 * DRIFT_PPM;
+        self.offset = Some((sample.min(offset.saturating_add(allowance)), received_us));
+    }
+
+    /// The recording time of a wall time; `None` before the first report.
+    pub fn recording_time(&self, ntp_us: i64) -> Option<i64> {
+        self.offset.map(|(offset, _)| ntp_us.saturating_add(offset))
+    }
+}
+
+/// The last frame's place.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    /// Its RTP timestamp; `None` when that says nothing about the next frame's.
+    rtp: Option<i64>,
+    out_us: i64,
+    out_ms: u64,
+    received_us: i64,
+}
+
+/// One track's clock.
+#[derive(Debug, Clone)]
+pub struct TrackClock {
+    rate: u32,
+    /// The last report: wall time and RTP timestamp.
+    report: Option<(i64, i64)>,
+    /// Time of arrival less RTP time, the least so far, and when that was.
+    arrival: Option<(i64, i64)>,
+    last: Option<Placed>,
+}
+
+impl TrackClock {
+    /// A clock of `rate` Hz; 0 counts as 1.
+    pub fn new(rate: u32) -> Self {
+        Self {
+            rate: rate.max(1),
+            report: None,
+            arrival: None,
+            last: None,
+        }
+    }
+
+    /// Takes a report that RTP timestamp `rtp` (unwrapped) was at wall time `ntp_us`.
+    pub fn report(&mut self, ntp_us: i64, rtp: i64) {
+        self.report = Some((ntp_us, rtp));
+    }
+
+    /// Another stream begins, whose timestamps have nothing to do with those before.
+    pub fn restart(&mut self) {
+        let last = self.last.map(|last| Placed { rtp: None, ..last });
+        *self = Self {
+            last,
+            ..Self::new(self.rate)
+        };
+    }
+
+    /// Places a frame with timestamp `rtp` (unwrapped) whose first packet came at `received_us`, in milliseconds since the recording's
+    /// start: later than any frame before. `None` when it would lie too far after its arrival.
+    pub fn place(&mut self, wall: &WallClock, rtp: i64, received_us: i64) -> Option<u64> {
+        let by_arrival = self.by_arrival(rtp, received_us);
+        let target = self.by_report(wall, rtp, received_us).unwrap_or(by_arrival);
+        let wanted = self
+            .smoothed(target, rtp, received_us)
+            .min(received_us.saturating_add(MAX_LEAD_US))
+            .max(0);
+        let least_ms = self.last.map_or(0, |last| last.out_ms + 1);
+        let out_ms = (wanted.unsigned_abs() + 500) / 1000;
+        let out_ms = out_ms.max(least_ms);
+        if out_ms > received_us.saturating_add(2 * MAX_LEAD_US).max(0).unsigned_abs() / 1000 {
+            return None;
+        }
+        let out_us = wanted.max(self.last.map_or(0, |last| last.out_us));
+        self.last = Some(Placed {
+            rtp: Some(rtp),
+            out_us,
+            out_ms,
+            received_us,
+        });
+        Some(out_ms)
+    }
+
+    /// RTP ticks as microseconds.
+    fn us(&self, ticks: i64) -> i64 {
+        let us = i128::from(ticks) * 1_000_000 / i128::from(self.rate);
+        i64::try_from(us).unwrap_or(if us < 0 { i64::MIN / 4 } else { i64::MAX / 4 })
+    }
+
+    /// The place by the packet that travelled fastest.
+    fn by_arrival(&mut self, rtp: i64, received_us: i64) -> i64 {
+        let media = self.us(rtp);
+        let sample = received_us.saturating_sub(media);
+        let offset = match self.arrival {
+            Some((offset, seen)) if sample.abs_diff(offset) <= JUMP_US.unsigned_abs() => {
+                let elapsed = received_us.saturating_sub(seen).max(0);
+                sample.min(offset.saturating_add(elapsed / 1_000_000 * DRIFT_PPM))
+            }
+            _ => sample,
+        };
+        // The allowance grows by whole seconds.
+        let seen = match self.arrival {
+            Some((before, seen)) if before == offset && received_us.saturating_sub(seen) < 1_000_000 => seen,
+            _ => received_us,
+        };
+        self.arrival = Some((offset, seen));
+        media.saturating_add(offset)
+    }
+
+    /// The place by the last report, if that can be true.
+    fn by_report(&self, wall: &WallClock, rtp: i64, received_us: i64) -> Option<i64> {
+        let (ntp_us, at) = self.report?;
+        let captured = ntp_us.saturating_add(self.us(rtp.saturating_sub(at)));
+        let target = wall.recording_time(captured)?;
+        let delay = received_us.saturating_sub(target);
+        (-MAX_LEAD_US..=MAX_DELAY_US).contains(&delay).then_some(target)
+    }
+
+    /// The pace of the media, bent towards `target`.
+    fn smoothed(&self, target: i64, rtp: i64, received_us: i64) -> i64 {
+        let Some(last) = self.last else { return target };
+        let arrived = received_us.saturating_sub(last.received_us).max(0);
+        let elapsed = match last.rtp.map(|before| self.us(rtp.saturating_sub(before))) {
+            Some(media) if media.abs_diff(arrived) <= JUMP_US.unsigned_abs() => media.max(0),
+            // The timestamps jumped: the time between the arrivals is what is known.
+            _ => arrived,
+        };
+        let natural = last.out_us.saturating_add(elapsed);
+        let error = target.saturating_sub(natural);
+        if error > STEP_US {
+            return target;
+        }
+        let most = if error.abs() <= SMALL_ERROR_US {
+            elapsed / 20
+        } else {
+            elapsed / 4
+        };
+        natural.saturating_add(error.clamp(-most, most))
+    }
+}
