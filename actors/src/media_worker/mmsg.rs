@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use socket2::SockAddr;
+use socket2::{SockAddr, SockAddrStorage};
 
 /// Messages taken by one `recvmmsg`.
 const RECV_MESSAGES: usize = 32;
@@ -33,7 +33,7 @@ struct Control([u8; CONTROL_BYTES]);
 /// Buffers to receive into; about 2 MiB, made once a thread.
 pub(super) struct Receiver {
     bytes: Vec<u8>,
-    names: Vec<libc::sockaddr_storage>,
+    names: Vec<SockAddrStorage>,
     controls: Vec<Control>,
     headers: Vec<libc::mmsghdr>,
     iovecs: Vec<libc::iovec>,
@@ -43,10 +43,10 @@ pub(super) struct Receiver {
 impl Receiver {
     pub(super) fn new() -> Self {
         // SAFETY: all-zero bytes are a valid value of these plain C structures (null pointers, zero lengths).
-        let (name, header, iovec) = unsafe { (zeroed(), zeroed(), zeroed()) };
+        let (header, iovec) = unsafe { (zeroed(), zeroed()) };
         Self {
             bytes: vec![0; RECV_MESSAGES * RECV_BYTES],
-            names: vec![name; RECV_MESSAGES],
+            names: std::iter::repeat_with(SockAddrStorage::zeroed).take(RECV_MESSAGES).collect(),
             controls: vec![Control([0; CONTROL_BYTES]); RECV_MESSAGES],
             headers: vec![header; RECV_MESSAGES],
             iovecs: vec![iovec; RECV_MESSAGES],
@@ -66,7 +66,7 @@ impl Receiver {
             header.msg_len = 0;
             let hdr = &mut header.msg_hdr;
             hdr.msg_name = ptr::from_mut(name).cast();
-            hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            hdr.msg_namelen = size_of::<SockAddrStorage>() as libc::socklen_t;
             hdr.msg_iov = iovec;
             hdr.msg_iovlen = 1;
             hdr.msg_control = control.0.as_mut_ptr().cast();
@@ -110,10 +110,17 @@ impl Receiver {
     }
 }
 
+// SAFETY: the raw pointers in the headers are set anew before each system call and used by nobody outside of it; what they
+// point to is owned by the structure or borrowed for the call.
+unsafe impl Send for Receiver {}
+// SAFETY: as for `Receiver`.
+unsafe impl Send for Sender {}
+
 /// The sender's address as the kernel wrote it.
-fn peer_address(name: &libc::sockaddr_storage, len: libc::socklen_t) -> Option<SocketAddr> {
-    // SAFETY: the kernel wrote `len` bytes of an address into `name`; the length is capped to the structure's size.
-    let address = unsafe { SockAddr::new(*name, len.min(size_of::<libc::sockaddr_storage>() as libc::socklen_t)) };
+fn peer_address(name: &SockAddrStorage, len: libc::socklen_t) -> Option<SocketAddr> {
+    // SAFETY: the structure is plain bytes, so it may be copied; the kernel wrote `len` bytes of an address into it, and the
+    // length is capped to its size.
+    let address = unsafe { SockAddr::new(ptr::read(name), len.min(size_of::<SockAddrStorage>() as libc::socklen_t)) };
     address.as_socket()
 }
 

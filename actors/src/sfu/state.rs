@@ -90,7 +90,13 @@ impl SfuState {
                 self.publish_offer(participant, request, &sdp, &sources);
             }
             SfuCommand::SubscribeAnswer { participant, request, sdp } => {
-                let result = self.subscribe_answer(participant, &sdp);
+                let mut result = self.subscribe_answer(participant, &sdp);
+                if let Err(AnswerError::OtherConnection) = result {
+                    // The client answered from a new peer connection: the old one is of no use to it any more.
+                    self.renew_subscription(participant);
+                    result = Ok(());
+                }
+                let result = result.map_err(AnswerError::into_refusal);
                 self.effects.events.push(SfuEvent::SubscribeAnswered { participant, request, result });
                 self.offer_if_wanted(participant);
             }
@@ -207,7 +213,7 @@ impl SfuState {
     ) -> Result<(String, BTreeMap<String, TrackId>), Refusal> {
         let remote_session = sdp::parse(sdp).map_err(|e| bad_sdp(&NegotiateError::from(e)))?.session_id;
         let member = self.members.get_mut(&participant).ok_or_else(not_attached)?;
-        let Setting { next_id, credentials, .. } = &mut self.setting;
+        let Setting { next_id, credentials, router, candidates, fingerprint, policy } = &mut self.setting;
         let mut allocate = || ProducerId(next_id());
 
         let running = member.publish.as_mut().filter(|p| p.remote_session == remote_session);
@@ -215,8 +221,8 @@ impl SfuState {
             Some(publishing) => (publishing.session.offer(sdp, &mut allocate, credentials).map_err(|e| bad_sdp(&e))?, None),
             None => {
                 let ice = credentials();
-                let local = local_description(&self.setting.candidates, &self.setting.fingerprint, ice.clone());
-                let mut session = PublishSession::new(local, self.setting.policy.clone());
+                let local = local_description(candidates, fingerprint, ice.clone());
+                let mut session = PublishSession::new(local, policy.clone());
                 let answer = session.offer(sdp, &mut allocate, credentials).map_err(|e| bad_sdp(&e))?;
                 (answer, Some((session, ice)))
             }
@@ -230,7 +236,7 @@ impl SfuState {
             }
             let transport = TransportId(next_id());
             self.transports.insert(transport, (participant, Target::Publish));
-            self.effects.commands.push(Command::OpenTransport { router: self.setting.router, transport, local });
+            self.effects.commands.push(Command::OpenTransport { router: *router, transport, local });
             let tracks = BTreeMap::new();
             member.publish = Some(Publishing { transport, session, remote_session, tracks, data: false });
         }
@@ -421,11 +427,11 @@ impl SfuState {
         self.effects.events.push(SfuEvent::SubscribeOffer { participant, sdp: offer.sdp, tracks });
     }
 
-    fn subscribe_answer(&mut self, participant: ParticipantId, sdp: &str) -> Result<(), Refusal> {
-        let member = self.members.get_mut(&participant).ok_or_else(not_attached)?;
+    fn subscribe_answer(&mut self, participant: ParticipantId, sdp: &str) -> Result<(), AnswerError> {
+        let member = self.members.get_mut(&participant).ok_or(AnswerError::NotAttached)?;
         let (receiving, wishes) = (member.receiving, &member.wishes);
-        let subscribing = member.subscribe.as_mut().ok_or_else(|| bad_sdp(&NegotiateError::NoOffer))?;
-        let answer = subscribing.session.answer(sdp).map_err(|e| bad_sdp(&e))?;
+        let subscribing = member.subscribe.as_mut().ok_or(NegotiateError::NoOffer)?;
+        let answer = subscribing.session.answer(sdp)?;
         subscribing.outstanding = false;
         if let Some(connect) = answer.connect {
             self.effects.commands.push(Command::ConnectTransport {
@@ -456,6 +462,15 @@ impl SfuState {
             });
         }
         Ok(())
+    }
+
+    /// Drops the subscribe connection and offers everything over a new one.
+    fn renew_subscription(&mut self, participant: ParticipantId) {
+        let Some(member) = self.members.get_mut(&participant) else { return };
+        if let Some(subscribing) = member.subscribe.take() {
+            self.close_transport(subscribing.transport);
+        }
+        self.offer_all_tracks(participant);
     }
 
     // ---- ends -----------------------------------------------------------------------------------------------------
@@ -529,6 +544,33 @@ impl SfuState {
         let number = (self.setting.next_id)();
         self.stats_requests.insert(number, (participant, request));
         self.effects.commands.push(Command::Stats { router: self.setting.router, request: number });
+    }
+}
+
+/// Why a subscriber's answer was not taken.
+enum AnswerError {
+    NotAttached,
+    /// It comes from another peer connection than the offer was made for.
+    OtherConnection,
+    Negotiate(NegotiateError),
+}
+
+impl From<NegotiateError> for AnswerError {
+    fn from(error: NegotiateError) -> Self {
+        match error {
+            NegotiateError::CertificateChanged => Self::OtherConnection,
+            other => Self::Negotiate(other),
+        }
+    }
+}
+
+impl AnswerError {
+    fn into_refusal(self) -> Refusal {
+        match self {
+            Self::NotAttached => not_attached(),
+            Self::OtherConnection => bad_sdp(&NegotiateError::CertificateChanged),
+            Self::Negotiate(error) => bad_sdp(&error),
+        }
     }
 }
 

@@ -1,0 +1,250 @@
+//! One recording while it runs: hears of tracks, taps them, and gives each source group its task.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use caside_media::parameters::{MediaKind, TapId};
+use caside_protocol::rest::RecordingState;
+use caside_protocol::view::Source;
+use caside_protocol::{ParticipantId, RecordingId, TrackId};
+use caside_store::JournalEntry;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use ractor_cluster::RactorMessage;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::group::{self, Group, GroupOutcome};
+use super::part::{Part, kind_of};
+use super::recordings::{Keeping, NewRecording};
+use super::sink::{GroupItem, GroupSink};
+use crate::sfu::{PublishedTrack, SfuCommand, SfuHandle};
+
+/// What a recording tells its room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecorderEvent {
+    /// Media is no longer written; files are being made.
+    Stopped,
+    /// It is over, with files or without.
+    Finished(RecordingState),
+}
+
+/// Takes a recording's events; must not block.
+pub type RecorderEvents = Box<dyn FnMut(RecorderEvent) + Send>;
+
+/// A way to one recording.
+#[derive(Clone)]
+pub struct RecorderHandle {
+    recording: RecordingId,
+    actor: ActorRef<RecorderMsg>,
+}
+
+impl fmt::Debug for RecorderHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecorderHandle").field("recording", &self.recording).finish_non_exhaustive()
+    }
+}
+
+impl RecorderHandle {
+    /// Which recording.
+    pub fn recording(&self) -> RecordingId {
+        self.recording
+    }
+
+    /// A track is there to record; also for those that were there before the recording began.
+    pub fn published(&self, track: PublishedTrack) {
+        self.tell(RecorderMsg::Published(Box::new(track)));
+    }
+
+    /// A track is gone.
+    pub fn unpublished(&self, track: TrackId) {
+        self.tell(RecorderMsg::Unpublished(track));
+    }
+
+    /// Writes what is left and makes the files.
+    pub fn stop(&self) {
+        self.tell(RecorderMsg::Stop);
+    }
+
+    fn tell(&self, message: RecorderMsg) {
+        // Tracks come and go a few times a minute, so the mailbox needs no bound; a recorder that is gone has said so.
+        if self.actor.cast(message).is_err() {
+            tracing::debug!(recording.id = %self.recording, "the recorder has ended");
+        }
+    }
+}
+
+#[derive(Debug, RactorMessage)]
+pub(super) enum RecorderMsg {
+    Published(Box<PublishedTrack>),
+    Unpublished(TrackId),
+    Stop,
+}
+
+pub(super) struct Recorder;
+
+pub(super) struct RecorderArgs {
+    pub(super) new: NewRecording,
+    pub(super) keeping: Arc<Keeping>,
+}
+
+/// Starts the actor of a recording.
+pub(super) async fn spawn(supervisor: ActorCell, args: RecorderArgs) -> Result<RecorderHandle, SpawnErr> {
+    let recording = args.new.recording;
+    let (actor, _) = Actor::spawn_linked(None, Recorder, args, supervisor).await?;
+    Ok(RecorderHandle { recording, actor })
+}
+
+/// A source group that is recorded.
+struct Running {
+    part: Part,
+    queue: mpsc::Sender<GroupItem>,
+    dropped: Arc<AtomicU64>,
+    /// The tracks in it now.
+    tracks: HashMap<MediaKind, TrackId>,
+}
+
+pub(super) struct State {
+    recording: RecordingId,
+    epoch: u64,
+    start: Instant,
+    sfu: SfuHandle,
+    keeping: Arc<Keeping>,
+    events: RecorderEvents,
+    groups: Vec<Running>,
+    /// Parts given out so far, by participant and source.
+    parts: HashMap<(ParticipantId, Source), Arc<AtomicU64>>,
+    taps: HashMap<TrackId, TapId>,
+    tasks: JoinSet<GroupOutcome>,
+}
+
+impl Actor for Recorder {
+    type Msg = RecorderMsg;
+    type State = State;
+    type Arguments = RecorderArgs;
+
+    async fn pre_start(&self, _: ActorRef<RecorderMsg>, args: RecorderArgs) -> Result<State, ActorProcessingErr> {
+        let RecorderArgs { new, keeping } = args;
+        tracing::info!(recording.id = %new.recording, room.id = %new.room, "a recording begins");
+        Ok(State {
+            recording: new.recording,
+            epoch: new.epoch,
+            start: new.start,
+            sfu: new.sfu,
+            keeping,
+            events: new.events,
+            groups: Vec::new(),
+            parts: HashMap::new(),
+            taps: HashMap::new(),
+            tasks: JoinSet::new(),
+        })
+    }
+
+    async fn handle(&self, myself: ActorRef<RecorderMsg>, message: RecorderMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            RecorderMsg::Published(track) => state.published(*track),
+            RecorderMsg::Unpublished(track) => state.unpublished(track),
+            RecorderMsg::Stop => {
+                state.stop().await;
+                myself.stop(None);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn published(&mut self, published: PublishedTrack) {
+        let track = published.track.track;
+        if self.taps.contains_key(&track) {
+            return;
+        }
+        let kind = kind_of(published.track.kind);
+        let key = (published.track.participant_id, Part::group_of(published.track.source));
+        let free = self.groups.iter().position(|g| (g.part.participant, g.part.source) == key && !g.tracks.contains_key(&kind));
+        let index = free.unwrap_or_else(|| self.begin_group(key.0, key.1));
+        let group = &mut self.groups[index];
+        group.tracks.insert(kind, track);
+        let begin = GroupItem::Track { kind, track, codecs: published.parameters.codecs };
+        if group.queue.try_send(begin).is_err() {
+            tracing::error!(recording.id = %self.recording, track.id = %track, "a track is not recorded: its group does not keep up");
+            return;
+        }
+        let sink = GroupSink { kind, queue: group.queue.clone(), dropped: group.dropped.clone() };
+        let tap = next_tap();
+        self.taps.insert(track, tap);
+        if self.sfu.send(SfuCommand::Tap { track, tap, sink: Box::new(sink) }).is_err() {
+            tracing::error!(recording.id = %self.recording, track.id = %track, "a track is not recorded: the SFU takes no orders");
+        }
+    }
+
+    fn begin_group(&mut self, participant: ParticipantId, source: Source) -> usize {
+        let parts = self.parts.entry((participant, source)).or_default().clone();
+        let index = u32::try_from(parts.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX);
+        let part = Part { participant, source, index };
+        let (queue, waiting) = group::queue();
+        let dropped = Arc::<AtomicU64>::default();
+        let group = Group {
+            recording: self.recording,
+            epoch: self.epoch,
+            part,
+            parts,
+            start: self.start,
+            keeping: self.keeping.clone(),
+            sfu: self.sfu.clone(),
+            dropped: dropped.clone(),
+        };
+        self.tasks.spawn(group.run(waiting));
+        self.groups.push(Running { part, queue, dropped, tracks: HashMap::new() });
+        self.groups.len() - 1
+    }
+
+    fn unpublished(&mut self, track: TrackId) {
+        for group in &mut self.groups {
+            group.tracks.retain(|_, t| *t != track);
+        }
+        if let Some(tap) = self.taps.remove(&track)
+            && self.sfu.send(SfuCommand::Untap { tap }).is_err()
+        {
+            tracing::debug!(recording.id = %self.recording, "the SFU is gone, and its taps with it");
+        }
+    }
+
+    /// Ends the groups, says so, and leaves the files to a task that outlives this actor and its room.
+    async fn stop(&mut self) {
+        let tracks: Vec<_> = self.taps.keys().copied().collect();
+        for track in tracks {
+            self.unpublished(track);
+        }
+        // The engine drops its sinks with the taps; the groups end when the last sender is gone.
+        self.groups.clear();
+        let mut missing = Vec::new();
+        let ended = async {
+            while let Some(outcome) = self.tasks.join_next().await {
+                match outcome {
+                    Ok(outcome) => missing.extend(outcome.missing),
+                    Err(error) => missing.push(format!("recording one source failed: {error}")),
+                }
+            }
+        };
+        if tokio::time::timeout(super::recordings::STOP_LIMIT, ended).await.is_err() {
+            tracing::error!(recording.id = %self.recording, "some sources did not end in time; what they kept is used");
+            self.tasks.abort_all();
+        }
+        let stopped = JournalEntry::RecordingStopped { recording: self.recording, ended_at: OffsetDateTime::now_utc() };
+        if let Err(error) = self.keeping.journal.append(stopped) {
+            tracing::error!(recording.id = %self.recording, %error, "the end of a recording is not listed");
+        }
+        (self.events)(RecorderEvent::Stopped);
+        let events = std::mem::replace(&mut self.events, Box::new(|_| {}));
+        self.keeping.finalize_later(self.recording, missing, events);
+    }
+}
+
+fn next_tap() -> TapId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    TapId(NEXT.fetch_add(1, Ordering::Relaxed))
+}
