@@ -112,13 +112,14 @@ fn change_policy(policy: &mut CodecPolicy, change: &[&str]) {
         ["simulcast"] => policy.simulcast = true,
         ["data"] => policy.data_on_subscribe = true,
         ["feedback"] => {
-            policy.feedback = Feedback {
+            let all = Feedback {
                 nack: true,
                 pli: true,
                 fir: true,
                 transport_cc: true,
                 remb: true,
-            }
+            };
+            (policy.feedback, policy.subscribe_feedback) = (all, all);
         }
         ["prefer", codec] => policy.preferred.extend(codec_kind(codec)),
         _ => {}

@@ -141,9 +141,9 @@ pub fn offer(kind: MediaKind, producer: &ExtensionIds, policy: &CodecPolicy) -> 
             HeaderExtension::Mid => true,
             // Layers are chosen here: a receiver gets one stream.
             HeaderExtension::Rid | HeaderExtension::RepairedRid => false,
-            HeaderExtension::TransportCc => policy.feedback.transport_cc,
+            HeaderExtension::TransportCc => policy.subscribe_feedback.transport_cc,
             // Only good for the receiver to estimate from, which it tells by REMB.
-            HeaderExtension::AbsSendTime => policy.feedback.remb,
+            HeaderExtension::AbsSendTime => policy.subscribe_feedback.remb,
             passed => passed.slot(&mut producer).is_some(),
         })
         .map(|extension| Extmap {

@@ -21,9 +21,12 @@ pub struct CodecPolicy {
     pub allowed: Vec<CodecKind>,
     /// Codecs put first in answers, in this order, when the client offers them. The client's own order decides the rest.
     pub preferred: Vec<CodecKind>,
-    /// RTCP feedback that the engine handles; no other is agreed. A sender that is promised transport-wide feedback and
-    /// gets none keeps to its lowest rate, so `transport_cc` and `remb` must be true only if the engine sends them.
+    /// RTCP feedback that the engine gives to publishers; no other is agreed. A sender that is promised transport-wide
+    /// feedback and gets none keeps to its lowest rate.
     pub feedback: Feedback,
+    /// RTCP feedback of subscribers that the engine acts on; no other is asked for. `transport_cc` and `remb` bring the
+    /// header extension with them that they need.
+    pub subscribe_feedback: Feedback,
     /// The most a client may send on one audio m-line, in bits/s.
     pub max_audio_bitrate_bps: Option<u32>,
     /// The most a client may send on one video m-line, in bits/s.
@@ -57,6 +60,13 @@ impl Default for CodecPolicy {
             ],
             preferred: Vec::new(),
             feedback: Feedback {
+                nack: true,
+                pli: true,
+                fir: true,
+                transport_cc: true,
+                remb: false,
+            },
+            subscribe_feedback: Feedback {
                 nack: true,
                 pli: true,
                 fir: true,

@@ -148,7 +148,7 @@ impl SubscribeSession {
         if track.kind != track.codec.kind.media() {
             return Err(AddTrackError::PayloadType);
         }
-        let codec = self.payload_types.assign(&track.codec, self.policy.feedback);
+        let codec = self.payload_types.assign(&track.codec, self.policy.subscribe_feedback);
         let codec = codec.ok_or(AddTrackError::PayloadType)?;
         let extensions = extensions::offer(track.kind, &track.extensions, &self.policy);
         let waiting = Waiting {

@@ -1,11 +1,11 @@
 //! What a subscribe connection holds, and what it refuses to hold.
 
-use caside_media::parameters::{CodecKind, ConsumerId, MediaKind};
+use caside_media::parameters::{CodecKind, ConsumerId, Feedback, MediaKind};
 use caside_media::sdp::model::{Description, RtpCodec};
-use caside_media::sdp::{AddTrackError, SubscribeSession, SubscribeTrack, parse};
+use caside_media::sdp::{AddTrackError, CodecPolicy, SubscribeSession, SubscribeTrack, parse};
 
 use super::subscribe::{H264, accept, offer, session, track};
-use super::with_lines;
+use super::{local, with_lines};
 
 /// The offer without its SSRCs: with them, a large one is longer than what we read ourselves.
 fn large_offer(session: &mut SubscribeSession) -> Description {
@@ -133,4 +133,32 @@ fn no_more_is_offered_than_a_64_kib_answer_can_accept() {
     let third = large_offer(&mut session);
     let second_part = session.answer(&accept(&third).to_string()).unwrap();
     assert_eq!(first_part.started.len() + second_part.started.len(), count as usize);
+}
+
+#[test]
+fn bandwidth_feedback_is_asked_for_only_if_the_engine_acts_on_it() {
+    let all = Feedback {
+        nack: true,
+        pli: true,
+        fir: true,
+        transport_cc: true,
+        remb: true,
+    };
+    let policy = CodecPolicy {
+        subscribe_feedback: all,
+        ..CodecPolicy::default()
+    };
+    let mut asking = SubscribeSession::new(local(), policy);
+    asking.add(track(1, CodecKind::Vp8, "")).unwrap();
+    let asked = offer(&mut asking);
+    assert_eq!(
+        asked.media[0].codecs[0].feedback,
+        ["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"]
+    );
+    let ids: Vec<u8> = asked.media[0].extensions.iter().map(|extension| extension.id).collect();
+    assert_eq!(ids, [2, 3, 4, 5]);
+
+    let plain = offer(&mut session(&[track(1, CodecKind::Vp8, "")]));
+    assert_eq!(plain.media[0].codecs[0].feedback, ["ccm fir", "nack", "nack pli"]);
+    assert_eq!(plain.media[0].extensions.len(), 2);
 }

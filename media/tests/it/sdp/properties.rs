@@ -127,7 +127,7 @@ fn check_own(text: &str) -> Description {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC{0,200}(\r?\n\\PC{0,40}){0,20}") {

@@ -44,7 +44,8 @@ fn chromium_publishes_camera_and_microphone() {
         (vp8.kind, vp8.payload_type, vp8.rtx),
         (CodecKind::Vp8, PayloadType(96), Some(PayloadType(97)))
     );
-    assert!(vp8.feedback.nack && vp8.feedback.pli && vp8.feedback.fir && !vp8.feedback.transport_cc);
+    assert!(vp8.feedback.nack && vp8.feedback.pli && vp8.feedback.fir && vp8.feedback.transport_cc);
+    assert!(!vp8.feedback.remb, "transport-wide feedback serves the same end");
 
     let groups = &offer.media[1].source_groups[0].ssrcs;
     assert_eq!(video.encodings.len(), 1);
@@ -71,10 +72,7 @@ fn chromium_publishes_camera_and_microphone() {
         (Some(13), Some(4), Some(10))
     );
     assert_eq!(video.extensions.audio_level, None);
-    assert_eq!(
-        video.extensions.transport_cc, None,
-        "off until the engine sends such feedback"
-    );
+    assert_eq!(video.extensions.transport_cc, Some(3));
 
     assert_eq!(result.connect.remote, offer.media[0].transport.credentials());
     assert_eq!(result.connect.dtls.role, DtlsRole::Server);
@@ -190,14 +188,26 @@ fn a_rooms_preferred_codec_goes_first_and_others_can_be_left_out() {
 
 #[test]
 fn feedback_and_its_extension_are_agreed_only_if_the_engine_handles_them() {
-    let policy = CodecPolicy {
+    let none = CodecPolicy {
+        feedback: Feedback::default(),
+        ..CodecPolicy::default()
+    };
+    let result = Publisher::new(none).offer(CHROMIUM_CAMERA).unwrap();
+    let video = &result.added[1].2;
+    assert_eq!(
+        (video.codecs[0].feedback, video.codecs[0].rtx),
+        (Feedback::default(), None),
+        "no rtx without NACK"
+    );
+    assert_eq!(video.extensions.transport_cc, None);
+    assert!(!result.sdp.contains("rtcp-fb") && !result.sdp.contains("transport-wide"));
+
+    let all = CodecPolicy {
         feedback: ALL_FEEDBACK,
         ..CodecPolicy::default()
     };
-    let result = Publisher::new(policy).offer(CHROMIUM_CAMERA).unwrap();
-    let video = &result.added[1].2;
-    assert_eq!(video.codecs[0].feedback, ALL_FEEDBACK);
-    assert_eq!(video.extensions.transport_cc, Some(3));
+    let result = Publisher::new(all).offer(CHROMIUM_CAMERA).unwrap();
+    assert_eq!(result.added[1].2.codecs[0].feedback, ALL_FEEDBACK);
     assert!(result.added[0].2.codecs[0].feedback.transport_cc, "sound too");
 }
 

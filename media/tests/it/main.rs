@@ -1,0 +1,4 @@
+//! The crate's tests through its public interface.
+
+mod sdp;
+mod transport;
