@@ -1,156 +1,25 @@
 //! Writes that a running call must not wait for: queued in memory, applied in order by one task, retried while the
 //! database is away.
+//!
+//! What waits is lost with the process: after a crash [`Store::close_orphans`] ends the calls, and the recorder's spool
+//! knows its segments itself.
 
-use std::net::IpAddr;
+mod apply;
+mod entry;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use caside_protocol::rest::RecordingState;
-use caside_protocol::{CallId, NodeId, ParticipantId, RecordingId, Role, RoomId, UserId};
-use serde_json::Value;
-use time::OffsetDateTime;
-use uuid::Uuid;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 
-use crate::recordings::{SegmentId, StoredFile, StoredSegment};
-use crate::rooms::StoredRoom;
+pub use self::entry::{CallStarted, JournalEntry, ParticipantJoined, RecordingStarted};
 use crate::{Store, StoreError};
 
-/// One write. Applying it twice leaves what applying it once leaves.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum JournalEntry {
-    /// A room was made by joining it; one of this id stays as it is.
-    RoomEnsured(StoredRoom),
-    /// A room was locked or unlocked by its moderators.
-    RoomLocked {
-        /// Which room.
-        room: RoomId,
-        /// Whether newcomers below moderator are kept out.
-        locked: bool,
-    },
-    /// The first join of a call, or its taking over by another node (a higher `epoch`).
-    CallStarted(CallStarted),
-    /// A participant came.
-    ParticipantJoined(ParticipantJoined),
-    /// A participant went.
-    ParticipantLeft {
-        /// Who.
-        participant: ParticipantId,
-        /// When.
-        left_at: OffsetDateTime,
-    },
-    /// A participant was given a role.
-    ParticipantRole {
-        /// Who.
-        participant: ParticipantId,
-        /// Which.
-        role: Role,
-    },
-    /// A recording of the call was begun.
-    CallRecording {
-        /// Which call.
-        call: CallId,
-    },
-    /// The call is over; stays in it that are open end with it.
-    CallEnded {
-        /// Which call.
-        call: CallId,
-        /// When.
-        ended_at: OffsetDateTime,
-    },
-    /// A recording was begun; also marks its call as recorded.
-    RecordingStarted(RecordingStarted),
-    /// Media is no longer written; the files are being made whole.
-    RecordingStopped {
-        /// Which recording.
-        recording: RecordingId,
-        /// When.
-        ended_at: OffsetDateTime,
-    },
-    /// A recording's state, and what goes with it.
-    RecordingState {
-        /// Which recording.
-        recording: RecordingId,
-        /// How far it is.
-        state: RecordingState,
-        /// Why it failed, or what is missing from it.
-        error: Option<String>,
-        /// To the end of the last file; stays when `None`.
-        duration_ms: Option<u64>,
-    },
-    /// A file of a recording is there.
-    RecordingFileAdded(StoredFile),
-    /// A segment is safe, or moved from the spool to the object store.
-    SegmentAdded(StoredSegment),
-    /// Segments are gone, for their file is there.
-    SegmentsRemoved {
-        /// Which ones.
-        segments: Vec<SegmentId>,
-    },
-    /// An API key was presented.
-    ApiKeyUsed {
-        /// Which key.
-        key: Uuid,
-        /// When.
-        at: OffsetDateTime,
-    },
-}
-
-/// The first join of a call, or its taking over by another node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallStarted {
-    /// Which call; taken up when it was made before.
-    pub call: CallId,
-    /// Its room.
-    pub room: RoomId,
-    /// When it was made.
-    pub created_at: OffsetDateTime,
-    /// The first join.
-    pub started_at: OffsetDateTime,
-    /// Who runs it.
-    pub node: NodeId,
-    /// The epoch of the room's owner.
-    pub epoch: u64,
-}
-
-/// A participant came.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ParticipantJoined {
-    /// Their id in this call.
-    pub participant: ParticipantId,
-    /// Which call.
-    pub call: CallId,
-    /// The user behind it.
-    pub user: UserId,
-    /// The name shown.
-    pub display_name: String,
-    /// Their role.
-    pub role: Role,
-    /// When.
-    pub joined_at: OffsetDateTime,
-    /// From where.
-    pub client_ip: Option<IpAddr>,
-    /// The application's own.
-    pub metadata: Value,
-}
-
-/// A recording was begun.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordingStarted {
-    /// Which recording.
-    pub recording: RecordingId,
-    /// Its room.
-    pub room: RoomId,
-    /// Its call.
-    pub call: Option<CallId>,
-    /// The room's owner: a host sees it.
-    pub owner: Option<UserId>,
-    /// Who records.
-    pub node: NodeId,
-    /// The epoch of the room's owner.
-    pub epoch: u64,
-    /// The zero of every file's offset.
-    pub started_at: OffsetDateTime,
-}
+/// How often an entry is tried that fails alone for a reason that nobody knows.
+const MAX_TRIES: u32 = 5;
 
 /// Limits of a [`Journal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +75,7 @@ pub struct JournalStats {
     pub depth: usize,
     /// Entries written.
     pub applied: u64,
-    /// Entries refused at the bound.
+    /// Entries refused at the bound or after the end.
     pub refused: u64,
     /// Entries that the database will never take: logged and left out.
     pub skipped: u64,
@@ -216,7 +85,51 @@ pub struct JournalStats {
 
 /// The queue of writes. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Journal {}
+pub struct Journal {
+    handle: Arc<Handle>,
+}
+
+/// What all clones share; the task does not, so that it notices when they are gone.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    settled: watch::Receiver<u64>,
+    task: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    max_entries: usize,
+    queue: Mutex<Queue>,
+    appended: Notify,
+    applied: AtomicU64,
+    refused: AtomicU64,
+    skipped: AtomicU64,
+    away: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<JournalEntry>,
+    /// Entries ever appended.
+    total: u64,
+    /// Entries ever applied or skipped.
+    settled: u64,
+    closed: bool,
+}
+
+impl Queue {
+    fn depth(&self) -> usize {
+        usize::try_from(self.total - self.settled).unwrap_or(usize::MAX)
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing under the lock can stop half-way.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Journal {
     /// Starts the task that applies entries to `store`. It ends after [`Journal::close`], or when the last clone is
@@ -224,51 +137,238 @@ impl Journal {
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
-    pub fn start(_store: Store, _options: JournalOptions) -> Self {
-        todo!()
+    pub fn start(store: Store, options: JournalOptions) -> Self {
+        let shared = Arc::new(Shared {
+            max_entries: options.max_entries,
+            queue: Mutex::default(),
+            appended: Notify::new(),
+            applied: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            away: AtomicBool::new(false),
+        });
+        let (settle, settled) = watch::channel(0);
+        let writer = Writer {
+            store,
+            options,
+            shared: Arc::clone(&shared),
+            settle,
+            batch: VecDeque::new(),
+            batch_size: options.max_batch.max(1),
+            backoff: options.min_backoff,
+            tries: 0,
+        };
+        let task = tokio::spawn(writer.run()).abort_handle();
+        Self {
+            handle: Arc::new(Handle { shared, settled, task }),
+        }
     }
 
     /// Queues an entry behind those before it. Never waits.
     ///
     /// # Errors
     /// [`AppendError::Full`] when `max_entries` wait, [`AppendError::Closed`] after [`Journal::close`].
-    pub fn append(&self, _entry: JournalEntry) -> Result<(), AppendError> {
-        todo!()
+    pub fn append(&self, entry: JournalEntry) -> Result<(), AppendError> {
+        let shared = &self.handle.shared;
+        let mut queue = shared.queue();
+        let refusal = if queue.closed {
+            Some(AppendError::Closed)
+        } else if queue.depth() >= shared.max_entries {
+            Some(AppendError::Full {
+                max_entries: shared.max_entries,
+            })
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(refusal);
+        }
+        queue.total += 1;
+        queue.entries.push_back(entry);
+        drop(queue);
+        shared.appended.notify_one();
+        Ok(())
     }
 
-    /// Entries that wait.
+    /// Entries that wait, those being written now included.
     pub fn depth(&self) -> usize {
-        todo!()
+        self.handle.shared.queue().depth()
     }
 
     /// Counts since the start.
     pub fn stats(&self) -> JournalStats {
-        todo!()
+        let shared = &self.handle.shared;
+        JournalStats {
+            depth: self.depth(),
+            applied: shared.applied.load(Ordering::Relaxed),
+            refused: shared.refused.load(Ordering::Relaxed),
+            skipped: shared.skipped.load(Ordering::Relaxed),
+            away: shared.away.load(Ordering::Relaxed),
+        }
     }
 
     /// Waits until every entry appended before is applied.
     ///
     /// # Errors
     /// [`FlushError`] after `timeout`.
-    pub async fn flush(&self, _timeout: Duration) -> Result<(), FlushError> {
-        todo!()
+    pub async fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+        let target = self.handle.shared.queue().total;
+        let mut settled = self.handle.settled.clone();
+        match tokio::time::timeout(timeout, settled.wait_for(|settled| *settled >= target)).await {
+            Ok(Ok(_)) => Ok(()),
+            // Too late, or the task was stopped.
+            Err(_) | Ok(Err(_)) => Err(FlushError { left: self.depth() }),
+        }
     }
 
     /// Refuses further entries, waits for those that are queued, and ends the task.
     ///
     /// # Errors
     /// [`FlushError`] after `timeout`: what is left is lost.
-    pub async fn close(&self, _timeout: Duration) -> Result<(), FlushError> {
-        todo!()
+    pub async fn close(&self, timeout: Duration) -> Result<(), FlushError> {
+        self.handle.end();
+        let flushed = self.flush(timeout).await;
+        self.handle.task.abort();
+        flushed
     }
 }
 
-impl Store {
-    /// Applies entries in order and in one transaction, waiting for it: for writes that somebody waits for.
-    ///
-    /// # Errors
-    /// The first one that fails; then nothing has changed.
-    pub async fn apply(&self, _entries: &[JournalEntry]) -> Result<(), StoreError> {
-        todo!()
+impl Handle {
+    fn end(&self) {
+        self.shared.queue().closed = true;
+        self.shared.appended.notify_one();
     }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The task: takes entries from the queue and applies them.
+struct Writer {
+    store: Store,
+    options: JournalOptions,
+    shared: Arc<Shared>,
+    settle: watch::Sender<u64>,
+    /// Taken from the queue, not yet settled.
+    batch: VecDeque<JournalEntry>,
+    /// Entries of the next transaction: halved when one of them fails, so that the culprit is soon alone; doubled
+    /// after a success.
+    batch_size: usize,
+    backoff: Duration,
+    /// Failures of the first entry alone.
+    tries: u32,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        while self.fill().await {
+            let size = self.batch_size.min(self.batch.len());
+            let entries = &self.batch.make_contiguous()[..size];
+            match self.store.apply(entries).await {
+                Ok(()) => self.applied(size),
+                Err(error) => self.failed(size, &error).await,
+            }
+        }
+    }
+
+    /// Waits for entries to apply; `false` at the end.
+    async fn fill(&mut self) -> bool {
+        loop {
+            {
+                let mut queue = self.shared.queue();
+                let wanted = self.options.max_batch.max(1).saturating_sub(self.batch.len());
+                let wanted = wanted.min(queue.entries.len());
+                self.batch.extend(queue.entries.drain(..wanted));
+                if queue.entries.is_empty() {
+                    // Gives back what an outage took.
+                    queue.entries.shrink_to(1_024);
+                }
+                if !self.batch.is_empty() {
+                    return true;
+                }
+                if queue.closed {
+                    return false;
+                }
+            }
+            self.shared.appended.notified().await;
+        }
+    }
+
+    fn applied(&mut self, size: usize) {
+        if self.shared.away.swap(false, Ordering::Relaxed) {
+            let depth = self.shared.queue().depth();
+            tracing::info!(
+                journal.depth = depth,
+                "the database answers again; the journal catches up"
+            );
+        }
+        self.shared.applied.fetch_add(size as u64, Ordering::Relaxed);
+        self.settle(size);
+        self.batch_size = (self.batch_size * 2).min(self.options.max_batch.max(1));
+    }
+
+    fn settle(&mut self, size: usize) {
+        self.batch.drain(..size);
+        self.tries = 0;
+        self.backoff = self.options.min_backoff;
+        let settled = {
+            let mut queue = self.shared.queue();
+            queue.settled += size as u64;
+            queue.settled
+        };
+        self.settle.send_replace(settled);
+    }
+
+    async fn failed(&mut self, size: usize, error: &StoreError) {
+        let unavailable = error.is_unavailable();
+        if unavailable && !self.shared.away.swap(true, Ordering::Relaxed) {
+            let depth = self.shared.queue().depth();
+            tracing::warn!(journal.depth = depth, error = %chain(error), "the database is away; writes wait in the journal");
+        }
+        if size > 1 {
+            // A batch that takes longer than a query may would never get through whole.
+            self.batch_size = size / 2;
+            if !unavailable {
+                return;
+            }
+        } else if !unavailable {
+            self.tries += 1;
+            if error.is_final() || self.tries >= MAX_TRIES {
+                self.skip(error);
+                return;
+            }
+        }
+        tokio::time::sleep(self.backoff).await;
+        self.backoff = (self.backoff * 2).min(self.options.max_backoff);
+    }
+
+    /// Leaves out the first entry.
+    fn skip(&mut self, error: &StoreError) {
+        if let Some(entry) = self.batch.front() {
+            tracing::error!(
+                journal.entry = entry.kind(),
+                journal.subject = entry.subject(),
+                error = %chain(error),
+                "the database refuses a write of the journal; it is left out"
+            );
+        }
+        self.shared.skipped.fetch_add(1, Ordering::Relaxed);
+        self.settle(1);
+    }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -1,11 +1,28 @@
 //! Recordings, their files, and the segments that files are made of.
 
-use caside_protocol::rest::{FileKind, Page, Recording, RecordingState};
+use std::collections::{BTreeSet, HashMap};
+
+use caside_protocol::rest::{FileKind, Page, Recording, RecordingFile, RecordingState};
 use caside_protocol::view::Source;
 use caside_protocol::{CallId, NodeId, ParticipantId, RecordingId, RoomId, UserId};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde_json::Value;
+use uuid::Uuid;
 
+use crate::calls::was_in;
+use crate::entity::{recording_files, recording_segments, recordings};
+use crate::names::{Named, TextId, unreadable, unsigned};
 use crate::{PageRequest, Store, StoreError};
+
+mod write;
+
+pub(crate) use write::{add_file, add_segments, begin, remove_segments, set_state, stop};
+
+/// Marks the cursors of this list.
+const CURSOR: char = 'm';
+/// Most recordings that a start finishes.
+const MAX_UNFINISHED: u64 = 1_000;
 
 /// A recording with what only the server knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,8 +139,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn recording(&self, _id: RecordingId) -> Result<Option<StoredRecording>, StoreError> {
-        todo!()
+    pub async fn recording(&self, id: RecordingId) -> Result<Option<StoredRecording>, StoreError> {
+        let query = recordings::Entity::find_by_id(id.0);
+        let found = self.timed(self.with_parts(query)).await?;
+        assemble(found).map(|mut recordings| recordings.pop())
     }
 
     /// Recordings with their files, newest first.
@@ -132,42 +151,121 @@ impl Store {
     /// [`StoreError::Cursor`], or when the database fails.
     pub async fn recordings(
         &self,
-        _filter: &RecordingFilter,
-        _page: &PageRequest,
+        filter: &RecordingFilter,
+        page: &PageRequest,
     ) -> Result<Page<StoredRecording>, StoreError> {
-        todo!()
+        let mut query = recordings::Entity::find()
+            .order_by_desc(recordings::Column::Id)
+            .limit(page.fetch());
+        if let Some(room) = &filter.room {
+            query = query.filter(recordings::Column::RoomId.eq(room.as_str()));
+        }
+        if let Some(call) = filter.call {
+            query = query.filter(recordings::Column::CallId.eq(call.0));
+        }
+        if let Some(state) = filter.state {
+            query = query.filter(recordings::Column::State.eq(state.name()));
+        }
+        if let Some(user) = &filter.visible_to {
+            let owns = recordings::Column::Owner.eq(user.as_str());
+            let was_in = was_in(user, (recordings::Entity, recordings::Column::CallId));
+            query = query.filter(Condition::any().add(owns).add(was_in));
+        }
+        if let Some(after) = page.after(CURSOR)? {
+            query = query.filter(recordings::Column::Id.lt(after));
+        }
+        let found = self.timed(self.with_parts(query)).await?;
+        page.page(CURSOR, assemble(found)?, |stored| stored.recording.id.0, Ok)
     }
 
     /// Recordings that this node had not finished when it last died, oldest first, at most 1,000.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unfinished_recordings(&self, _node: &NodeId) -> Result<Vec<StoredRecording>, StoreError> {
-        todo!()
+    pub async fn unfinished_recordings(&self, node: &NodeId) -> Result<Vec<StoredRecording>, StoreError> {
+        let open = [RecordingState::Recording.name(), RecordingState::Finalizing.name()];
+        let query = recordings::Entity::find()
+            .filter(recordings::Column::State.is_in(open))
+            .filter(recordings::Column::Node.eq(node.as_str()))
+            .order_by_asc(recordings::Column::Id)
+            .limit(MAX_UNFINISHED);
+        assemble(self.timed(self.with_parts(query)).await?)
+    }
+
+    /// Finds recordings and what they are made of, in three queries however many they are.
+    async fn with_parts(&self, query: Select<recordings::Entity>) -> Result<Found, StoreError> {
+        let rows = query.all(self.read()).await?;
+        if rows.is_empty() {
+            return Ok(Found::default());
+        }
+        let ids = || rows.iter().map(|row| row.id);
+        let files = recording_files::Entity::find()
+            .filter(recording_files::Column::RecordingId.is_in(ids()))
+            .order_by_asc(recording_files::Column::RecordingId)
+            .order_by_asc(recording_files::Column::Name)
+            .all(self.read())
+            .await?;
+        let segments = Query::select()
+            .columns(["recording_id", "participant_id"])
+            // PostgreSQL sums 64 bits into a decimal.
+            .expr_as(Expr::col("size_bytes").sum().cast_as("bigint"), "size_bytes")
+            .from(recording_segments::Entity)
+            .and_where(Expr::col("recording_id").is_in(ids()))
+            .group_by_columns(["recording_id", "participant_id"])
+            .take();
+        let segments = self
+            .read()
+            .query_all(&segments)
+            .await?
+            .iter()
+            .map(|row| {
+                let sum = SegmentSum {
+                    recording: row.try_get("", "recording_id")?,
+                    participant: row.try_get("", "participant_id")?,
+                    size_bytes: row.try_get("", "size_bytes")?,
+                };
+                Ok(sum)
+            })
+            .collect::<Result<_, DbErr>>()?;
+        Ok(Found { rows, files, segments })
     }
 
     /// A recording's files, by name.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn recording_files(&self, _id: RecordingId) -> Result<Vec<StoredFile>, StoreError> {
-        todo!()
+    pub async fn recording_files(&self, id: RecordingId) -> Result<Vec<StoredFile>, StoreError> {
+        let query = recording_files::Entity::find()
+            .filter(recording_files::Column::RecordingId.eq(id.0))
+            .order_by_asc(recording_files::Column::Name);
+        let rows = self.timed(async { Ok(query.all(self.read()).await?) }).await?;
+        rows.into_iter().map(StoredFile::try_from).collect()
     }
 
     /// A recording's file of this name.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn recording_file(&self, _id: RecordingId, _name: &str) -> Result<Option<StoredFile>, StoreError> {
-        todo!()
+    pub async fn recording_file(&self, id: RecordingId, name: &str) -> Result<Option<StoredFile>, StoreError> {
+        let query = recording_files::Entity::find_by_id((id.0, name.to_owned()));
+        self.timed(async { query.one(self.read()).await?.map(StoredFile::try_from).transpose() })
+            .await
     }
 
     /// A recording's segments by participant, source, epoch and number.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn segments(&self, _id: RecordingId) -> Result<Vec<StoredSegment>, StoreError> {
-        todo!()
+    pub async fn segments(&self, id: RecordingId) -> Result<Vec<StoredSegment>, StoreError> {
+        use recording_segments::Column;
+        let query = recording_segments::Entity::find()
+            .filter(Column::RecordingId.eq(id.0))
+            .order_by_asc(Column::ParticipantId)
+            .order_by_asc(Column::Source)
+            .order_by_asc(Column::Epoch)
+            .order_by_asc(Column::N);
+        let rows = self.timed(async { Ok(query.all(self.read()).await?) }).await?;
+        rows.into_iter().map(StoredSegment::try_from).collect()
     }
 
     /// Forgets a recording with its files and segments; `false` when there is no such recording. The objects are the
@@ -175,7 +273,148 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn delete_recording(&self, _id: RecordingId) -> Result<bool, StoreError> {
-        todo!()
+    pub async fn delete_recording(&self, id: RecordingId) -> Result<bool, StoreError> {
+        self.timed(async {
+            let gone = recordings::Entity::delete_by_id(id.0).exec(self.write()).await?;
+            Ok(gone.rows_affected > 0)
+        })
+        .await
+    }
+}
+
+/// Recordings and what they are made of.
+#[derive(Default)]
+struct Found {
+    rows: Vec<recordings::Model>,
+    files: Vec<recording_files::Model>,
+    segments: Vec<SegmentSum>,
+}
+
+/// What one participant's segments of a recording take.
+struct SegmentSum {
+    recording: Uuid,
+    participant: Uuid,
+    size_bytes: i64,
+}
+
+fn assemble(found: Found) -> Result<Vec<StoredRecording>, StoreError> {
+    let mut files: HashMap<Uuid, Vec<recording_files::Model>> = HashMap::new();
+    for file in found.files {
+        files.entry(file.recording_id).or_default().push(file);
+    }
+    let mut segments: HashMap<Uuid, Vec<SegmentSum>> = HashMap::new();
+    for sum in found.segments {
+        segments.entry(sum.recording).or_default().push(sum);
+    }
+    found
+        .rows
+        .into_iter()
+        .map(|row| {
+            let files = files.remove(&row.id).unwrap_or_default();
+            let segments = segments.remove(&row.id).unwrap_or_default();
+            recording(row, files, &segments)
+        })
+        .collect()
+}
+
+fn recording(
+    row: recordings::Model,
+    files: Vec<recording_files::Model>,
+    segments: &[SegmentSum],
+) -> Result<StoredRecording, StoreError> {
+    let files: Vec<StoredFile> = files.into_iter().map(StoredFile::try_from).collect::<Result<_, _>>()?;
+    let in_files = files.iter().filter_map(|file| file.participant);
+    let in_segments = segments.iter().map(|sum| ParticipantId(sum.participant));
+    let participants: BTreeSet<ParticipantId> = in_files.chain(in_segments).collect();
+    let size_bytes = files.iter().map(|file| file.size_bytes).sum::<u64>()
+        + segments.iter().map(|sum| unsigned(sum.size_bytes)).sum::<u64>();
+    Ok(StoredRecording {
+        recording: Recording {
+            id: RecordingId(row.id),
+            room_id: RoomId::of("recordings", "room_id", &row.room_id)?,
+            call_id: row.call_id.map(CallId),
+            state: RecordingState::of("recordings", "state", &row.state)?,
+            error: row.error,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            duration_ms: row.duration_ms.map(unsigned),
+            size_bytes,
+            participants: participants.into_iter().collect(),
+            files: files.into_iter().map(RecordingFile::from).collect(),
+            composition: None,
+        },
+        owner: UserId::of_option("recordings", "owner", row.owner.as_deref())?,
+        node: NodeId::of_option("recordings", "node", row.node.as_deref())?,
+        epoch: unsigned(row.epoch),
+    })
+}
+
+impl From<StoredFile> for RecordingFile {
+    /// As REST shows it, without its `url`.
+    fn from(file: StoredFile) -> Self {
+        Self {
+            name: file.name,
+            kind: file.kind,
+            participant_id: file.participant,
+            source: file.source,
+            content_type: file.content_type,
+            codecs: file.codecs,
+            size_bytes: file.size_bytes,
+            duration_ms: file.duration_ms,
+            offset_ms: file.offset_ms,
+            url: String::new(),
+        }
+    }
+}
+
+impl TryFrom<recording_files::Model> for StoredFile {
+    type Error = StoreError;
+
+    fn try_from(row: recording_files::Model) -> Result<Self, StoreError> {
+        const TABLE: &str = "recording_files";
+        let source = match &row.source {
+            Some(source) => Some(Source::of(TABLE, "source", source)?),
+            None => None,
+        };
+        let codecs = serde_json::from_value(row.codecs.clone())
+            .map_err(|_| unreadable(TABLE, "codecs", &row.codecs.to_string()))?;
+        Ok(Self {
+            recording: RecordingId(row.recording_id),
+            name: row.name,
+            kind: FileKind::of(TABLE, "kind", &row.kind)?,
+            participant: row.participant_id.map(ParticipantId),
+            source,
+            content_type: row.content_type,
+            codecs,
+            size_bytes: unsigned(row.size_bytes),
+            duration_ms: unsigned(row.duration_ms),
+            offset_ms: unsigned(row.offset_ms),
+            storage_key: row.storage_key,
+        })
+    }
+}
+
+impl TryFrom<recording_segments::Model> for StoredSegment {
+    type Error = StoreError;
+
+    fn try_from(row: recording_segments::Model) -> Result<Self, StoreError> {
+        const TABLE: &str = "recording_segments";
+        let checksum = <[u8; 32]>::try_from(row.checksum.as_slice())
+            .map_err(|_| unreadable(TABLE, "checksum", &format!("{} bytes", row.checksum.len())))?;
+        Ok(Self {
+            id: SegmentId {
+                recording: RecordingId(row.recording_id),
+                epoch: unsigned(row.epoch),
+                participant: ParticipantId(row.participant_id),
+                source: Source::of(TABLE, "source", &row.source)?,
+                n: u32::try_from(row.n).map_err(|_| unreadable(TABLE, "n", &row.n.to_string()))?,
+            },
+            place: SegmentPlace::of(TABLE, "place", &row.place)?,
+            size_bytes: unsigned(row.size_bytes),
+            checksum,
+            start_ms: unsigned(row.start_ms),
+            end_ms: unsigned(row.end_ms),
+            metadata: row.metadata,
+        })
     }
 }
