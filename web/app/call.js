@@ -7,7 +7,7 @@ import { Sounds } from './sounds.js';
 import { Tiles } from './tiles.js';
 
 /**
- * @import { Caside, Participant, Room } from '../sdk/caside.js'
+ * @import { Caside, CasideError, Participant, Room } from '../sdk/caside.js'
  * @import { MenuItem } from './tiles.js'
  */
 
@@ -32,7 +32,7 @@ export class CallView {
     this.controls = new Controls(client, room);
     room.on('track', ({ track, info }) => track.kind === 'audio' && this.#sounds.add(info.id, track));
     room.on('track-removed', ({ track, info }) => track.kind === 'audio' && this.#sounds.remove(info.id));
-    room.on('error', (error) => isSecondThought(error) || toast(explain(error), { error: true }));
+    room.on('error', (error) => this.#failed(error));
     room.on('reconnecting', () => this.#away(true));
     room.on('reconnected', () => this.#away(false));
     room.on('role-changed', ({ role }) => toast(`You are now ${role === 'host' ? 'the host' : `a ${role}`}.`));
@@ -72,6 +72,15 @@ export class CallView {
     this.controls.render();
   }
 
+  /** @param {CasideError} error */
+  #failed(error) {
+    if (isSecondThought(error)) return;
+    const deaf = this.#room.media.locals.length === 0;
+    if (deaf && error.code === 'device_not_found') toast('No camera or microphone was found. You can watch, listen and chat.', { ms: 10_000 });
+    else if (deaf && error.code === 'device_denied') toast('Camera and microphone are blocked. You can watch, listen and chat; allow them in the address bar to be seen and heard.', { ms: 10_000 });
+    else toast(explain(error), { error: true });
+  }
+
   /** @param {boolean} away */
   #away(away) {
     this.#signalingAway = away;
@@ -89,12 +98,26 @@ export class CallView {
     /** @param {() => Promise<void>} action */
     const act = (action) => () => action().catch((thrown) => toast(explain(thrown), { error: true }));
     const items = [
-      { label: 'Mute', act: act(() => room.muteParticipant(participant)) },
+      ...this.#muteItems(participant, act),
       { label: 'Remove from call', act: () => confirm(`Remove ${name} from the call?`) && act(() => room.kick(participant))() },
     ];
     if (!room.isHost) return items;
     const role = participant.role === 'moderator' ? 'participant' : 'moderator';
     return [...items, { label: role === 'moderator' ? 'Make moderator' : 'Take moderator role', act: act(() => room.setRole(participant, role)) }];
+  }
+
+  /**
+   * @param {Participant} participant
+   * @param {(action: () => Promise<void>) => () => void} act
+   */
+  #muteItems(participant, act) {
+    const sources = /** @type {const} */ ([['microphone', 'Mute'], ['camera', 'Turn camera off']]);
+    return sources.flatMap(([source, label]) => {
+      const info = participant.track(source);
+      // In a peer-to-peer room the server has no hand on the media.
+      if (!info || info.muted || this.#room.mode === 'p2p') return [];
+      return [{ label, act: act(() => this.#room.muteParticipant(participant, info)) }];
+    });
   }
 
   #close() {

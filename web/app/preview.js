@@ -37,7 +37,9 @@ export class Preview {
     this.#active = true;
     this.#opening = this.#open(/** @type {Device[]} */ (['camera', 'microphone']).filter((device) => this.#wanted[device])).finally(() => {
       this.#opening = null;
+      this.#show();
     });
+    this.#show();
   }
 
   /** Closes the devices. */

@@ -49,6 +49,7 @@ export class Caside extends Emitter {
   /** @type {Room | null} */ room = null;
   /** @type {{id: string, name: string} | null} */ user = null;
   /** @type {Signaling | null} */ #signaling = null;
+  /** @type {Promise<{id: string, name: string}> | null} */ #connecting = null;
   /** @type {RTCIceServer[]} */ #iceServers = [];
 
   /** @param {{url?: string | URL, store?: TokenStore}} [options] `url`: the server's HTTP address; the page's when left out */
@@ -87,8 +88,14 @@ export class Caside extends Emitter {
    * @param {{token?: string}} [options] a token from elsewhere, in place of `login`
    * @returns {Promise<{id: string, name: string}>} who this client is
    */
-  async connect({ token } = {}) {
-    if (this.connected && this.user) return this.user;
+  connect({ token } = {}) {
+    if (this.connected && this.user) return Promise.resolve(this.user);
+    this.#connecting ??= this.#connect(token).finally(() => (this.#connecting = null));
+    return this.#connecting;
+  }
+
+  /** @param {string | undefined} token */
+  async #connect(token) {
     if (token !== undefined) {
       this.session = new Session(this.url.origin, { tokens: { token } });
       this.#follow(this.session);

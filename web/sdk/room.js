@@ -210,12 +210,10 @@ export class Room extends Emitter {
   /** Leaves the room and frees every device. */
   async leave() {
     if (this.left) return;
-    try {
-      await this.#signaling.request('leave', {}, { timeoutMs: 2_000 });
-    } catch {
-      // Out of reach: the server's grace time does it.
-    }
+    const told = this.#signaling.request('leave', {}, { timeoutMs: 2_000 });
     this.over('left');
+    // Out of reach, the server's grace time does it.
+    await told.catch(() => {});
   }
 
   /**
@@ -225,11 +223,13 @@ export class Room extends Emitter {
    */
   async enter() {
     const first = this.localParticipant.id === '';
-    this.media.prepare(first && this.#options.mode !== 'p2p');
-    const { displayName, mode, subscribe } = this.#options;
+    const { displayName, mode, subscribe, publish } = this.#options;
     const payload = { room: this.id, display_name: displayName, capabilities: { audio: true, video: true }, mode, subscribe };
-    if (first && this.#options.publish) this.publish(this.#options.publish).catch((thrown) => this.#failed(thrown));
-    await this.#signaling.request('join', payload, { onAnswer: (message) => this.#joined(message.payload) });
+    const joined = this.#signaling.request('join', payload, { onAnswer: (message) => this.#joined(message.payload) });
+    // While the server thinks: connections and devices.
+    this.media.prepare(first && mode !== 'p2p');
+    if (first && publish) this.publish(publish).catch((thrown) => this.#failed(thrown));
+    await joined;
   }
 
   /**

@@ -13,6 +13,11 @@ export class NegotiationQueue {
     this.#negotiate = negotiate;
   }
 
+  /** The negotiation that runs now. */
+  get running() {
+    return this.#running;
+  }
+
   /** Resolves when a negotiation that began after this call is done; rejects when that one failed. */
   run() {
     if (this.#next) return this.#next;

@@ -27,6 +27,7 @@ export class Publisher {
   /** @type {Map<LocalTrack, RTCRtpTransceiver>} */ #transceivers = new Map();
   /** What an m-line carried last, so that it is used again for the like. @type {Map<RTCRtpTransceiver, string>} */ #free = new Map();
   /** @type {Set<LocalTrack>} */ #wanted = new Set();
+  /** What the negotiation that runs, or ran last, is about. @type {Set<LocalTrack>} */ #planned = new Set();
   #queue = new NegotiationQueue(() => this.#negotiate());
   #closed = false;
 
@@ -49,9 +50,8 @@ export class Publisher {
    */
   async publish(tracks) {
     this.#wanted = new Set(tracks);
-    const settled = [...this.#wanted].every((local) => this.#transceivers.has(local) && local.id !== null);
-    if (settled && this.#wanted.size === this.#transceivers.size) return;
-    await this.#queue.run();
+    const planned = this.#wanted.size === this.#planned.size && [...this.#wanted].every((local) => this.#planned.has(local));
+    await (planned ? this.#queue.running : this.#queue.run());
   }
 
   /** @param {LocalTrack} local whose media track is another now */
@@ -75,6 +75,7 @@ export class Publisher {
         return await this.#exchangeOnce();
       } catch (thrown) {
         const error = asCasideError(thrown, 'media_failed');
+        if (!error.retryable || attempt === ATTEMPTS) this.#planned = new Set();
         if (this.#closed) throw new CasideError('closed', 'the connection was closed');
         if (this.connection.signalingState === 'have-local-offer') {
           await this.connection.setLocalDescription({ type: 'rollback' });
@@ -107,6 +108,7 @@ export class Publisher {
 
   /** Brings the transceivers to what is wanted. */
   #plan() {
+    this.#planned = new Set(this.#wanted);
     for (const [local, transceiver] of this.#transceivers) {
       if (this.#wanted.has(local)) continue;
       // Inactive, not stopped: the SFU ends the track and both sides use the m-line again.

@@ -95,6 +95,7 @@ describe('received tracks', () => {
     const track = { id: 't1', participantId: 'p', source: /** @type {const} */ ('camera'), mediaTrack: media };
     remote.bind(track, before);
     remote.bind(track, after);
+    remote.unbind('t1', before);
     remote.unbindAll(before);
     assert.equal(shown.mock.callCount(), 2);
     assert.equal(removed.mock.callCount(), 0);
