@@ -30,8 +30,8 @@ export class CallView {
     this.#tiles = new Tiles(room, (participant) => this.#menuOf(participant));
     this.chat = new Chat(room);
     this.controls = new Controls(client, room);
-    room.on('track', ({ track, info }) => track.kind === 'audio' && this.#sounds.add(info.id, track));
-    room.on('track-removed', ({ track, info }) => track.kind === 'audio' && this.#sounds.remove(info.id));
+    room.on('track', ({ track, participant, source }) => track.kind === 'audio' && this.#sounds.add(`${participant.id}/${source}`, track));
+    room.on('track-removed', ({ track, participant, source }) => track.kind === 'audio' && this.#sounds.remove(`${participant.id}/${source}`, track));
     room.on('error', (error) => this.#failed(error));
     room.on('reconnecting', () => this.#away(true));
     room.on('reconnected', () => this.#away(false));
@@ -43,8 +43,10 @@ export class CallView {
       'media-state', 'reconnecting', 'reconnected', 'mode-changed',
     ]);
     for (const change of changes) room.on(change, () => this.#renderSoon());
-    for (const { tracks } of room.participants.values()) {
-      for (const info of tracks.values()) if (info.kind === 'audio' && info.mediaTrack) this.#sounds.add(info.id, info.mediaTrack);
+    for (const { id, tracks } of room.participants.values()) {
+      for (const { kind, source, mediaTrack } of tracks.values()) {
+        if (kind === 'audio' && mediaTrack) this.#sounds.add(`${id}/${source}`, mediaTrack);
+      }
     }
     this.#render();
   }

@@ -1,7 +1,7 @@
 // @ts-check
 import { byId, el } from './dom.js';
 
-/** The others' sound: one element a track, and a button when the browser wants a click before it plays. */
+/** The others' sound: one element a source, and a button when the browser wants a click before it plays. */
 export class Sounds {
   /** @type {Map<string, HTMLAudioElement>} */ #elements = new Map();
   #root = byId('sounds');
@@ -15,7 +15,9 @@ export class Sounds {
   }
 
   /**
-   * @param {string} id
+   * Plays a track in place of the one that came from there before.
+   *
+   * @param {string} id participant and source
    * @param {MediaStreamTrack} track
    */
   add(id, track) {
@@ -29,10 +31,14 @@ export class Sounds {
     this.#play(element);
   }
 
-  /** @param {string} id */
-  remove(id) {
+  /**
+   * @param {string} id
+   * @param {MediaStreamTrack} [track] only if it is this one that plays
+   */
+  remove(id, track) {
     const element = this.#elements.get(id);
-    if (!element) return;
+    const playing = /** @type {MediaStream | null | undefined} */ (element?.srcObject)?.getAudioTracks()[0];
+    if (!element || (track && track !== playing)) return;
     element.srcObject = null;
     element.remove();
     this.#elements.delete(id);

@@ -64,7 +64,6 @@ export class Tile {
     element.setAttribute('aria-label', [label, muted ? 'muted' : '', participant.speaking ? 'speaking' : ''].filter(Boolean).join(', '));
     element.classList.toggle('muted', muted && !screen);
     element.classList.toggle('speaking', participant.speaking && !screen);
-    element.classList.toggle('away', participant.connection === 'lost');
     this.#note.hidden = participant.connection !== 'lost' || screen;
     this.#note.textContent = 'Reconnecting…';
     const quality = participant.connection === 'lost' ? 'lost' : participant.quality;

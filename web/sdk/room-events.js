@@ -81,6 +81,7 @@ export const ROOM_EVENTS = {
     if (!participant) return;
     participant.quality = quality;
     participant.qualityCause = cause;
+    participant.connection = quality === 'lost' ? 'lost' : 'connected';
     room.emit('connection-quality', participant);
   },
   'recording-started': (room, { recording_id }) => {
@@ -95,6 +96,7 @@ export const ROOM_EVENTS = {
     room.emit('call-state-changed', { state });
     if (state === 'ended') room.over('ended');
   },
+  'room-moved': (room) => room.media.moved(),
   'mode-changed': (room, { mode, reason }) => {
     room.media.setMode(mode);
     room.emit('mode-changed', { mode, reason });

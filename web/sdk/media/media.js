@@ -27,6 +27,8 @@ import { SfuLink } from './sfu-link.js';
 const MOVE_MS = 5_000;
 const REOPEN_BASE_MS = 1_000;
 const REOPEN_CAP_MS = 15_000;
+/** A track that ended without our doing: what else happened is said within this time. */
+const UNPUBLISHED_MS = 50;
 
 /**
  * All media of one participant: what we send, what we receive, and over which connections. It never ends a connection
@@ -233,7 +235,16 @@ export class Media extends Emitter {
    * @param {string} trackId
    */
   unpublishedByServer(trackId) {
-    if (this.locals.some(({ id }) => id === trackId)) this.#link?.lost();
+    const local = this.locals.find(({ id }) => id === trackId);
+    if (!local) return;
+    local.id = null;
+    this.#reopen(UNPUBLISHED_MS);
+  }
+
+  /** Another SFU has the room: media goes there now, over connections beside the old ones. */
+  moved() {
+    this.#reopens = 0;
+    this.#reopen();
   }
 
   close() {
@@ -250,13 +261,15 @@ export class Media extends Emitter {
    * before it are closed.
    *
    * @param {SfuLink} link
+   * @param {{anew?: boolean}} [options] `anew`: the SFU must forget the connections before, and offer on a new one
    */
-  async #moveTo(link) {
+  async #moveTo(link, { anew = false } = {}) {
     const before = this.#link === link ? null : this.#link;
     const mesh = this.#mesh;
     this.#link = link;
     before?.retire();
     if (before?.broken) before.shut();
+    if (anew) await this.#signaling.request('offer', { target: 'subscribe' }, { idempotent: true });
     await this.#publishTo(link);
     if (!before && !mesh) return;
     const old = [before?.subscriber, ...(mesh?.links.values() ?? [])];
@@ -294,18 +307,28 @@ export class Media extends Emitter {
     return states.includes('connected') ? 'connected' : states.includes('connecting') ? 'connecting' : 'new';
   }
 
-  #reopen() {
+  /** @param {number} [leastMs] wait at least this long: more is about to be said */
+  #reopen(leastMs = 0) {
     if (this.#closed || this.#mode !== 'sfu') return;
     this.emit('state', this.state);
     // Without signaling there is nobody to open a connection to; `restored` comes back to it.
     if (this.#signaling.state !== 'open') return;
     clearTimeout(this.#reopenTimer);
-    const delayMs = this.#reopens === 0 ? 0 : Math.min(REOPEN_CAP_MS, REOPEN_BASE_MS * 2 ** (this.#reopens - 1));
+    const backoffMs = this.#reopens === 0 ? 0 : Math.min(REOPEN_CAP_MS, REOPEN_BASE_MS * 2 ** (this.#reopens - 1));
+    this.#reopenTimer = setTimeout(() => this.#openAnew(), Math.max(leastMs, backoffMs));
+  }
+
+  async #openAnew() {
     this.#reopens++;
-    this.#reopenTimer = setTimeout(() => {
-      for (const local of this.#locals) local.id = null;
-      this.#background(this.#moveTo(this.#newLink()));
-    }, delayMs);
+    const link = this.#newLink();
+    for (const local of this.#locals) local.id = null;
+    try {
+      await this.#moveTo(link, { anew: true });
+    } catch (thrown) {
+      const error = asCasideError(thrown, 'media_failed');
+      if (error.retryable) link.lost();
+      else if (error.code !== 'closed' && !this.#closed) this.emit('error', error);
+    }
   }
 
   /**

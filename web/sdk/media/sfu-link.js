@@ -97,7 +97,7 @@ export class SfuLink {
     this.#remote.unbindAll(this.subscriber);
   }
 
-  /** The server says that it lost what we send. */
+  /** It could not be opened. */
   lost() {
     this.#broke();
   }
