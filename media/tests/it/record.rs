@@ -1,0 +1,13 @@
+//! Recording, from packets to files: with material that ffmpeg encoded, over a network that loses, repeats and reorders, and
+//! with ffmpeg and ffprobe to judge what comes out.
+
+mod clocks;
+mod files;
+mod flash;
+mod limits;
+mod material;
+mod network;
+mod oracle;
+mod properties;
+mod recorder;
+mod reordering;
