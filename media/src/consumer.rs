@@ -1,1 +1,146 @@
-//! consumer
+//! A track that goes out to one client: which packets go, under which numbers, and which go again.
+//!
+//! Absent on purpose: packets. They stay in the ring of the [`crate::producer`].
+
+pub(crate) mod mapping;
+pub(crate) mod retransmit;
+pub(crate) mod rewrite;
+pub(crate) mod sealed;
+pub(crate) mod sender_report;
+
+use std::time::Instant;
+
+use crate::consumer::mapping::{Mapped, Mapping};
+use crate::consumer::retransmit::Retransmitter;
+use crate::consumer::rewrite::HeaderWriter;
+use crate::consumer::sealed::SealedPackets;
+use crate::control::ConsumerStats;
+use crate::engine::Association;
+use crate::engine::slab::Key;
+use crate::parameters::{Codec, ConsumerId, ConsumerParameters, MediaKind, PayloadType, Ssrc};
+use crate::producer::Producer;
+use crate::producer::ring::PacketInfo;
+
+/// How far behind the latest packet sound may begin. Older packets would only fill the receiver's jitter buffer.
+const MAX_AUDIO_BACKLOG: u64 = 8;
+
+/// One track that goes out.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) id: ConsumerId,
+    pub(crate) transport: Key<Association>,
+    pub(crate) producer: Key<Producer>,
+    pub(crate) kind: MediaKind,
+    pub(crate) codec: Codec,
+    pub(crate) ssrc: Ssrc,
+    /// Payload type and SSRC of retransmissions, when both were agreed.
+    pub(crate) rtx: Option<(PayloadType, Ssrc)>,
+    pub(crate) cname: String,
+    pub(crate) header: HeaderWriter,
+    pub(crate) mapping: Mapping,
+    pub(crate) retransmit: Retransmitter,
+    /// Kept when lost packets are to be answered without RTX.
+    pub(crate) sealed: Option<SealedPackets>,
+    pub(crate) paused: bool,
+    /// Whether it is in its transport's list of consumers with something to send.
+    pub(crate) queued: bool,
+    pub(crate) stats: ConsumerCounters,
+}
+
+/// Counters since the consumer began.
+#[derive(Debug, Default)]
+pub(crate) struct ConsumerCounters {
+    pub(crate) packets: u64,
+    pub(crate) payload_bytes: u64,
+    pub(crate) fraction_lost: f64,
+    pub(crate) retransmitted: u64,
+    pub(crate) key_frame_requests: u64,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// It is not for this consumer, or too early or late for it.
+    Skip,
+    /// It cannot be decoded without what came before: a key frame is needed.
+    NeedKeyFrame,
+    /// It is sent under these numbers.
+    Send(Mapped),
+    /// As [`Decision::Send`], and it begins something: what followed it and came before it goes too.
+    Start(Mapped),
+}
+
+impl Consumer {
+    /// `first_index` and `first_rtx_index` continue the numbering of the SSRCs' earlier use, if any.
+    pub(crate) fn new(
+        id: ConsumerId,
+        transport: Key<Association>,
+        producer: Key<Producer>,
+        parameters: ConsumerParameters,
+        paused: bool,
+        first_index: u64,
+        first_rtx_index: u64,
+    ) -> Self {
+        let header = HeaderWriter::new(&parameters);
+        let rtx = parameters.codec.rtx.zip(parameters.rtx_ssrc);
+        Self {
+            id,
+            transport,
+            producer,
+            kind: parameters.kind,
+            mapping: Mapping::new(first_index, parameters.codec.clock_rate),
+            retransmit: Retransmitter::new(first_rtx_index),
+            sealed: (parameters.codec.feedback.nack && rtx.is_none()).then(SealedPackets::default),
+            rtx,
+            codec: parameters.codec,
+            ssrc: parameters.ssrc,
+            cname: parameters.cname,
+            header,
+            paused,
+            queued: false,
+            stats: ConsumerCounters::default(),
+        }
+    }
+
+    /// Decides about a packet. `highest` is the latest of its stream.
+    pub(crate) fn decide(&mut self, info: &PacketInfo, encoding: usize, highest: u64) -> Decision {
+        if let Some((live_encoding, live_epoch)) = self.mapping.live() {
+            if encoding != live_encoding {
+                return Decision::Skip;
+            }
+            if info.epoch == live_epoch {
+                return self.mapping.map(info).map_or(Decision::Skip, Decision::Send);
+            }
+            self.mapping.stop();
+        }
+        match self.kind {
+            MediaKind::Audio if info.extended + MAX_AUDIO_BACKLOG < highest => Decision::Skip,
+            MediaKind::Video if !info.key_frame => Decision::NeedKeyFrame,
+            _ => Decision::Start(self.mapping.start(info, encoding)),
+        }
+    }
+
+    /// Whether it waits for a key frame (or, with sound, for a packet).
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.paused && self.mapping.live().is_none()
+    }
+
+    /// Counts a packet that went out.
+    pub(crate) fn sent(&mut self, mapped: Mapped, arrival: Instant, payload_len: usize, datagram_len: usize) {
+        self.mapping.sent(mapped, arrival);
+        self.retransmit.earn(datagram_len);
+        self.stats.packets += 1;
+        self.stats.payload_bytes += payload_len as u64;
+    }
+
+    pub(crate) fn snapshot(&self) -> ConsumerStats {
+        ConsumerStats {
+            consumer: self.id,
+            packets_sent: self.stats.packets,
+            bytes_sent: self.stats.payload_bytes,
+            fraction_lost: self.stats.fraction_lost,
+            retransmitted: self.stats.retransmitted,
+            plis_received: self.stats.key_frame_requests,
+        }
+    }
+}

@@ -1,110 +1,301 @@
 //! The forwarding engine: datagrams, commands and the time go in; datagrams and events come out.
+//!
+//! The way of a datagram: [`Engine::receive`] finds its transport, which decrypts it; a packet is parsed once and kept in its
+//! producer's ring (`ingress`), reports and requests are acted upon (`rtcp`). [`Engine::flush`] ends the round: transport by
+//! transport and consumer by consumer, packets are rewritten and sealed (`egress`), then feedback goes to publishers
+//! (`feedback`). Reports go out by the clock (`reports`).
+//!
+//! A panic while a transport is handled closes that transport with [`CloseReason::Internal`] and no other.
+//!
+//! Absent on purpose: sockets, clocks, signaling, and (so far) the choice between simulcast layers and any estimate of a
+//! receiver's bandwidth: a consumer follows the stream whose key frame it began with.
+//!
+//! [`CloseReason::Internal`]: crate::control::CloseReason::Internal
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod association;
+mod commands;
+mod config;
+mod demux;
+mod egress;
+mod feedback;
+mod ingress;
+mod lifecycle;
+mod reports;
+mod router;
+mod rtcp;
+mod rtcp_batch;
+pub(crate) mod slab;
+pub(crate) mod speakers;
+pub(crate) mod timers;
 
-use crate::control::{Command, Event};
-use crate::parameters::Path;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+pub(crate) use self::association::Association;
+pub use self::config::{Counts, DropCounters, EngineConfig, Limits};
+pub(crate) use self::router::Router;
+use crate::consumer::Consumer;
+use crate::control::{CloseReason, Event, EventKind};
+use crate::engine::slab::{Key, Slab};
+use crate::engine::timers::{Due, Timers};
+use crate::ice;
+use crate::parameters::{ConsumerId, Path, ProducerId, RouterId, TapId, TransportId};
+use crate::producer::Producer;
+use crate::rtcp::NtpTime;
 use crate::send_buffer::SendBuffer;
-use crate::transport::TransportConfig;
+use crate::transport::Received;
 
-/// What an engine is made of.
-#[derive(Clone)]
-pub struct EngineConfig {
-    /// What all transports have in common.
-    pub transport: Arc<TransportConfig>,
-    /// One moment on both clocks: the monotonic one and the time since the Unix epoch, for NTP times in sender reports.
-    pub clock: (Instant, Duration),
-    /// Bounds of what clients may make the engine keep.
-    pub limits: Limits,
-}
+/// Keys are addresses, SSRCs and ids: short, and some of them a client's choice, for which the hash is seeded.
+pub(crate) type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
-impl EngineConfig {
-    /// The default limits.
-    pub fn new(transport: Arc<TransportConfig>, clock: (Instant, Duration)) -> Self {
-        Self { transport, clock, limits: Limits::default() }
-    }
-}
-
-/// Bounds of what clients may make the engine keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Producers a transport.
-    pub producers_per_transport: usize,
-    /// Consumers a transport.
-    pub consumers_per_transport: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { producers_per_transport: 64, consumers_per_transport: 1024 }
-    }
-}
-
-/// Counts of datagrams and packets that were dropped, by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct DropCounters {
-    /// Datagrams from a path of no transport that are no valid Binding request for one.
-    pub unknown_path: u64,
-}
-
-/// How many of each there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Routers.
-    pub routers: usize,
-    /// Transports.
-    pub transports: usize,
-    /// Producers.
-    pub producers: usize,
-    /// Consumers.
-    pub consumers: usize,
-}
+/// Events kept for whoever polls them. Beyond it, messages and speakers are dropped, never the fate of a transport.
+const MAX_EVENTS: usize = 16_384;
 
 /// The media of all routers that one worker thread serves.
 pub struct Engine {
-    _config: EngineConfig,
+    config: EngineConfig,
+    routers: Slab<Router>,
+    associations: Slab<Association>,
+    producers: Slab<Producer>,
+    consumers: Slab<Consumer>,
+    router_ids: FastMap<RouterId, Key<Router>>,
+    transport_ids: FastMap<TransportId, Key<Association>>,
+    producer_ids: FastMap<ProducerId, Key<Producer>>,
+    consumer_ids: FastMap<ConsumerId, Key<Consumer>>,
+    tap_ids: FastMap<TapId, Key<Producer>>,
+    /// Paths that a transport has validated.
+    paths: FastMap<Path, Key<Association>>,
+    /// Our side of the credentials, for checks on new paths.
+    ufrags: FastMap<String, Key<Association>>,
+    timers: Timers,
+    events: VecDeque<Event>,
+    /// What transports answered since the last flush.
+    control: SendBuffer,
+    /// Producers with packets since the last flush.
+    fresh: Vec<Key<Producer>>,
+    /// Transports with consumers that have something to send.
+    sending: Vec<Key<Association>>,
+    /// Transports whose publisher is to be told something.
+    feedback: Vec<Key<Association>>,
+    /// Producers whose consumers wait for a key frame that nobody asked for yet.
+    key_frames_wanted: Vec<Key<Producer>>,
+    /// Scratch memory of one NACK.
+    nack_pairs: Vec<(u16, u16)>,
+    dropped: DropCounters,
 }
 
-#[expect(unused_variables, reason = "signatures first")]
 impl Engine {
     /// An engine without routers.
     pub fn new(config: EngineConfig) -> Self {
-        Self { _config: config }
+        Self {
+            config,
+            routers: Slab::default(),
+            associations: Slab::default(),
+            producers: Slab::default(),
+            consumers: Slab::default(),
+            router_ids: FastMap::default(),
+            transport_ids: FastMap::default(),
+            producer_ids: FastMap::default(),
+            consumer_ids: FastMap::default(),
+            tap_ids: FastMap::default(),
+            paths: FastMap::default(),
+            ufrags: FastMap::default(),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            control: SendBuffer::default(),
+            fresh: Vec::new(),
+            sending: Vec::new(),
+            feedback: Vec::new(),
+            key_frames_wanted: Vec::new(),
+            nack_pairs: Vec::new(),
+            dropped: DropCounters::default(),
+        }
     }
-
-    /// Carries out an order.
-    pub fn handle(&mut self, now: Instant, command: Command) {}
 
     /// Takes a datagram that came on `path`; it is decrypted in place. What it makes the engine send waits for
     /// [`flush`](Self::flush).
-    pub fn receive(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {}
+    ///
+    /// Only a transport's own STUN check makes a path known; anything else from an unknown path is counted and dropped.
+    pub fn receive(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
+        let known = self.paths.get(&path).copied();
+        // A check may be for another transport than the path's: a reloaded page may get its old port again.
+        let by_ufrag = match datagram.first() {
+            Some(0..=3) => ice::stun_ufrag(datagram).and_then(|ufrag| self.ufrags.get(ufrag).copied()),
+            _ => None,
+        };
+        let Some(key) = by_ufrag.or(known) else {
+            self.dropped.unknown_path += 1;
+            return;
+        };
+        self.guarded(now, key, |engine| engine.receive_for(now, key, path, datagram));
+    }
 
     /// Ends a round: puts everything to send into `out`, which is not cleared before.
-    pub fn flush(&mut self, now: Instant, out: &mut SendBuffer) {}
+    ///
+    /// The packets of one consumer lie next to each other, and the consumers of one transport.
+    pub fn flush(&mut self, now: Instant, out: &mut SendBuffer) {
+        for (path, datagram) in self.control.iter() {
+            out.push(path, datagram);
+        }
+        self.control.clear();
+        self.send_round(now, out);
+        self.send_feedback(now, out);
+    }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due next.
+    /// When [`handle_timeout`](Self::handle_timeout) is due next. It may turn out then that nothing is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
     /// Acts on timers that are due. Call [`flush`](Self::flush) afterwards.
-    pub fn handle_timeout(&mut self, now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((planned_for, due)) = self.timers.take(now) {
+            match due {
+                Due::Association(key) => {
+                    if self
+                        .associations
+                        .get_mut(key)
+                        .is_some_and(|it| it.planned.fulfil(planned_for))
+                    {
+                        self.guarded(now, key, |engine| engine.association_due(now, key));
+                    }
+                }
+                Due::Router(key) => {
+                    if self
+                        .routers
+                        .get_mut(key)
+                        .is_some_and(|it| it.planned.fulfil(planned_for))
+                    {
+                        self.speakers_due(now, key);
+                    }
+                }
+            }
+        }
+    }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
     /// How many of each there are.
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        Counts {
+            routers: self.routers.len(),
+            transports: self.associations.len(),
+            producers: self.producers.len(),
+            consumers: self.consumers.len(),
+        }
     }
 
     /// What was dropped since the engine began.
     pub fn dropped(&self) -> DropCounters {
-        DropCounters::default()
+        self.dropped
+    }
+
+    fn receive_for(&mut self, now: Instant, key: Key<Association>, path: Path, datagram: &mut [u8]) {
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        match association.transport.receive(now, path, datagram, &mut self.control) {
+            Received::Rtp(packet) => self.receive_rtp(now, key, packet),
+            Received::Rtcp(compound) => self.receive_rtcp(now, key, compound),
+            Received::Nothing => {
+                self.transport_events(now, key);
+                self.plan_transport(key);
+            }
+        }
+    }
+
+    /// What a transport's plan stands for: its own timers, its reports, and feedback to its publisher.
+    fn association_due(&mut self, now: Instant, key: Key<Association>) {
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        if association.transport.poll_timeout().is_some_and(|at| at <= now) {
+            association.transport.handle_timeout(now, &mut self.control);
+            self.transport_events(now, key);
+        }
+        let Some(association) = self.associations.get(key) else {
+            return;
+        };
+        if association.report_due.is_some_and(|at| at <= now) {
+            self.report(now, key);
+        }
+        self.queue_feedback(key);
+        self.plan_transport(key);
+    }
+
+    /// Plans the transport's own timers and its reports. Feedback is planned when it is sent.
+    fn plan_transport(&mut self, key: Key<Association>) {
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        let due = [association.transport.poll_timeout(), association.report_due]
+            .into_iter()
+            .flatten()
+            .min();
+        if let Some(at) = due {
+            association
+                .planned
+                .no_later_than(&mut self.timers, at, Due::Association(key));
+        }
+    }
+
+    /// Looks at who speaks.
+    fn speakers_due(&mut self, now: Instant, key: Key<Router>) {
+        let Some(router) = self.routers.get_mut(key) else {
+            return;
+        };
+        let producers = &mut self.producers;
+        let loudness = router.audio.iter().filter_map(|producer| {
+            let producer = producers.get_mut(*producer)?;
+            Some((producer.id, producer.level.settle()))
+        });
+        let changed = router.speakers.settle(loudness);
+        if router.speakers.is_active() {
+            router
+                .planned
+                .no_later_than(&mut self.timers, now + speakers::INTERVAL, Due::Router(key));
+        }
+        if let Some(producers) = changed {
+            self.emit(key, EventKind::ActiveSpeakers { producers });
+        }
+    }
+
+    fn emit(&mut self, router: Key<Router>, kind: EventKind) {
+        let Some(router) = self.routers.get(router).map(|router| router.id) else {
+            return;
+        };
+        let may_drop = matches!(kind, EventKind::Data { .. } | EventKind::ActiveSpeakers { .. });
+        if may_drop && self.events.len() >= MAX_EVENTS {
+            self.dropped.events += 1;
+            return;
+        }
+        self.events.push_back(Event { router, kind });
+    }
+
+    /// Runs what concerns one transport. Should it panic, that transport is closed and the others go on.
+    fn guarded(&mut self, now: Instant, key: Key<Association>, work: impl FnOnce(&mut Self)) {
+        // Whatever the panic left half done belongs to this transport, or is a packet that is missing in a ring.
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.dropped.panics += 1;
+            self.close_association(now, key, CloseReason::Internal);
+        }
+    }
+
+    /// Our wall clock.
+    fn ntp(&self, now: Instant) -> NtpTime {
+        self.config.ntp(now)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("counts", &self.counts())
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
     }
 }

@@ -1,1 +1,240 @@
-//! producer
+//! A track that comes in: its streams, the packets kept of them, and what we tell its publisher.
+//!
+//! Absent on purpose: where the packets go. That is [`crate::consumer`].
+
+pub(crate) mod key_frame;
+pub(crate) mod nack;
+pub(crate) mod receiver_report;
+pub(crate) mod ring;
+pub(crate) mod stream;
+pub(crate) mod twcc;
+
+use std::time::Instant;
+
+use crate::consumer::Consumer;
+use crate::control::{ProducerStats, TapItem, TapSink};
+use crate::engine::slab::Key;
+use crate::engine::speakers::LevelMeter;
+use crate::engine::{Association, Router};
+use crate::parameters::{
+    Codec, CodecKind, ExtensionIds, Feedback, MediaKind, PayloadType, ProducerId, ProducerParameters, TapId,
+};
+use crate::producer::stream::Stream;
+
+/// One codec of a producer: what the per-packet path needs of [`Codec`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProducerCodec {
+    pub(crate) kind: CodecKind,
+    pub(crate) payload_type: PayloadType,
+    pub(crate) clock_rate: u32,
+    pub(crate) feedback: Feedback,
+}
+
+/// A packet that came in this round: its stream, and its extended sequence number there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fresh {
+    pub(crate) encoding: usize,
+    pub(crate) extended: u64,
+}
+
+/// One track that comes in.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    pub(crate) id: ProducerId,
+    pub(crate) router: Key<Router>,
+    pub(crate) transport: Key<Association>,
+    pub(crate) kind: MediaKind,
+    pub(crate) mid: String,
+    pub(crate) extensions: ExtensionIds,
+    pub(crate) codecs: Vec<ProducerCodec>,
+    payload_types: PayloadTypes,
+    /// Lowest layer first.
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) consumers: Vec<Key<Consumer>>,
+    pub(crate) taps: Vec<Tap>,
+    pub(crate) paused: bool,
+    pub(crate) started: bool,
+    /// What came since the last flush.
+    pub(crate) round: Vec<Fresh>,
+    /// How loud it is, of sound.
+    pub(crate) level: LevelMeter,
+    pub(crate) stats: ProducerCounters,
+}
+
+/// An observer.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    pub(crate) id: TapId,
+    pub(crate) sink: Box<dyn TapSink>,
+}
+
+/// Counters since the producer began.
+#[derive(Debug, Default)]
+pub(crate) struct ProducerCounters {
+    pub(crate) packets: u64,
+    pub(crate) payload_bytes: u64,
+    pub(crate) nacks: u64,
+    pub(crate) key_frame_requests: u64,
+}
+
+impl Producer {
+    pub(crate) fn new(
+        id: ProducerId,
+        router: Key<Router>,
+        transport: Key<Association>,
+        parameters: &ProducerParameters,
+    ) -> Self {
+        let capacity = ring::capacity(parameters.kind);
+        Self {
+            id,
+            router,
+            transport,
+            kind: parameters.kind,
+            mid: parameters.mid.clone(),
+            extensions: parameters.extensions,
+            codecs: codecs(&parameters.codecs),
+            payload_types: PayloadTypes::new(&parameters.codecs),
+            streams: parameters
+                .encodings
+                .iter()
+                .map(|encoding| Stream::new(encoding, capacity))
+                .collect(),
+            consumers: Vec::new(),
+            taps: Vec::new(),
+            paused: false,
+            started: false,
+            round: Vec::new(),
+            level: LevelMeter::default(),
+            stats: ProducerCounters::default(),
+        }
+    }
+
+    /// Takes the parameters of a renegotiation. Streams that stay keep their packets and counters.
+    pub(crate) fn update(&mut self, parameters: &ProducerParameters) {
+        self.mid.clone_from(&parameters.mid);
+        self.extensions = parameters.extensions;
+        self.codecs = codecs(&parameters.codecs);
+        self.payload_types = PayloadTypes::new(&parameters.codecs);
+        let capacity = ring::capacity(self.kind);
+        self.streams.truncate(parameters.encodings.len());
+        for (index, encoding) in parameters.encodings.iter().enumerate() {
+            match self.streams.get_mut(index) {
+                Some(stream) => stream.update(encoding),
+                None => self.streams.push(Stream::new(encoding, capacity)),
+            }
+        }
+        // The packets of this round may be of streams that are gone.
+        self.round.clear();
+    }
+
+    /// The codec that a payload type names, and whether it is its retransmission.
+    pub(crate) fn codec_of(&self, payload_type: PayloadType) -> Option<(usize, ProducerCodec, bool)> {
+        let (index, rtx) = self.payload_types.find(payload_type)?;
+        self.codecs.get(index).map(|codec| (index, *codec, rtx))
+    }
+
+    /// The codec of a packet in a ring.
+    pub(crate) fn codec_kind(&self, index: u8) -> Option<CodecKind> {
+        self.codecs.get(usize::from(index)).map(|codec| codec.kind)
+    }
+
+    /// Asks the publisher for key frames, throttled. Nothing for sound.
+    pub(crate) fn request_key_frame(&mut self, now: Instant) {
+        if self.kind == MediaKind::Video && !self.paused {
+            // Which layer a consumer will start with is not known before one comes.
+            for stream in self.streams.iter_mut().filter(|stream| stream.ssrc.is_some()) {
+                stream.key_frames.request(now);
+            }
+        }
+    }
+
+    /// Asks for key frames where none is being asked for: a consumer still waits.
+    pub(crate) fn want_key_frame(&mut self, now: Instant) {
+        if self.kind == MediaKind::Video && !self.paused {
+            for stream in self.streams.iter_mut().filter(|stream| stream.ssrc.is_some()) {
+                stream.key_frames.request_if_idle(now);
+            }
+        }
+    }
+
+    /// Hands an item to every tap.
+    pub(crate) fn observe(&mut self, mut item: impl FnMut() -> TapItem) {
+        for tap in &mut self.taps {
+            // A sink that is full counts what it drops.
+            tap.sink.push(item());
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> ProducerStats {
+        let lost = self.streams.iter().map(Stream::lost).sum();
+        let jitter = self
+            .streams
+            .iter()
+            .map(|stream| stream.jitter_ms(&self.codecs))
+            .fold(0.0, f64::max);
+        ProducerStats {
+            producer: self.id,
+            packets_received: self.stats.packets,
+            bytes_received: self.stats.payload_bytes,
+            packets_lost: lost,
+            jitter_ms: jitter,
+            nacks_sent: self.stats.nacks,
+            plis_sent: self.stats.key_frame_requests,
+        }
+    }
+}
+
+fn codecs(codecs: &[Codec]) -> Vec<ProducerCodec> {
+    codecs
+        .iter()
+        .take(PayloadTypes::MAX_CODECS)
+        .map(|codec| ProducerCodec {
+            kind: codec.kind,
+            payload_type: codec.payload_type,
+            clock_rate: codec.clock_rate,
+            feedback: codec.feedback,
+        })
+        .collect()
+}
+
+/// The codec of each of the 128 payload types, found without a search.
+#[derive(Debug)]
+struct PayloadTypes([u8; 128]);
+
+impl PayloadTypes {
+    const MAX_CODECS: usize = 64;
+    const NONE: u8 = 0xff;
+    const RTX: u8 = 0x80;
+
+    fn new(codecs: &[Codec]) -> Self {
+        let mut table = [Self::NONE; 128];
+        for (codec, index) in codecs.iter().take(Self::MAX_CODECS).zip(0u8..) {
+            let mut set = |payload_type: PayloadType, value| {
+                if let Some(entry) = table.get_mut(usize::from(payload_type.0)) {
+                    *entry = value;
+                }
+            };
+            set(codec.payload_type, index);
+            if let Some(rtx) = codec.rtx {
+                set(rtx, index | Self::RTX);
+            }
+        }
+        Self(table)
+    }
+
+    fn find(&self, payload_type: PayloadType) -> Option<(usize, bool)> {
+        let entry = *self.0.get(usize::from(payload_type.0))?;
+        (entry != Self::NONE).then_some((usize::from(entry & !Self::RTX), entry & Self::RTX != 0))
+    }
+}
+
+/// The beginning of a test's time.
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an instant has no other source, and only differences matter"
+)]
+pub(crate) fn test_start() -> Instant {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    *START
+}

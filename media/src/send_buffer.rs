@@ -96,6 +96,11 @@ impl SendBuffer {
         self.datagrams.iter().map(|d| (d.path, &self.arena[d.range()]))
     }
 
+    /// The bytes of the last datagram.
+    pub fn last(&self) -> Option<&[u8]> {
+        self.datagrams.last().map(|datagram| &self.arena[datagram.range()])
+    }
+
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.datagrams.is_empty()

@@ -1,0 +1,2 @@
+//! The forward path.
+fn main() {}

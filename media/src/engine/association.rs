@@ -1,0 +1,129 @@
+//! A transport with what runs over it.
+
+use std::time::{Duration, Instant};
+
+use crate::consumer::Consumer;
+use crate::consumer::sender_report::ClockOffset;
+use crate::engine::demux::SsrcTable;
+use crate::engine::slab::Key;
+use crate::engine::timers::Planned;
+use crate::engine::{FastMap, Router};
+use crate::parameters::{ExtensionIds, Path, Ssrc, TransportId};
+use crate::producer::Producer;
+use crate::producer::twcc::Arrivals;
+use crate::transport::Transport;
+
+/// SSRCs of ours that a transport remembers after their consumers are gone.
+pub(crate) const MAX_RETIRED: usize = 8192;
+
+/// A transport with what runs over it.
+pub(crate) struct Association {
+    pub(crate) id: TransportId,
+    pub(crate) router: Key<Router>,
+    pub(crate) transport: Transport,
+    /// Paths in the engine's table that lead here.
+    pub(crate) paths: Vec<Path>,
+    /// Our ufrags in the engine's table that lead here, newest last; two at most.
+    pub(crate) ufrags: Vec<String>,
+    pub(crate) planned: Planned,
+
+    pub(crate) producers: Vec<Key<Producer>>,
+    pub(crate) ssrcs: SsrcTable,
+    /// Header extension ids of what comes in: with BUNDLE an id means the same on every m-line (RFC 8843 §9.2).
+    pub(crate) extensions: ExtensionIds,
+    /// When transport-wide feedback was agreed and a packet bore a number.
+    pub(crate) arrivals: Option<Arrivals>,
+    pub(crate) arrivals_due: Option<Instant>,
+    /// The publisher's wall clock against ours.
+    pub(crate) clock_offset: Option<ClockOffset>,
+    /// Whether it is in the engine's list of those with feedback to send.
+    pub(crate) feedback_queued: bool,
+
+    pub(crate) consumers: Vec<Key<Consumer>>,
+    pub(crate) consumer_ssrcs: FastMap<u32, Key<Consumer>>,
+    /// SSRCs of consumers that are gone, with the index they would go on with.
+    pub(crate) retired: FastMap<u32, u64>,
+    /// Consumers with something to send in this round.
+    pub(crate) pending: Vec<Key<Consumer>>,
+    /// Transport-wide number of the next packet.
+    pub(crate) next_transport_cc: u16,
+
+    pub(crate) report_due: Option<Instant>,
+    pub(crate) reports: u64,
+    /// Smoothed, from receiver reports.
+    pub(crate) rtt: Option<Duration>,
+}
+
+impl Association {
+    pub(crate) fn new(id: TransportId, router: Key<Router>, transport: Transport, ufrag: String) -> Self {
+        Self {
+            id,
+            router,
+            transport,
+            paths: Vec::new(),
+            ufrags: vec![ufrag],
+            planned: Planned::default(),
+            producers: Vec::new(),
+            ssrcs: SsrcTable::default(),
+            extensions: ExtensionIds::default(),
+            arrivals: None,
+            arrivals_due: None,
+            clock_offset: None,
+            feedback_queued: false,
+            consumers: Vec::new(),
+            consumer_ssrcs: FastMap::default(),
+            retired: FastMap::default(),
+            pending: Vec::new(),
+            next_transport_cc: 0,
+            report_due: None,
+            reports: 0,
+            rtt: None,
+        }
+    }
+
+    /// The path that media takes, while it may flow.
+    pub(crate) fn media_path(&self) -> Option<Path> {
+        self.transport.path().filter(|_| self.transport.is_secured())
+    }
+
+    /// Whether no consumer uses this SSRC.
+    pub(crate) fn is_free(&self, ssrc: Ssrc) -> bool {
+        !self.consumer_ssrcs.contains_key(&ssrc.0)
+    }
+
+    /// The index that packets under this SSRC begin with, or go on with: no number of an SSRC is used twice.
+    ///
+    /// A fresh one is below 2^15, so that a receiver who misses the first packets does not mistake the rollover counter
+    /// (RFC 3711 §3.3.1).
+    pub(crate) fn first_index(&self, ssrc: Ssrc) -> u64 {
+        self.retired
+            .get(&ssrc.0)
+            .copied()
+            .unwrap_or_else(|| mix(u64::from(ssrc.0) ^ self.id.0 << 32) & 0x7fff)
+    }
+
+    /// Takes a consumer out of the tables.
+    pub(crate) fn forget_consumer(&mut self, key: Key<Consumer>, consumer: &Consumer) {
+        self.consumers.retain(|other| *other != key);
+        self.pending.retain(|other| *other != key);
+        self.consumer_ssrcs.remove(&consumer.ssrc.0);
+        self.retired.insert(consumer.ssrc.0, consumer.mapping.next_index());
+        if let Some((_, rtx)) = consumer.rtx {
+            self.consumer_ssrcs.remove(&rtx.0);
+            self.retired.insert(rtx.0, consumer.retransmit.next_rtx_index());
+        }
+    }
+
+    /// Takes a round-trip time into the average.
+    pub(crate) fn observe_rtt(&mut self, sample: Duration) {
+        self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+    }
+}
+
+/// Spreads bits (the finalizer of SplitMix64): different for each input, equal for equal ones.
+pub(crate) fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}

@@ -1,0 +1,323 @@
+//! Packets that go out: copied, rewritten and sealed into the send buffer.
+
+use std::time::{Duration, Instant};
+
+use crate::consumer::mapping::Mapped;
+use crate::consumer::rewrite::{MAX_HEADER, Numbers};
+use crate::consumer::{Consumer, Decision};
+use crate::engine::slab::Key;
+use crate::engine::timers::Due;
+use crate::engine::{Association, DropCounters, Engine};
+use crate::parameters::{Path, PayloadType, Ssrc};
+use crate::producer::Producer;
+use crate::producer::ring::Slot;
+use crate::send_buffer::{MAX_DATAGRAM, SendBuffer};
+use crate::transport::{SRTP_OVERHEAD, Transport};
+
+/// How soon after a consumer began its receiver is told how the clocks relate.
+const FIRST_REPORT: Duration = Duration::from_millis(100);
+
+/// What the packets to one transport have in common.
+struct Sender<'e> {
+    now: Instant,
+    path: Path,
+    transport: &'e mut Transport,
+    next_transport_cc: &'e mut u16,
+    abs_send_time: u32,
+    rtt: Option<Duration>,
+    out: &'e mut SendBuffer,
+    dropped: &'e mut DropCounters,
+}
+
+/// The stream and place under which a packet goes.
+struct Label {
+    payload_type: PayloadType,
+    ssrc: Ssrc,
+    index: u64,
+    timestamp: u32,
+    /// What precedes the payload of a retransmission (RFC 4588 §4).
+    original: Option<u16>,
+}
+
+impl Engine {
+    /// Sends what came since the last flush, and what was asked for again.
+    pub(super) fn send_round(&mut self, now: Instant, out: &mut SendBuffer) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for key in &fresh {
+            if let Some(producer) = self.producers.get(*key).filter(|producer| !producer.paused) {
+                for consumer in &producer.consumers {
+                    queue_consumer(
+                        *consumer,
+                        &mut self.consumers,
+                        &mut self.associations,
+                        &mut self.sending,
+                    );
+                }
+            }
+        }
+        let mut sending = std::mem::take(&mut self.sending);
+        for key in sending.drain(..) {
+            self.guarded(now, key, |engine| engine.send_to(now, key, out));
+        }
+        self.sending = sending;
+        for key in fresh.drain(..) {
+            if let Some(producer) = self.producers.get_mut(key) {
+                producer.round.clear();
+            }
+        }
+        self.fresh = fresh;
+        let mut wanted = std::mem::take(&mut self.key_frames_wanted);
+        for key in wanted.drain(..) {
+            if let Some(producer) = self.producers.get_mut(key) {
+                producer.want_key_frame(now);
+                let transport = producer.transport;
+                self.queue_feedback(transport);
+            }
+        }
+        self.key_frames_wanted = wanted;
+    }
+
+    /// Enters a consumer into the round.
+    pub(super) fn queue_consumer(&mut self, key: Key<Consumer>) {
+        queue_consumer(key, &mut self.consumers, &mut self.associations, &mut self.sending);
+    }
+
+    /// Sends what one transport's consumers have to send.
+    fn send_to(&mut self, now: Instant, key: Key<Association>, out: &mut SendBuffer) {
+        let abs_send_time = self.ntp(now).abs_send_time();
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        let mut pending = std::mem::take(&mut association.pending);
+        let mut started = false;
+        if let Some(path) = association.media_path() {
+            let mut sender = Sender {
+                now,
+                path,
+                transport: &mut association.transport,
+                next_transport_cc: &mut association.next_transport_cc,
+                abs_send_time,
+                rtt: association.rtt,
+                out,
+                dropped: &mut self.dropped,
+            };
+            for consumer in &pending {
+                let Some(consumer) = self.consumers.get_mut(*consumer) else {
+                    continue;
+                };
+                consumer.queued = false;
+                let Some(producer) = self.producers.get(consumer.producer) else {
+                    continue;
+                };
+                if consumer.paused || producer.paused {
+                    consumer.retransmit.clear();
+                    continue;
+                }
+                sender.send_again(consumer, producer);
+                match sender.send_fresh(consumer, producer) {
+                    Outcome::Sent => {}
+                    Outcome::Started => started = true,
+                    Outcome::NeedsKeyFrame => self.key_frames_wanted.push(consumer.producer),
+                }
+            }
+        } else {
+            for consumer in &pending {
+                if let Some(consumer) = self.consumers.get_mut(*consumer) {
+                    consumer.queued = false;
+                    consumer.retransmit.clear();
+                }
+            }
+        }
+        pending.clear();
+        association.pending = pending;
+        if started {
+            let due = association
+                .report_due
+                .map_or(now + FIRST_REPORT, |at| at.min(now + FIRST_REPORT));
+            association.report_due = Some(due);
+            association
+                .planned
+                .no_later_than(&mut self.timers, due, Due::Association(key));
+        }
+    }
+}
+
+fn queue_consumer(
+    key: Key<Consumer>,
+    consumers: &mut super::Slab<Consumer>,
+    associations: &mut super::Slab<Association>,
+    sending: &mut Vec<Key<Association>>,
+) {
+    let Some(consumer) = consumers.get_mut(key).filter(|consumer| !consumer.queued) else {
+        return;
+    };
+    let Some(association) = associations.get_mut(consumer.transport) else {
+        return;
+    };
+    consumer.queued = true;
+    if association.pending.is_empty() {
+        sending.push(consumer.transport);
+    }
+    association.pending.push(key);
+}
+
+/// What a round was for a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Sent,
+    Started,
+    NeedsKeyFrame,
+}
+
+impl Sender<'_> {
+    /// Sends a consumer's part of the round.
+    fn send_fresh(&mut self, consumer: &mut Consumer, producer: &Producer) -> Outcome {
+        let mut outcome = Outcome::Sent;
+        // Packets up to this one were sent when the consumer began.
+        let mut caught_up: Option<(usize, u64)> = None;
+        for fresh in &producer.round {
+            let Some(stream) = producer.streams.get(fresh.encoding) else {
+                continue;
+            };
+            if caught_up.is_some_and(|(encoding, last)| encoding == fresh.encoding && fresh.extended <= last) {
+                continue;
+            }
+            // A packet that was overtaken in its slot within one round is gone.
+            let Some(slot) = stream.ring.get(fresh.extended) else {
+                continue;
+            };
+            if producer.codec_kind(slot.info.codec) != Some(consumer.codec.kind) {
+                continue;
+            }
+            let highest = stream.highest().unwrap_or(fresh.extended);
+            match consumer.decide(&slot.info, fresh.encoding, highest) {
+                Decision::Skip => {}
+                Decision::NeedKeyFrame => outcome = Outcome::NeedsKeyFrame,
+                Decision::Send(mapped) => self.send_first(consumer, slot, mapped),
+                Decision::Start(mapped) => {
+                    outcome = Outcome::Started;
+                    self.send_first(consumer, slot, mapped);
+                    // What overtook it is in the ring already and will not come again.
+                    let epoch = slot.info.epoch;
+                    let later = (fresh.extended + 1..=highest).filter_map(|extended| stream.ring.get(extended));
+                    for slot in later.take_while(|slot| slot.info.epoch == epoch) {
+                        if let Some(mapped) = consumer.mapping.map(&slot.info) {
+                            self.send_first(consumer, slot, mapped);
+                        }
+                        caught_up = Some((fresh.encoding, slot.info.extended));
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
+    fn send_first(&mut self, consumer: &mut Consumer, slot: &Slot, mapped: Mapped) {
+        let label = Label {
+            payload_type: consumer.codec.payload_type,
+            ssrc: consumer.ssrc,
+            index: mapped.index,
+            timestamp: mapped.timestamp,
+            original: None,
+        };
+        let Some(sealed) = self.seal(consumer, slot, &label) else {
+            return;
+        };
+        if let (Some(kept), Some(datagram)) = (&mut consumer.sealed, self.out.last()) {
+            kept.keep(mapped.index, datagram);
+        }
+        consumer.sent(mapped, slot.info.arrival, slot.payload().len(), sealed);
+    }
+
+    /// Answers what the receiver asked for.
+    fn send_again(&mut self, consumer: &mut Consumer, producer: &Producer) {
+        if !consumer.retransmit.is_asked() {
+            return;
+        }
+        let asked = consumer.retransmit.take();
+        for sequence in &asked {
+            if self.send_one_again(consumer, producer, *sequence).is_none() {
+                self.dropped.retransmissions += 1;
+            }
+        }
+        consumer.retransmit.give_back(asked);
+    }
+
+    fn send_one_again(&mut self, consumer: &mut Consumer, producer: &Producer, sequence: u16) -> Option<()> {
+        let (encoding, extended, index) = consumer.mapping.locate(sequence)?;
+        if let Some((payload_type, ssrc)) = consumer.rtx {
+            let slot = producer.streams.get(encoding)?.ring.get(extended)?;
+            let timestamp = consumer.mapping.timestamp_of(index, slot.info.timestamp)?;
+            if !consumer
+                .retransmit
+                .admit(self.now, index, slot.payload().len() + MAX_HEADER / 4, self.rtt)
+            {
+                return None;
+            }
+            let index = consumer.retransmit.take_rtx_index();
+            let label = Label {
+                payload_type,
+                ssrc,
+                index,
+                timestamp,
+                original: Some(sequence),
+            };
+            self.seal(consumer, slot, &label)?;
+        } else {
+            let datagram = consumer.sealed.as_ref()?.get(index)?;
+            if !consumer.retransmit.admit(self.now, index, datagram.len(), self.rtt) {
+                return None;
+            }
+            self.out.push(self.path, datagram);
+        }
+        consumer.stats.retransmitted += 1;
+        Some(())
+    }
+
+    /// Builds and seals a packet in place, and returns the datagram's length.
+    fn seal(&mut self, consumer: &Consumer, slot: &Slot, label: &Label) -> Option<usize> {
+        let payload = slot.payload();
+        let numbers = Numbers {
+            payload_type: label.payload_type,
+            ssrc: label.ssrc,
+            sequence: label.index as u16,
+            timestamp: label.timestamp,
+            abs_send_time: self.abs_send_time,
+            transport_cc: Some(*self.next_transport_cc),
+        };
+        let buffer = self.out.reserve(MAX_HEADER + 2 + payload.len() + SRTP_OVERHEAD);
+        let header = buffer
+            .first_chunk_mut()
+            .expect("the buffer begins with room for the longest header");
+        let header_len = consumer.header.write(header, slot, &numbers);
+        let mut len = header_len;
+        if let Some(original) = label.original {
+            buffer[len..len + 2].copy_from_slice(&original.to_be_bytes());
+            len += 2;
+        }
+        let end = len + payload.len();
+        if end + SRTP_OVERHEAD > MAX_DATAGRAM {
+            self.dropped.oversized += 1;
+            return None;
+        }
+        buffer[len..end].copy_from_slice(payload);
+        // The index grows by one a packet: 2^48 packets are not reached, and the transport refuses to go beyond.
+        let roc = (label.index >> 16) as u32;
+        match self
+            .transport
+            .protect_rtp(&mut buffer[..end + SRTP_OVERHEAD], end, header_len, roc)
+        {
+            Ok(sealed) => {
+                self.out.commit(self.path, sealed);
+                if consumer.header.has_transport_cc() {
+                    *self.next_transport_cc = self.next_transport_cc.wrapping_add(1);
+                }
+                Some(sealed)
+            }
+            Err(_) => {
+                self.dropped.unsealed += 1;
+                None
+            }
+        }
+    }
+}

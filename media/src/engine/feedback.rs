@@ -1,0 +1,108 @@
+//! What publishers are told at once: which packets are missing, that a key frame is wanted, when packets arrived.
+
+use std::time::Instant;
+
+use crate::engine::rtcp_batch::RtcpBatch;
+use crate::engine::slab::Key;
+use crate::engine::timers::Due;
+use crate::engine::{Association, Engine};
+use crate::parameters::{MediaKind, Ssrc};
+use crate::producer::nack::{GaveUp, MAX_PAIRS};
+use crate::rtcp::transport_cc::MAX_ENCODED;
+use crate::send_buffer::SendBuffer;
+
+/// Our SSRC in feedback. It names no stream.
+pub(super) const FEEDBACK_SSRC: Ssrc = Ssrc(1);
+
+impl Engine {
+    /// Lets a transport's publisher be told, at the end of the round, what is due.
+    pub(super) fn queue_feedback(&mut self, key: Key<Association>) {
+        if let Some(association) = self.associations.get_mut(key).filter(|it| !it.feedback_queued) {
+            association.feedback_queued = true;
+            self.feedback.push(key);
+        }
+    }
+
+    /// Tells publishers what is due.
+    pub(super) fn send_feedback(&mut self, now: Instant, out: &mut SendBuffer) {
+        let mut feedback = std::mem::take(&mut self.feedback);
+        for key in feedback.drain(..) {
+            self.guarded(now, key, |engine| engine.send_feedback_to(now, key, out));
+        }
+        // Nothing above queues feedback; still, what would be there is kept.
+        feedback.append(&mut self.feedback);
+        self.feedback = feedback;
+    }
+
+    fn send_feedback_to(&mut self, now: Instant, key: Key<Association>, out: &mut SendBuffer) {
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        association.feedback_queued = false;
+        // Requested again when the transport is secured.
+        let Some(path) = association.media_path() else { return };
+        let mut batch = RtcpBatch::new(&mut association.transport, path, out);
+        let mut next: Option<Instant> = None;
+        let mut media = None;
+        for producer in &association.producers {
+            let Some(producer) = self.producers.get_mut(*producer) else {
+                continue;
+            };
+            for stream in &mut producer.streams {
+                let Some(ssrc) = stream.ssrc else { continue };
+                media = media.or(Some(ssrc));
+                let pairs = &mut self.nack_pairs;
+                pairs.clear();
+                let oldest = stream.oldest();
+                let GaveUp(gave_up) = stream.nack.take_due(now, oldest, pairs);
+                if gave_up && producer.kind == MediaKind::Video && !producer.paused {
+                    stream.key_frames.request_if_idle(now);
+                }
+                if !pairs.is_empty() {
+                    debug_assert!(pairs.len() <= MAX_PAIRS, "a NACK fits one datagram");
+                    producer.stats.nacks += pairs
+                        .iter()
+                        .map(|(_, mask)| 1 + u64::from(mask.count_ones()))
+                        .sum::<u64>();
+                    batch.add(|writer| writer.nack(FEEDBACK_SSRC, ssrc, pairs));
+                }
+                let feedback = stream.feedback(&producer.codecs);
+                if let Some(number) = stream.key_frames.take_due(now) {
+                    if feedback.pli {
+                        producer.stats.key_frame_requests += 1;
+                        batch.add(|writer| writer.picture_loss(FEEDBACK_SSRC, ssrc));
+                    } else if feedback.fir {
+                        producer.stats.key_frame_requests += 1;
+                        batch.add(|writer| writer.full_intra(FEEDBACK_SSRC, ssrc, number));
+                    }
+                }
+                next = [next, stream.nack.deadline(), stream.key_frames.deadline()]
+                    .into_iter()
+                    .flatten()
+                    .min();
+            }
+        }
+        if let Some(arrivals) = association
+            .arrivals
+            .as_mut()
+            .filter(|_| association.arrivals_due.is_some())
+        {
+            if association.arrivals_due.is_some_and(|due| due <= now) {
+                association.arrivals_due = None;
+                let mut encoded = [0; MAX_ENCODED];
+                while let Some(len) = arrivals.take(&mut encoded) {
+                    let media = media.unwrap_or(FEEDBACK_SSRC);
+                    batch.add(|writer| writer.transport_cc(FEEDBACK_SSRC, media, &encoded[..len]));
+                }
+            } else {
+                next = next.into_iter().chain(association.arrivals_due).min();
+            }
+        }
+        self.dropped.unsealed += batch.finish();
+        if let Some(at) = next {
+            association
+                .planned
+                .no_later_than(&mut self.timers, at, Due::Association(key));
+        }
+    }
+}

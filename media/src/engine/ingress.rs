@@ -1,0 +1,213 @@
+//! Packets that come in.
+
+use std::time::Instant;
+
+use crate::control::{EventKind, TapItem, TapPacket};
+use crate::engine::demux::{Elements, Route};
+use crate::engine::slab::Key;
+use crate::engine::timers::Due;
+use crate::engine::{Association, Engine, speakers};
+use crate::parameters::{MediaKind, PayloadType, Ssrc};
+use crate::producer::nack::Gap;
+use crate::producer::ring::PacketInfo;
+use crate::producer::stream::Place;
+use crate::producer::{Fresh, ProducerCodec, twcc};
+use crate::rtp::RtpHeader;
+use crate::rtp::key_frame::starts_key_frame;
+
+/// Packets of one producer in one round at most; later ones can still be asked for.
+const MAX_ROUND: usize = 1024;
+
+/// A packet that is about to be placed, retransmissions already restored (RFC 4588 §4).
+struct Incoming<'p> {
+    header: &'p RtpHeader,
+    elements: Elements<'p>,
+    codec_index: usize,
+    codec: ProducerCodec,
+    restored: bool,
+    sequence: u16,
+    payload: &'p [u8],
+}
+
+impl Engine {
+    /// Takes a plain RTP packet.
+    pub(super) fn receive_rtp(&mut self, now: Instant, key: Key<Association>, packet: &[u8]) {
+        let Ok(header) = RtpHeader::parse(packet) else {
+            self.dropped.malformed += 1;
+            return;
+        };
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        let elements = Elements::read(header.extensions(packet), &association.extensions);
+        if let (Some(number), Some(arrivals)) = (elements.transport_cc, &mut association.arrivals)
+            && arrivals.record(now, number)
+        {
+            let due = now + twcc::INTERVAL;
+            association.arrivals_due = Some(due);
+            association
+                .planned
+                .no_later_than(&mut self.timers, due, Due::Association(key));
+        }
+        let Some(route) = self.route(now, key, header.ssrc, header.payload_type, &elements) else {
+            self.dropped.unknown_ssrc += 1;
+            return;
+        };
+        let Some(producer) = self.producers.get(route.producer) else {
+            return;
+        };
+        let Some((codec_index, codec, is_rtx)) = producer.codec_of(header.payload_type) else {
+            self.dropped.unknown_payload_type += 1;
+            return;
+        };
+        let mut incoming = Incoming {
+            payload: header.payload(packet),
+            sequence: header.sequence,
+            header: &header,
+            elements,
+            codec_index,
+            codec,
+            restored: is_rtx,
+        };
+        if is_rtx {
+            // Without an original sequence number it is padding that probes the path.
+            let Some((original, payload)) = incoming.payload.split_first_chunk() else {
+                return;
+            };
+            incoming.sequence = u16::from_be_bytes(*original);
+            incoming.payload = payload;
+        }
+        self.take_packet(now, key, route, &incoming);
+    }
+
+    fn route(
+        &mut self,
+        now: Instant,
+        key: Key<Association>,
+        ssrc: Ssrc,
+        payload_type: PayloadType,
+        elements: &Elements<'_>,
+    ) -> Option<Route> {
+        let association = self.associations.get_mut(key)?;
+        if let Some(route) = association.ssrcs.find(ssrc) {
+            return Some(route);
+        }
+        let (ssrcs, keys) = (&mut association.ssrcs, &association.producers);
+        ssrcs.learn(now, ssrc, payload_type, elements, keys, &mut self.producers)
+    }
+
+    fn take_packet(&mut self, now: Instant, key: Key<Association>, route: Route, incoming: &Incoming<'_>) {
+        let Some(producer) = self.producers.get_mut(route.producer) else {
+            return;
+        };
+        let is_video = producer.kind == MediaKind::Video;
+        let Some(stream) = producer.streams.get_mut(route.encoding) else {
+            return;
+        };
+        let belongs = if incoming.restored {
+            stream.may_restore(incoming.sequence)
+        } else {
+            // The RTX stream numbers its packets in a sequence of its own.
+            stream.ssrc == Some(incoming.header.ssrc)
+        };
+        if !belongs {
+            self.dropped.too_old += 1;
+            return;
+        }
+        let ask = incoming.codec.feedback.nack && !producer.paused;
+        let (extended, tell_publisher) = match stream.place(now, incoming.sequence, ask) {
+            Place::Next { extended } | Place::Late { extended } | Place::Restart { extended } => (extended, false),
+            Place::AfterGap { extended, gap } => {
+                if gap == Gap::Hopeless && is_video && !producer.paused {
+                    stream.key_frames.request(now);
+                }
+                (extended, true)
+            }
+            Place::Duplicate => {
+                self.dropped.duplicate += 1;
+                return;
+            }
+            Place::TooOld => {
+                self.dropped.too_old += 1;
+                return;
+            }
+        };
+        let info = PacketInfo {
+            extended,
+            epoch: stream.epoch(),
+            timestamp: incoming.header.timestamp,
+            arrival: now,
+            codec: incoming.codec_index as u8,
+            marker: incoming.header.marker,
+            key_frame: starts_key_frame(incoming.codec.kind, incoming.payload),
+            audio_level: incoming.elements.audio_level,
+            orientation: incoming.elements.orientation,
+        };
+        stream.last_packet = Some((now, info.codec));
+        stream.first_packet.get_or_insert(now);
+        let since_origin = now.saturating_duration_since(self.config.clock.0);
+        let rate = incoming.codec.clock_rate;
+        stream
+            .reception
+            .packet(extended, info.timestamp, since_origin, rate, incoming.restored);
+        stream.ring.insert(info, incoming.elements.descriptor, incoming.payload);
+        if is_video && info.key_frame {
+            stream.key_frames.arrived();
+        }
+        let ssrc = stream.ssrc.unwrap_or(incoming.header.ssrc);
+
+        producer.stats.packets += 1;
+        producer.stats.payload_bytes += incoming.payload.len() as u64;
+        let router = producer.router;
+        let started = !std::mem::replace(&mut producer.started, true);
+        let id = producer.id;
+        if !producer.paused {
+            if !producer.consumers.is_empty() {
+                if producer.round.is_empty() {
+                    self.fresh.push(route.producer);
+                }
+                if producer.round.len() < MAX_ROUND {
+                    producer.round.push(Fresh {
+                        encoding: route.encoding,
+                        extended,
+                    });
+                } else {
+                    self.dropped.round_full += 1;
+                }
+            }
+            if !producer.taps.is_empty() {
+                let packet = tap_packet(incoming, &info, ssrc);
+                producer.observe(|| TapItem::Packet(packet.clone()));
+            }
+            if let (false, Some(level)) = (is_video, info.audio_level) {
+                producer.level.packet(level);
+                if let Some(router_state) = self.routers.get_mut(router) {
+                    let due = now + speakers::INTERVAL;
+                    router_state
+                        .planned
+                        .no_later_than(&mut self.timers, due, Due::Router(router));
+                }
+            }
+        }
+        if tell_publisher {
+            self.queue_feedback(key);
+        }
+        if started {
+            self.emit(router, EventKind::ProducerStarted { producer: id });
+        }
+    }
+}
+
+/// The packet as a tap sees it. Taps are few and outside of the forwarding path, so each packet's payload is copied.
+fn tap_packet(incoming: &Incoming<'_>, info: &PacketInfo, ssrc: Ssrc) -> TapPacket {
+    let payload_type = incoming.codec.payload_type;
+    TapPacket {
+        received: info.arrival,
+        ssrc,
+        payload_type,
+        sequence: incoming.sequence,
+        timestamp: info.timestamp,
+        marker: info.marker,
+        payload: bytes::Bytes::copy_from_slice(incoming.payload),
+    }
+}

@@ -1,0 +1,220 @@
+//! What happens to transports, and how things end.
+
+use std::time::Instant;
+
+use crate::consumer::Consumer;
+use crate::control::{CloseReason, EventKind};
+use crate::engine::slab::Key;
+use crate::engine::{Association, Engine};
+use crate::parameters::{ExtensionIds, Path};
+use crate::producer::Producer;
+use crate::producer::twcc::Arrivals;
+use crate::transport::TransportEvent;
+
+impl Engine {
+    /// Acts on what a transport reports.
+    pub(super) fn transport_events(&mut self, now: Instant, key: Key<Association>) {
+        while let Some(association) = self.associations.get_mut(key) {
+            let Some(event) = association.transport.poll_event() else {
+                return;
+            };
+            let (router, transport) = (association.router, association.id);
+            match event {
+                TransportEvent::Connected => self.emit(router, EventKind::TransportConnected { transport }),
+                TransportEvent::Secured => {
+                    association.report_due = Some(Self::first_report(now));
+                    self.emit(router, EventKind::TransportSecured { transport });
+                    self.begin_consumers(now, key);
+                    self.queue_feedback(key);
+                }
+                TransportEvent::PathAdded(path) => self.add_path(key, path),
+                TransportEvent::PathRemoved(path) => self.remove_path(key, path),
+                // Each packet asks the transport for its path.
+                TransportEvent::PathChanged { .. } => {}
+                TransportEvent::Data { label, data, text } => {
+                    self.emit(
+                        router,
+                        EventKind::Data {
+                            transport,
+                            label,
+                            data,
+                            text,
+                        },
+                    );
+                }
+                TransportEvent::Closed(reason) => self.close_association(now, key, reason),
+            }
+        }
+    }
+
+    /// Asks for the key frames that the consumers of a transport wait for.
+    fn begin_consumers(&mut self, now: Instant, key: Key<Association>) {
+        let Some(association) = self.associations.get(key) else {
+            return;
+        };
+        for consumer in association.consumers.clone() {
+            if let Some(consumer) = self.consumers.get(consumer).filter(|consumer| consumer.is_waiting()) {
+                let producer = consumer.producer;
+                self.request_key_frame(now, producer);
+            }
+        }
+    }
+
+    /// Asks a producer's publisher for a key frame at the end of the round, if the throttle allows.
+    pub(super) fn request_key_frame(&mut self, now: Instant, key: Key<Producer>) {
+        let Some(producer) = self.producers.get_mut(key) else {
+            return;
+        };
+        producer.request_key_frame(now);
+        let transport = producer.transport;
+        self.queue_feedback(transport);
+    }
+
+    /// Enters a producer's SSRCs and header extensions into its transport's tables.
+    pub(super) fn enter_producer(&mut self, transport: Key<Association>, key: Key<Producer>) {
+        let Some(association) = self.associations.get_mut(transport) else {
+            return;
+        };
+        let Some(producer) = self.producers.get(key) else {
+            return;
+        };
+        association.ssrcs.enter(key, producer);
+        self.agree_extensions(transport);
+    }
+
+    fn agree_extensions(&mut self, transport: Key<Association>) {
+        let Some(association) = self.associations.get_mut(transport) else {
+            return;
+        };
+        let mut agreed = ExtensionIds::default();
+        let mut wants_arrivals = false;
+        for producer in association.producers.iter().filter_map(|key| self.producers.get(*key)) {
+            merge(&mut agreed, &producer.extensions);
+            wants_arrivals |= producer.extensions.transport_cc.is_some()
+                && producer.codecs.iter().any(|codec| codec.feedback.transport_cc);
+        }
+        association.extensions = agreed;
+        if wants_arrivals {
+            association
+                .arrivals
+                .get_or_insert_with(|| Arrivals::new(self.config.clock.0));
+        } else {
+            association.arrivals = None;
+            association.arrivals_due = None;
+        }
+    }
+
+    fn add_path(&mut self, key: Key<Association>, path: Path) {
+        // Whoever passed the check last has the path: a reloaded page may get its old port again.
+        if let Some(before) = self.paths.insert(path, key).filter(|before| *before != key)
+            && let Some(before) = self.associations.get_mut(before)
+        {
+            before.paths.retain(|other| *other != path);
+        }
+        if let Some(association) = self.associations.get_mut(key)
+            && !association.paths.contains(&path)
+        {
+            association.paths.push(path);
+        }
+    }
+
+    fn remove_path(&mut self, key: Key<Association>, path: Path) {
+        if self.paths.get(&path) == Some(&key) {
+            self.paths.remove(&path);
+        }
+        if let Some(association) = self.associations.get_mut(key) {
+            association.paths.retain(|other| *other != path);
+        }
+    }
+
+    /// Ends a transport with what runs over it, and reports it. After [`CloseReason::Requested`] the client is told.
+    pub(super) fn close_association(&mut self, now: Instant, key: Key<Association>, reason: CloseReason) {
+        let Some(association) = self.associations.get(key) else {
+            return;
+        };
+        for consumer in association.consumers.clone() {
+            self.close_consumer(consumer);
+        }
+        for producer in self
+            .associations
+            .get(key)
+            .map(|it| it.producers.clone())
+            .unwrap_or_default()
+        {
+            self.close_producer(producer);
+        }
+        let Some(mut association) = self.associations.remove(key) else {
+            return;
+        };
+        self.transport_ids.remove(&association.id);
+        for ufrag in &association.ufrags {
+            self.ufrags.remove(ufrag);
+        }
+        for path in &association.paths {
+            if self.paths.get(path) == Some(&key) {
+                self.paths.remove(path);
+            }
+        }
+        if let Some(router) = self.routers.get_mut(association.router) {
+            router.transports.retain(|other| *other != key);
+        }
+        if reason == CloseReason::Requested {
+            association.transport.close(now, &mut self.control);
+        }
+        self.emit(
+            association.router,
+            EventKind::TransportClosed {
+                transport: association.id,
+                reason,
+            },
+        );
+    }
+
+    /// Ends a producer with its consumers and taps.
+    pub(super) fn close_producer(&mut self, key: Key<Producer>) {
+        let Some(producer) = self.producers.remove(key) else {
+            return;
+        };
+        self.producer_ids.remove(&producer.id);
+        for consumer in &producer.consumers {
+            self.close_consumer(*consumer);
+        }
+        for tap in &producer.taps {
+            self.tap_ids.remove(&tap.id);
+        }
+        if let Some(router) = self.routers.get_mut(producer.router) {
+            router.audio.retain(|other| *other != key);
+        }
+        if let Some(association) = self.associations.get_mut(producer.transport) {
+            association.producers.retain(|other| *other != key);
+            association.ssrcs.remove(key);
+        }
+        self.agree_extensions(producer.transport);
+    }
+
+    /// Ends a consumer.
+    pub(super) fn close_consumer(&mut self, key: Key<Consumer>) {
+        let Some(consumer) = self.consumers.remove(key) else {
+            return;
+        };
+        self.consumer_ids.remove(&consumer.id);
+        if let Some(producer) = self.producers.get_mut(consumer.producer) {
+            producer.consumers.retain(|other| *other != key);
+        }
+        if let Some(association) = self.associations.get_mut(consumer.transport) {
+            association.forget_consumer(key, &consumer);
+        }
+    }
+}
+
+/// Takes the ids that are set in `from`.
+fn merge(into: &mut ExtensionIds, from: &ExtensionIds) {
+    into.mid = from.mid.or(into.mid);
+    into.rid = from.rid.or(into.rid);
+    into.repaired_rid = from.repaired_rid.or(into.repaired_rid);
+    into.audio_level = from.audio_level.or(into.audio_level);
+    into.abs_send_time = from.abs_send_time.or(into.abs_send_time);
+    into.transport_cc = from.transport_cc.or(into.transport_cc);
+    into.video_orientation = from.video_orientation.or(into.video_orientation);
+    into.dependency_descriptor = from.dependency_descriptor.or(into.dependency_descriptor);
+}

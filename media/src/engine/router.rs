@@ -1,0 +1,32 @@
+//! One room's media.
+
+use crate::engine::Association;
+use crate::engine::slab::Key;
+use crate::engine::speakers::Speakers;
+use crate::engine::timers::Planned;
+use crate::parameters::RouterId;
+use crate::producer::Producer;
+
+/// One room's media.
+#[derive(Debug)]
+pub(crate) struct Router {
+    pub(crate) id: RouterId,
+    pub(crate) transports: Vec<Key<Association>>,
+    /// Producers of sound, to be asked who speaks.
+    pub(crate) audio: Vec<Key<Producer>>,
+    pub(crate) speakers: Speakers,
+    /// When levels are looked at next, while there are any.
+    pub(crate) planned: Planned,
+}
+
+impl Router {
+    pub(crate) fn new(id: RouterId) -> Self {
+        Self {
+            id,
+            transports: Vec::new(),
+            audio: Vec::new(),
+            speakers: Speakers::default(),
+            planned: Planned::default(),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Asking a publisher for key frames, without wearying it.
+
+use std::time::{Duration, Instant};
+
+/// A key frame costs a publisher several ordinary ones: requests are at least this far apart.
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
+
+/// When a request is repeated while no key frame comes.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a request is sent before only packets without a key frame bring a new one.
+const MAX_TRIES: u8 = 10;
+
+/// The key frame requests of one stream.
+#[derive(Debug, Default)]
+pub(crate) struct KeyFrameRequests {
+    last_sent: Option<Instant>,
+    /// When the next is to be sent.
+    due: Option<Instant>,
+    tries: u8,
+    /// Of FIR: grows with each new request (RFC 5104 §4.3.1.1).
+    number: u8,
+}
+
+impl KeyFrameRequests {
+    /// Wants a key frame: now, or as soon as the throttle allows.
+    pub(crate) fn request(&mut self, now: Instant) {
+        let allowed = self.last_sent.map_or(now, |sent| (sent + MIN_INTERVAL).max(now));
+        self.tries = 0;
+        self.due = Some(self.due.map_or(allowed, |due| due.min(allowed)));
+    }
+
+    /// Wants a key frame unless one is being asked for.
+    pub(crate) fn request_if_idle(&mut self, now: Instant) {
+        if self.due.is_none() {
+            self.request(now);
+        }
+    }
+
+    /// A key frame came: who wanted one has it.
+    pub(crate) fn arrived(&mut self) {
+        self.due = None;
+    }
+
+    /// When [`take_due`](Self::take_due) has something.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The number of the request to be sent now, if one is due.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<u8> {
+        if self.due? > now {
+            return None;
+        }
+        if self.tries == 0 {
+            self.number = self.number.wrapping_add(1);
+        }
+        self.tries += 1;
+        self.last_sent = Some(now);
+        self.due = (self.tries < MAX_TRIES).then_some(now + RETRY_INTERVAL);
+        Some(self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::producer::test_start;
+
+    fn at(ms: u64) -> Instant {
+        test_start() + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn requests_are_half_a_second_apart_and_one_is_remembered() {
+        let mut requests = KeyFrameRequests::default();
+        requests.request(at(0));
+        assert_eq!(requests.take_due(at(0)), Some(1));
+        requests.request(at(10));
+        requests.request(at(20));
+        assert_eq!(requests.take_due(at(499)), None);
+        assert_eq!(requests.deadline(), Some(at(500)));
+        assert_eq!(requests.take_due(at(500)), Some(2));
+        requests.arrived();
+        assert_eq!(requests.deadline(), None);
+    }
+
+    #[test]
+    fn an_unanswered_request_is_repeated_under_its_number_and_given_up() {
+        let mut requests = KeyFrameRequests::default();
+        requests.request(at(0));
+        let mut sent = 0;
+        while let Some(due) = requests.deadline() {
+            assert_eq!(requests.take_due(due), Some(1));
+            sent += 1;
+        }
+        assert_eq!(sent, MAX_TRIES);
+        requests.request_if_idle(at(60_000));
+        assert_eq!(requests.take_due(at(60_000)), Some(2));
+    }
+}

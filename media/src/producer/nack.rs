@@ -1,0 +1,226 @@
+//! Asking a publisher for lost packets again (RFC 4585 §6.2.1).
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// Packets missed at one time at most; more are not worth asking for.
+const MAX_MISSING: usize = 256;
+
+/// How often a packet is asked for.
+const MAX_TRIES: u8 = 10;
+
+/// The interval between tries while no answer has shown the round-trip time.
+const DEFAULT_RTT: Duration = Duration::from_millis(100);
+const MIN_RTT: Duration = Duration::from_millis(20);
+const MAX_RTT: Duration = Duration::from_millis(500);
+
+/// Pairs that fit into one message with room to spare: 8 + 4 × 200 bytes.
+pub(crate) const MAX_PAIRS: usize = 200;
+
+#[derive(Debug)]
+struct Missing {
+    extended: u64,
+    tries: u8,
+    /// When it was asked for last.
+    asked: Instant,
+    due: Instant,
+}
+
+/// What a gap came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gap {
+    /// Its packets will be asked for.
+    Repairable,
+    /// It is too wide; only a key frame helps.
+    Hopeless,
+}
+
+/// The missing packets of one stream.
+#[derive(Debug)]
+pub(crate) struct NackGenerator {
+    /// By extended sequence number.
+    missing: Vec<Missing>,
+    /// The earliest of the due times, or earlier.
+    due: Option<Instant>,
+    /// Smoothed time from a first request to its answer.
+    rtt: Duration,
+}
+
+impl Default for NackGenerator {
+    fn default() -> Self {
+        Self {
+            missing: Vec::new(),
+            due: None,
+            rtt: DEFAULT_RTT,
+        }
+    }
+}
+
+impl NackGenerator {
+    /// These packets, all later than any before, did not come in order. They are asked for at the end of the round, unless
+    /// they come until then.
+    pub(crate) fn missed(&mut self, now: Instant, gap: Range<u64>) -> Gap {
+        let len = gap.end.saturating_sub(gap.start);
+        if len + self.missing.len() as u64 > MAX_MISSING as u64 {
+            self.clear();
+            return Gap::Hopeless;
+        }
+        self.missing.extend(gap.map(|extended| Missing {
+            extended,
+            tries: 0,
+            asked: now,
+            due: now,
+        }));
+        self.due = Some(now);
+        Gap::Repairable
+    }
+
+    /// A packet that is not the latest came.
+    pub(crate) fn received(&mut self, now: Instant, extended: u64) {
+        let Ok(index) = self.missing.binary_search_by_key(&extended, |missing| missing.extended) else {
+            return;
+        };
+        let missing = self.missing.remove(index);
+        if missing.tries == 1 {
+            // After a second try it would not be known which of them is answered.
+            let sample = now.saturating_duration_since(missing.asked);
+            self.rtt = ((self.rtt * 7 + sample) / 8).clamp(MIN_RTT, MAX_RTT);
+        }
+        if self.missing.is_empty() {
+            self.due = None;
+        }
+    }
+
+    /// Forgets everything that is missing.
+    pub(crate) fn clear(&mut self) {
+        self.missing.clear();
+        self.due = None;
+    }
+
+    /// When [`take_due`](Self::take_due) has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The packets to ask for now, as the pairs of a NACK, and whether some were given up.
+    ///
+    /// Packets before `oldest` are of no use any more.
+    pub(crate) fn take_due(&mut self, now: Instant, oldest: u64, pairs: &mut Vec<(u16, u16)>) -> GaveUp {
+        if self.due.is_none_or(|due| due > now) {
+            return GaveUp(false);
+        }
+        let before = self.missing.len();
+        self.missing
+            .retain(|missing| missing.extended >= oldest && (missing.tries < MAX_TRIES || missing.due > now));
+        let gave_up = GaveUp(self.missing.len() < before);
+        let mut last: Option<u64> = None;
+        for missing in &mut self.missing {
+            if missing.due > now {
+                continue;
+            }
+            match last {
+                Some(first) if missing.extended - first <= 16 => {
+                    if let Some((_, mask)) = pairs.last_mut() {
+                        *mask |= 1 << (missing.extended - first - 1);
+                    }
+                }
+                _ if pairs.len() == MAX_PAIRS => break,
+                _ => {
+                    pairs.push((missing.extended as u16, 0));
+                    last = Some(missing.extended);
+                }
+            }
+            missing.tries += 1;
+            missing.asked = now;
+            missing.due = now + self.rtt;
+        }
+        self.due = self.missing.iter().map(|missing| missing.due).min();
+        gave_up
+    }
+}
+
+/// Whether packets were given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "what is given up may need a key frame"]
+pub(crate) struct GaveUp(pub(crate) bool);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::producer::test_start;
+
+    fn at(ms: u64) -> Instant {
+        test_start() + Duration::from_millis(ms)
+    }
+
+    fn take(nack: &mut NackGenerator, now: Instant) -> (Vec<(u16, u16)>, bool) {
+        let mut pairs = Vec::new();
+        let GaveUp(gave_up) = nack.take_due(now, 0, &mut pairs);
+        (pairs, gave_up)
+    }
+
+    #[test]
+    fn asks_at_once_then_once_a_round_trip() {
+        let mut nack = NackGenerator::default();
+        assert_eq!(nack.missed(at(0), 0xffff..0x1_0001), Gap::Repairable);
+        assert_eq!(take(&mut nack, at(0)), (vec![(0xffff, 1)], false));
+        assert_eq!(nack.deadline(), Some(at(100)));
+        assert_eq!(take(&mut nack, at(99)).0, []);
+        nack.received(at(99), 0xffff);
+        assert_eq!(take(&mut nack, at(100)).0, [(0, 0)]);
+        nack.received(at(120), 0x1_0000);
+        assert_eq!(nack.deadline(), None);
+    }
+
+    #[test]
+    fn what_comes_late_in_the_same_round_is_not_asked_for() {
+        let mut nack = NackGenerator::default();
+        assert_eq!(nack.missed(at(0), 5..8), Gap::Repairable);
+        nack.received(at(0), 6);
+        assert_eq!(take(&mut nack, at(0)).0, [(5, 0b10)]);
+    }
+
+    #[test]
+    fn a_mask_reaches_16_packets_further() {
+        let mut nack = NackGenerator::default();
+        assert_eq!(nack.missed(at(0), 100..118), Gap::Repairable);
+        assert_eq!(take(&mut nack, at(0)).0, [(100, 0xffff), (117, 0)]);
+    }
+
+    #[test]
+    fn gives_up_after_ten_tries() {
+        let mut nack = NackGenerator::default();
+        assert_eq!(nack.missed(at(0), 5..6), Gap::Repairable);
+        let mut tries = 0;
+        while let Some(due) = nack.deadline() {
+            let (pairs, gave_up) = take(&mut nack, due);
+            tries += pairs.len();
+            assert_eq!(gave_up, pairs.is_empty());
+        }
+        assert_eq!(tries, usize::from(MAX_TRIES));
+    }
+
+    #[test]
+    fn a_wide_gap_is_hopeless_and_ends_what_was_asked_for() {
+        let mut nack = NackGenerator::default();
+        assert_eq!(nack.missed(at(0), 0..200), Gap::Repairable);
+        assert_eq!(nack.missed(at(0), 300..400), Gap::Hopeless);
+        assert_eq!(nack.deadline(), None);
+    }
+
+    #[test]
+    fn answers_show_the_round_trip_time() {
+        let mut nack = NackGenerator::default();
+        for n in 0..100u64 {
+            let now = at(n * 1000);
+            assert_eq!(nack.missed(now, n..n + 1), Gap::Repairable);
+            assert_eq!(take(&mut nack, now).0.len(), 1);
+            nack.received(now + Duration::from_millis(40), n);
+        }
+        assert!(
+            nack.rtt.abs_diff(Duration::from_millis(40)) < Duration::from_millis(2),
+            "{:?}",
+            nack.rtt
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! Arrival times of a client's packets by their transport-wide sequence number, from which its bandwidth is estimated.
+
+use std::time::{Duration, Instant};
+
+use crate::rtcp::transport_cc::{self, MAX_ENCODED, TICK_US};
+use crate::rtp::unwrap_near;
+
+/// Packets remembered, a power of two.
+const WINDOW: u64 = 1024;
+
+/// How often feedback goes out while packets come.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
+
+const ABSENT: i64 = i64::MIN;
+
+/// The arrivals of one transport.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    origin: Instant,
+    /// In ticks from the origin, by extended sequence number.
+    ticks: Box<[i64]>,
+    /// The highest sequence number, once one came.
+    highest: Option<u64>,
+    /// The next to report.
+    base: u64,
+    feedback_count: u8,
+}
+
+impl Arrivals {
+    pub(crate) fn new(origin: Instant) -> Self {
+        let ticks = vec![ABSENT; WINDOW as usize].into_boxed_slice();
+        Self {
+            origin,
+            ticks,
+            highest: None,
+            base: 0,
+            feedback_count: 0,
+        }
+    }
+
+    /// Records a packet. Returns whether feedback has something to say that it had not before.
+    pub(crate) fn record(&mut self, now: Instant, sequence: u16) -> bool {
+        let had_news = self.has_news();
+        let extended = match self.highest {
+            // Room below for packets that come out of order.
+            None => u64::from(sequence) + WINDOW,
+            Some(highest) => unwrap_near(highest, sequence),
+        };
+        match self.highest {
+            None => {
+                self.base = extended;
+                self.highest = Some(extended);
+            }
+            Some(highest) if extended > highest => {
+                for skipped in (highest + 1..extended).take(WINDOW as usize) {
+                    *self.tick(skipped) = ABSENT;
+                }
+                self.highest = Some(extended);
+                self.base = self.base.max((extended + 1).saturating_sub(WINDOW));
+            }
+            Some(highest) if highest - extended >= WINDOW => return false,
+            // Reported as lost before; reported anew from here on.
+            Some(_) => self.base = self.base.min(extended),
+        }
+        *self.tick(extended) = (now.saturating_duration_since(self.origin).as_micros() / TICK_US) as i64;
+        !had_news
+    }
+
+    /// Whether there are packets to report.
+    pub(crate) fn has_news(&self) -> bool {
+        self.highest.is_some_and(|highest| highest >= self.base)
+    }
+
+    /// Encodes the next message's body. `None` when everything is reported.
+    pub(crate) fn take(&mut self, out: &mut [u8; MAX_ENCODED]) -> Option<usize> {
+        let highest = self.highest?;
+        while self.base <= highest {
+            let window = (self.base..=highest).map(|extended| {
+                let tick = self.ticks[extended as usize & (WINDOW as usize - 1)];
+                (tick != ABSENT).then_some(tick)
+            });
+            let (len, taken) = transport_cc::encode(out, self.base as u16, self.feedback_count, window);
+            self.base += taken as u64;
+            if len > 0 {
+                self.feedback_count = self.feedback_count.wrapping_add(1);
+                return Some(len);
+            }
+        }
+        None
+    }
+
+    fn tick(&mut self, extended: u64) -> &mut i64 {
+        &mut self.ticks[extended as usize & (WINDOW as usize - 1)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::producer::test_start;
+
+    fn bases_and_counts(arrivals: &mut Arrivals) -> Vec<(u16, u16)> {
+        let mut out = [0; MAX_ENCODED];
+        let mut messages = Vec::new();
+        while arrivals.take(&mut out).is_some() {
+            messages.push((
+                u16::from_be_bytes([out[0], out[1]]),
+                u16::from_be_bytes([out[2], out[3]]),
+            ));
+        }
+        messages
+    }
+
+    #[test]
+    fn reports_each_packet_once_and_the_gaps_between() {
+        let mut arrivals = Arrivals::new(test_start());
+        assert_eq!(bases_and_counts(&mut arrivals), []);
+        assert!(arrivals.record(test_start(), 65_534));
+        assert!(!arrivals.record(test_start(), 1));
+        assert_eq!(bases_and_counts(&mut arrivals), [(65_534, 4)]);
+        assert_eq!(bases_and_counts(&mut arrivals), []);
+        assert!(arrivals.record(test_start(), 2));
+        assert_eq!(bases_and_counts(&mut arrivals), [(2, 1)]);
+    }
+
+    #[test]
+    fn a_late_packet_is_reported_with_those_after_it() {
+        let mut arrivals = Arrivals::new(test_start());
+        arrivals.record(test_start(), 10);
+        arrivals.record(test_start(), 13);
+        assert_eq!(bases_and_counts(&mut arrivals), [(10, 4)]);
+        arrivals.record(test_start(), 12);
+        assert_eq!(bases_and_counts(&mut arrivals), [(12, 2)]);
+    }
+
+    #[test]
+    fn a_jump_over_the_window_is_bounded() {
+        let mut arrivals = Arrivals::new(test_start());
+        arrivals.record(test_start(), 0);
+        arrivals.record(test_start(), 30_000);
+        let messages = bases_and_counts(&mut arrivals);
+        assert_eq!(
+            messages.len(),
+            1,
+            "packets that did not come are not worth a message: {messages:?}"
+        );
+        arrivals.record(test_start(), 60_000);
+        arrivals.record(test_start(), 30_000);
+        assert!(bases_and_counts(&mut arrivals).len() <= 4);
+    }
+}
