@@ -1,0 +1,11 @@
+//! The store against real databases, file systems and an S3-compatible server.
+
+mod accounts;
+mod calls;
+mod database;
+mod journal;
+mod outage;
+mod postgres;
+mod recordings;
+mod rooms;
+mod schema;
