@@ -1,0 +1,72 @@
+// A picture that flashes and a sound that beeps at the same moments, and how far apart they are in a file.
+import { run } from './harness.mjs';
+
+/** Replaces a page's camera and microphone by a white flash and a beep of 100 ms each second. */
+export async function flashAndBeep(page) {
+  await page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 240 });
+    const paint = canvas.getContext('2d');
+    const audio = new AudioContext();
+    await audio.resume();
+    const oscillator = audio.createOscillator();
+    oscillator.frequency.value = 1000;
+    const gain = audio.createGain();
+    gain.gain.value = 0;
+    const out = audio.createMediaStreamDestination();
+    oscillator.connect(gain).connect(out);
+    oscillator.start();
+    // Both are driven by one timer, so that they are as simultaneous as a page can make them.
+    let lit = false;
+    let frame = 0;
+    globalThis.flashTimer = setInterval(() => {
+      const on = audio.currentTime % 1 < 0.1;
+      if (on !== lit) {
+        lit = on;
+        gain.gain.setValueAtTime(on ? 0.5 : 0, audio.currentTime);
+      }
+      paint.fillStyle = on ? '#fff' : '#000';
+      paint.fillRect(0, 0, 320, 240);
+      paint.fillStyle = '#888';
+      paint.fillRect((frame++ * 4) % 320, 230, 8, 8);
+    }, 10);
+    const picture = canvas.captureStream(30).getVideoTracks()[0];
+    const sound = out.stream.getAudioTracks()[0];
+    const { room } = globalThis.caside;
+    for (const local of room.media.locals) await room.unpublish(local);
+    await room.publish({ tracks: [{ track: picture, source: 'camera' }, { track: sound, source: 'microphone' }] });
+  });
+}
+
+/** The median of (beep − nearest flash) over a file, in milliseconds. */
+export async function flashOffsetMs(file) {
+  const bright = await run('ffprobe', [
+    '-v', 'error', '-f', 'lavfi', '-i', `movie=${file},signalstats`,
+    '-show_entries', 'frame=pts_time:frame_tags=lavfi.signalstats.YAVG', '-of', 'csv=p=0',
+  ]);
+  const flashes = rises(bright.trim().split('\n').map((line) => line.split(',').map(Number)), 120);
+  const loud = await run('ffprobe', [
+    '-v', 'error', '-f', 'lavfi', '-i', `amovie=${file},aresample=48000,asetnsamples=480,astats=metadata=1:reset=1`,
+    '-show_entries', 'frame=pts_time:frame_tags=lavfi.astats.Overall.RMS_level', '-of', 'csv=p=0',
+  ]);
+  const beeps = rises(
+    loud.trim().split('\n').map((line) => {
+      const [time, level] = line.split(',');
+      return [Number(time), level === '-inf' ? -200 : Number(level)];
+    }),
+    -30,
+  );
+  const offsets = beeps
+    .map((beep) => Math.min(...flashes.map((flash) => Math.abs(beep - flash))) * 1000)
+    .sort((a, b) => a - b);
+  if (flashes.length < 5 || offsets.length < 5) throw new Error(`${flashes.length} flashes and ${offsets.length} beeps`);
+  return offsets[Math.floor(offsets.length / 2)];
+}
+
+/** The times at which a series rises above a level. */
+function rises(series, level) {
+  const times = [];
+  for (let i = 1; i < series.length; i++) {
+    if (series[i - 1][1] <= level && series[i][1] > level) times.push(series[i][0]);
+  }
+  return times;
+}
