@@ -9,3 +9,4 @@ mod postgres;
 mod recordings;
 mod rooms;
 mod schema;
+mod spool;
