@@ -1,5 +1,7 @@
 //! caside
 mod auth;
 mod config;
+mod http;
 mod limit;
+mod ws;
 fn main() {}

@@ -1,0 +1,59 @@
+//! The HTTP side: listeners, the table of endpoints, and what all answers have in common.
+//!
+//! An endpoint is a warp filter that takes out of a request what its handler needs. Which endpoint a path belongs to is
+//! decided by the table in [`routes`], so that a wrong path is 404 and a wrong method 405 with `Allow`, and so that the
+//! table can be compared with the OpenAPI document. Absent on purpose: what a room is.
+
+pub(crate) mod access;
+pub(crate) mod cors;
+pub(crate) mod dispatch;
+pub(crate) mod endpoint;
+pub(crate) mod extract;
+pub(crate) mod listener;
+pub(crate) mod openapi;
+pub(crate) mod problem;
+pub(crate) mod range;
+pub(crate) mod readiness;
+pub(crate) mod reply;
+pub(crate) mod routes;
+pub(crate) mod web_app;
+
+use std::sync::Arc;
+
+use caside_actors::node::NodeHandle;
+use caside_protocol::NodeId;
+use caside_store::{Journal, ObjectStore, Store};
+
+use crate::auth::Auth;
+use crate::ws::Sockets;
+use cors::Origins;
+use readiness::Readiness;
+
+/// What handlers work with.
+pub(crate) struct App {
+    /// This node.
+    pub(crate) node_id: NodeId,
+    /// Who may what.
+    pub(crate) auth: Auth,
+    /// What is remembered.
+    pub(crate) store: Store,
+    /// What will be.
+    pub(crate) journal: Journal,
+    /// Recordings.
+    pub(crate) objects: ObjectStore,
+    /// What runs.
+    pub(crate) node: NodeHandle,
+    /// Whose pages may use the API.
+    pub(crate) origins: Origins,
+    /// WebSockets and their bounds.
+    pub(crate) sockets: Sockets,
+    /// What is missing.
+    pub(crate) readiness: Readiness,
+    /// Most participants that a room may ask for.
+    pub(crate) max_room_size: u32,
+    /// Whether rooms are made by using them.
+    pub(crate) auto_create_rooms: bool,
+}
+
+/// Handlers share one.
+pub(crate) type SharedApp = Arc<App>;

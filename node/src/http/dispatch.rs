@@ -1,0 +1,167 @@
+//! What happens to every request: it gets an id, finds its endpoint, is answered in time, and leaves a line in the log.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use caside_protocol::ErrorCode;
+use caside_protocol::error::Refusal;
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Method, Request, StatusCode};
+use tokio::time::Instant;
+use uuid::Uuid;
+use warp::reply::{Reply, Response};
+
+use super::endpoint::{Endpoint, Params};
+use super::extract::ClientAddress;
+use super::problem::{Problem, allow};
+use super::{SharedApp, cors, reply, web_app};
+
+/// How long an answer may take to begin.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Names a request in the log; taken from the client or a proxy when it is sensible.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id that is taken from outside.
+const MAX_REQUEST_ID: usize = 64;
+
+/// Answers requests by a table of endpoints; what is in none may be a file of the web app.
+pub(crate) struct Dispatcher {
+    app: SharedApp,
+    endpoints: Vec<Endpoint>,
+}
+
+/// Which endpoints a path has.
+struct Found<'a> {
+    template: &'static str,
+    endpoints: Vec<&'a Endpoint>,
+    params: Params,
+}
+
+impl Found<'_> {
+    /// The methods that are answered here. `HEAD` is `GET` without the body (RFC 9110 §9.3.2).
+    fn methods(&self) -> Vec<Method> {
+        let mut methods: Vec<_> = self.endpoints.iter().map(|endpoint| endpoint.method.clone()).collect();
+        if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+            methods.push(Method::HEAD);
+        }
+        methods.push(Method::OPTIONS);
+        methods
+    }
+
+    fn endpoint(&self, method: &Method) -> Option<&Endpoint> {
+        let exact = self.endpoints.iter().find(|endpoint| endpoint.method == *method);
+        let instead = || self.endpoints.iter().find(|endpoint| *method == Method::HEAD && endpoint.method == Method::GET);
+        exact.or_else(instead).copied()
+    }
+}
+
+impl Dispatcher {
+    /// For this table.
+    pub(crate) fn new(app: SharedApp, endpoints: Vec<Endpoint>) -> Self {
+        Self { app, endpoints }
+    }
+
+    fn find(&self, path: &str) -> Option<Found<'_>> {
+        let mut matching = self.endpoints.iter().filter_map(|endpoint| Some((endpoint, endpoint.matches(path)?)));
+        let (first, params) = matching.next()?;
+        let endpoints = matching.map(|(endpoint, _)| endpoint).filter(|endpoint| endpoint.template == first.template);
+        Some(Found {
+            template: first.template,
+            endpoints: std::iter::once(first).chain(endpoints).collect(),
+            params,
+        })
+    }
+
+    /// Answers one request.
+    pub(crate) async fn handle(
+        &self,
+        mut request: Request<Incoming>,
+        from: ClientAddress,
+    ) -> Result<Response, Infallible> {
+        let started = Instant::now();
+        let request_id = request_id(request.headers());
+        let method = request.method().clone();
+        let foreign = self.app.origins.foreign(request.headers());
+        request.extensions_mut().insert(from);
+        let found = self.find(request.uri().path());
+        let route = found.as_ref().map_or("(web app)", |found| found.template);
+        let mut response = match found {
+            Some(found) => answer(&found, request, foreign.is_some()).await,
+            None => web_app::answer(&request).unwrap_or_else(|problem| problem.into_response()),
+        };
+        let refusal = response.extensions_mut().remove::<Problem>();
+        let code = refusal.as_ref().map(|problem| problem.refusal().code);
+        if let Some(problem) = refusal {
+            response = problem.into_answer(&request_id);
+        }
+        self.app.origins.mark(foreign, response.headers_mut());
+        common_headers(response.headers_mut(), &request_id);
+        log(&method, route, response.status(), code, started.elapsed(), &request_id);
+        Ok(response)
+    }
+}
+
+async fn answer(found: &Found<'_>, mut request: Request<Incoming>, foreign: bool) -> Response {
+    let methods = found.methods();
+    if request.method() == Method::OPTIONS && found.endpoint(&Method::OPTIONS).is_none() {
+        let mut response = reply::no_content();
+        response.headers_mut().insert(ALLOW, allow(&methods));
+        if foreign && cors::is_preflight(&request) {
+            cors::permit(&methods, response.headers_mut());
+        }
+        return response;
+    }
+    let Some(endpoint) = found.endpoint(request.method()) else {
+        return Problem::method_not_allowed(&methods).into_response();
+    };
+    request.extensions_mut().insert(found.params.clone());
+    // One that panics is a fault of ours; it costs its own request, not the others of the connection.
+    let answering = AssertUnwindSafe(endpoint.answer(request)).catch_unwind();
+    match tokio::time::timeout(ANSWER_TIMEOUT, answering).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Problem::from(Refusal::new(ErrorCode::Internal, "the request failed")).into_response(),
+        Err(_) => Problem::from(Refusal::new(ErrorCode::Overloaded, "there was no answer in time")).into_response(),
+    }
+}
+
+/// The client's own id of a request, when it is short and plain, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let plain = |id: &&str| {
+        let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(word)
+    };
+    let given = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(plain);
+    given.map_or_else(|| Uuid::now_v7().to_string(), ToOwned::to_owned)
+}
+
+fn common_headers(headers: &mut HeaderMap, request_id: &str) {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// One line a request. The path as asked, its query and the client's address stay out: they name people and may bear
+/// tokens.
+fn log(
+    method: &Method,
+    route: &str,
+    status: StatusCode,
+    code: Option<ErrorCode>,
+    took: Duration,
+    request_id: &str,
+) {
+    let (method, status) = (method.as_str(), status.as_u16());
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let code = code.map(ErrorCode::as_str);
+    if status >= 500 {
+        tracing::warn!(http.method = method, http.route = route, http.status = status, error.code = code, duration_ms, request.id = request_id, "request failed");
+    } else if route == "(web app)" || route.starts_with("/health") {
+        tracing::debug!(http.method = method, http.route = route, http.status = status, error.code = code, duration_ms, request.id = request_id, "request answered");
+    } else {
+        tracing::info!(http.method = method, http.route = route, http.status = status, error.code = code, duration_ms, request.id = request_id, "request answered");
+    }
+}

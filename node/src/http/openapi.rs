@@ -1,0 +1,119 @@
+//! The OpenAPI 3.1 document of the REST API.
+
+use std::sync::LazyLock;
+
+use caside_protocol::error::Refusal;
+use caside_protocol::rest::{ErrorBody, Page, Recording};
+use caside_protocol::view;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
+use warp::Filter;
+use warp::http::Method;
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use warp::reply::Response;
+
+use super::endpoint::Endpoint;
+use super::extract;
+use super::routes::{auth, calls, health, moderation, playback, recordings, rooms};
+
+/// Without a credential that holds.
+#[derive(IntoResponses)]
+#[response(status = 401, description = "`unauthorized`, `invalid_credentials` or `token_expired`")]
+pub(crate) struct Unauthenticated(#[to_schema] ErrorBody);
+
+/// With one that does not suffice.
+#[derive(IntoResponses)]
+#[response(status = 403, description = "`forbidden`: the credential does not permit this")]
+pub(crate) struct Forbidden(#[to_schema] ErrorBody);
+
+/// For a thing that is not there.
+#[derive(IntoResponses)]
+#[response(status = 404, description = "there is no such thing; the code says which")]
+pub(crate) struct NotFound(#[to_schema] ErrorBody);
+
+/// For what cannot be read.
+#[derive(IntoResponses)]
+pub(crate) enum Malformed {
+    /// Not what it should be.
+    #[response(status = 400, description = "`invalid_payload`")]
+    Payload(#[to_schema] ErrorBody),
+    /// Too slow.
+    #[response(status = 408, description = "the body did not arrive in time")]
+    Late(#[to_schema] ErrorBody),
+    /// Too much.
+    #[response(status = 413, description = "`too_large`: over 64 KiB, or a field over its own limit")]
+    TooLarge(#[to_schema] ErrorBody),
+    /// Not JSON.
+    #[response(status = 415, description = "the body is not `application/json`")]
+    NotJson(#[to_schema] ErrorBody),
+}
+
+/// For what may succeed later, or is our fault.
+#[derive(IntoResponses)]
+pub(crate) enum Busy {
+    /// Too often.
+    #[response(status = 429, description = "`rate_limited`; see `Retry-After`")]
+    RateLimited(#[to_schema] ErrorBody),
+    /// Our fault.
+    #[response(status = 500, description = "`internal`")]
+    Internal(#[to_schema] ErrorBody),
+    /// Later.
+    #[response(status = 503, description = "`overloaded`, `draining` or `dependency_unavailable`; see `Retry-After`")]
+    Unavailable(#[to_schema] ErrorBody),
+}
+
+/// Which page of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents what `extract::page` reads")]
+pub(crate) struct PageParams {
+    /// Items on a page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u64>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// The document.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Caside", description = "Calls and their recordings. The WebSocket protocol is described in docs/protocol.md."),
+    paths(
+        health::alive, health::live, health::ready,
+        auth::login, auth::token, auth::logout, auth::public_keys,
+        rooms::create, rooms::list, rooms::read, rooms::update, rooms::delete,
+        moderation::list, moderation::mute, moderation::kick, moderation::set_role,
+        calls::create, calls::list, calls::read, calls::end,
+        recordings::start, recordings::stop, recordings::list, recordings::read, recordings::delete,
+        playback::file,
+    ),
+    components(schemas(ErrorBody, Page<view::Room>, Page<Recording>)),
+    security(("bearer" = [])),
+    modifiers(&Bearer),
+)]
+struct Document;
+
+static TEXT: LazyLock<String> = LazyLock::new(|| {
+    Document::openapi().to_pretty_json().expect("the document has a form in JSON")
+});
+
+/// `/openapi.json`.
+pub(crate) fn endpoint() -> Endpoint {
+    Endpoint::new(Method::GET, "/openapi.json", extract::nothing().then(document))
+}
+
+async fn document() -> Result<Response, Refusal> {
+    let mut response = Response::new(TEXT.as_str().into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
