@@ -465,3 +465,9 @@ impl From<DataEvent> for TransportEvent {
         Self::Data { label, data, text }
     }
 }
+
+/// Transports are made on one thread and may be driven by another.
+const _: () = {
+    const fn assert_send<T: Send>() {}
+    assert_send::<Transport>();
+};

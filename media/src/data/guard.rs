@@ -1,8 +1,9 @@
 //! What stands between the client's SCTP packets and rtc-sctp.
 //!
 //! rtc-sctp 0.21.1 walks through every number that a FORWARD TSN skips, keeps every reset request that waits for data, opens a stream
-//! for any identifier and visits all of them with every chunk, and ends an established association on a delayed copy of its
-//! INIT. All of it comes from an authenticated client, and would stop the others of the thread too.
+//! for any identifier and visits all of them with every chunk, panics on the causes of an ABORT that are cut off, and ends an
+//! established association on a delayed copy of its INIT or on an ERROR, which only informs. All of it comes from an
+//! authenticated client, but would stop the others of the thread too.
 
 use std::time::Instant;
 
@@ -12,6 +13,8 @@ const HEADER: usize = 12;
 const DATA: u8 = 0;
 const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
+const ABORT: u8 = 6;
+const ERROR: u8 = 9;
 const RECONFIG: u8 = 130;
 const FORWARD_TSN: u8 = 192;
 
@@ -91,6 +94,8 @@ impl Guard {
                 }
                 FORWARD_TSN if !self.advance_to(read_u32(chunk, 4)?) => return None,
                 RECONFIG if !self.take_token(now) => return None,
+                ABORT if !causes_fit(chunk) => return None,
+                ERROR => return None,
                 INIT => {
                     // An INIT is alone in its packet (RFC 9260 §3.3.2).
                     if known.established || !after.is_empty() || !self.take_token(now) {
@@ -148,6 +153,19 @@ fn split_chunk(rest: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         chunk,
         rest.get(len.next_multiple_of(4)..).unwrap_or_default(),
     ))
+}
+
+/// Whether the error causes of a chunk lie within it, one right after the other as rtc-sctp reads them (RFC 9260 §3.3.10).
+fn causes_fit(chunk: &[u8]) -> bool {
+    let mut causes = chunk.get(4..).unwrap_or_default();
+    while let [_, _, high, low, ..] = *causes {
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        match causes.split_at_checked(len) {
+            Some((_, rest)) if len >= 4 => causes = rest,
+            _ => return false,
+        }
+    }
+    true
 }
 
 fn read_u32(chunk: &[u8], offset: usize) -> Option<u32> {

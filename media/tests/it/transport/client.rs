@@ -55,7 +55,9 @@ impl Check {
 
     pub(crate) fn message(&self) -> Message {
         let mut message = Message::new();
-        message.build(&[Box::new(BINDING_REQUEST), Box::new(TransactionId::new())]).unwrap();
+        message
+            .build(&[Box::new(BINDING_REQUEST), Box::new(TransactionId::new())])
+            .unwrap();
         message.add(ATTR_USERNAME, self.username.as_bytes());
         message.add(self.role, &7u64.to_be_bytes());
         if self.nominate {
@@ -78,7 +80,9 @@ impl Check {
 
 pub(crate) fn sign(message: &mut Message, pwd: &str) {
     let provider = provider();
-    MessageIntegrity::new_short_term_integrity_with_provider(pwd.to_owned(), provider.crypto()).add_to(message).unwrap();
+    MessageIntegrity::new_short_term_integrity_with_provider(pwd.to_owned(), provider.crypto())
+        .add_to(message)
+        .unwrap();
 }
 
 /// How a client's DTLS differs from the usual.
@@ -113,7 +117,7 @@ pub(crate) struct ClientDtls {
     pub(crate) complete: bool,
     pub(crate) closed: bool,
     pub(crate) data: Vec<Bytes>,
-    /// Handshake messages seen: rtc-dtls as a client stops its timer when one comes again.
+    /// Handshake messages seen: rtc-dtls stops its timer for good when one comes again.
     seen: HashSet<u16>,
 }
 
@@ -152,8 +156,13 @@ impl ClientDtls {
             "sha-512" => &digest::SHA512,
             other => panic!("{other}"),
         };
-        let digest = digest::digest(digest_algorithm, &self.certificate.certificate[0]).as_ref().to_vec();
-        Fingerprint { algorithm: algorithm.to_owned(), digest }
+        let digest = digest::digest(digest_algorithm, &self.certificate.certificate[0])
+            .as_ref()
+            .to_vec();
+        Fingerprint {
+            algorithm: algorithm.to_owned(),
+            digest,
+        }
     }
 
     /// Sends the ClientHello if that is the client's part.
@@ -165,14 +174,18 @@ impl ClientDtls {
     }
 
     pub(crate) fn receive(&mut self, now: Instant, datagram: &[u8]) {
-        let is_plain_handshake = datagram.len() > 25 && datagram[0] == 22 && datagram[3..5] == [0, 0];
-        if self.role == DtlsRole::Client
-            && is_plain_handshake
-            && !self.seen.insert(u16::from_be_bytes([datagram[17], datagram[18]]))
-        {
-            return;
+        if !self.complete && datagram.len() > 25 && datagram[0] == 22 && datagram[3..5] == [0, 0] {
+            let message = u16::from_be_bytes([datagram[17], datagram[18]]);
+            let repeated = !self.seen.insert(message);
+            // A server answers a repeated first ClientHello.
+            let answered = self.role == DtlsRole::Server && message == 0 && self.seen.len() == 1;
+            if repeated && !answered {
+                return;
+            }
         }
-        let Ok(events) = self.endpoint.read(now, SERVER, None, BytesMut::from(datagram)) else { return };
+        let Ok(events) = self.endpoint.read(now, SERVER, None, BytesMut::from(datagram)) else {
+            return;
+        };
         for event in events {
             match event {
                 EndpointEvent::HandshakeComplete => self.complete = true,
@@ -192,7 +205,9 @@ impl ClientDtls {
     }
 
     pub(crate) fn transmits(&mut self) -> Vec<BytesMut> {
-        std::iter::from_fn(|| self.endpoint.poll_transmit()).map(|transmit| transmit.message).collect()
+        std::iter::from_fn(|| self.endpoint.poll_transmit())
+            .map(|transmit| transmit.message)
+            .collect()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -201,11 +216,14 @@ impl ClientDtls {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         // Without an association there is nothing to do; a failed handshake shows in `complete`.
-        let _ = self.endpoint.handle_timeout(SERVER, now);
+        self.endpoint.handle_timeout(SERVER, now).ok();
     }
 
     pub(crate) fn profile(&self) -> SrtpProtectionProfile {
-        self.endpoint.get_connection_state(SERVER).unwrap().srtp_protection_profile()
+        self.endpoint
+            .get_connection_state(SERVER)
+            .unwrap()
+            .srtp_protection_profile()
     }
 
     /// The client's contexts: to seal with and to open with.
@@ -216,9 +234,15 @@ impl ClientDtls {
             other => panic!("{other:?}"),
         };
         let state = self.endpoint.get_connection_state(SERVER).unwrap();
-        let material = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], 2 * (16 + profile.salt_len())).unwrap();
+        let material = state
+            .export_keying_material("EXTRACTOR-dtls_srtp", &[], 2 * (16 + profile.salt_len()))
+            .unwrap();
         let (client, server) = oracle_contexts(profile, material.as_ref());
-        if self.role == DtlsRole::Client { (client, server) } else { (server, client) }
+        if self.role == DtlsRole::Client {
+            (client, server)
+        } else {
+            (server, client)
+        }
     }
 }
 

@@ -40,19 +40,37 @@ fn events_come_in_order_and_once() {
 fn aead_is_agreed_on_whenever_the_client_has_it() {
     use SrtpProtectionProfile as Profile;
     for (offered, agreed) in [
-        (vec![Profile::Srtp_Aes128_Cm_Hmac_Sha1_80, Profile::Srtp_Aead_Aes_128_Gcm], Profile::Srtp_Aead_Aes_128_Gcm),
-        (vec![Profile::Srtp_Aead_Aes_128_Gcm, Profile::Srtp_Aes128_Cm_Hmac_Sha1_80], Profile::Srtp_Aead_Aes_128_Gcm),
-        (vec![Profile::Srtp_Aes128_Cm_Hmac_Sha1_80], Profile::Srtp_Aes128_Cm_Hmac_Sha1_80),
+        (
+            vec![Profile::Srtp_Aes128_Cm_Hmac_Sha1_80, Profile::Srtp_Aead_Aes_128_Gcm],
+            Profile::Srtp_Aead_Aes_128_Gcm,
+        ),
+        (
+            vec![Profile::Srtp_Aead_Aes_128_Gcm, Profile::Srtp_Aes128_Cm_Hmac_Sha1_80],
+            Profile::Srtp_Aead_Aes_128_Gcm,
+        ),
+        (
+            vec![Profile::Srtp_Aes128_Cm_Hmac_Sha1_80],
+            Profile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+        ),
     ] {
-        let world = World::secured_with(DtlsOptions { profiles: offered.clone(), ..Default::default() });
+        let world = World::secured_with(DtlsOptions {
+            profiles: offered.clone(),
+            ..Default::default()
+        });
         assert_eq!(world.client.profile(), agreed, "{offered:?}");
     }
 }
 
 #[test]
 fn a_client_without_srtp_gets_data_channels_alone() {
-    let mut world = World::secured_with(DtlsOptions { profiles: Vec::new(), ..Default::default() });
-    assert_eq!(world.transport.protect_rtp(&mut [0x80; 60], 20, 12, 0), Err(SrtpError::NotSecured));
+    let mut world = World::secured_with(DtlsOptions {
+        profiles: Vec::new(),
+        ..Default::default()
+    });
+    assert_eq!(
+        world.transport.protect_rtp(&mut [0x80; 60], 20, 12, 0),
+        Err(SrtpError::NotSecured)
+    );
 }
 
 #[test]
@@ -60,19 +78,38 @@ fn survives_loss_and_reordering_as_server() {
     for seed in 0..40 {
         let mut world = World::new(DtlsOptions::default(), BAD, seed);
         world.connect();
-        world.run_until(Duration::from_secs(19), |world| world.transport.is_secured() && world.client.complete);
-        assert!(world.transport.is_secured() && world.client.complete, "seed {seed}: {:?}", world.events);
+        world.run_until(Duration::from_secs(19), |world| {
+            world.transport.is_secured() && world.client.complete
+        });
+        assert!(
+            world.transport.is_secured() && world.client.complete,
+            "seed {seed}: {:?}",
+            world.events
+        );
     }
 }
 
 #[test]
 fn survives_loss_and_reordering_as_client() {
     for seed in 0..40 {
-        let mut world = World::new(DtlsOptions { role: DtlsRole::Server, ..Default::default() }, BAD, seed);
+        let mut world = World::new(
+            DtlsOptions {
+                role: DtlsRole::Server,
+                ..Default::default()
+            },
+            BAD,
+            seed,
+        );
         let fingerprint = world.client.fingerprint("sha-256");
         world.connect_with(DtlsRole::Client, vec![fingerprint]);
-        world.run_until(Duration::from_secs(19), |world| world.transport.is_secured() && world.client.complete);
-        assert!(world.transport.is_secured() && world.client.complete, "seed {seed}: {:?}", world.events);
+        world.run_until(Duration::from_secs(19), |world| {
+            world.transport.is_secured() && world.client.complete
+        });
+        assert!(
+            world.transport.is_secured() && world.client.complete,
+            "seed {seed}: {:?}",
+            world.events
+        );
     }
 }
 
@@ -92,7 +129,10 @@ fn is_secured_only_once_the_fingerprint_was_told() {
 
 #[test]
 fn another_certificate_closes_the_transport() {
-    let other = Fingerprint { algorithm: "sha-256".to_owned(), digest: vec![7; 32] };
+    let other = Fingerprint {
+        algorithm: "sha-256".to_owned(),
+        digest: vec![7; 32],
+    };
     for told_late in [false, true] {
         let mut world = World::new(DtlsOptions::default(), Conditions::GOOD, 1);
         if told_late {
@@ -104,14 +144,20 @@ fn another_certificate_closes_the_transport() {
         assert!(!world.transport.is_secured());
         assert_eq!(world.transport.path(), None);
         assert_eq!(world.transport.poll_timeout(), None);
-        assert_eq!(world.transport.protect_rtp(&mut [0x80; 60], 20, 12, 0), Err(SrtpError::NotSecured));
+        assert_eq!(
+            world.transport.protect_rtp(&mut [0x80; 60], 20, 12, 0),
+            Err(SrtpError::NotSecured)
+        );
     }
 }
 
 #[test]
 fn one_right_fingerprint_suffices() {
     let mut world = World::new(DtlsOptions::default(), Conditions::GOOD, 1);
-    let wrong = Fingerprint { algorithm: "sha-256".to_owned(), digest: vec![7; 32] };
+    let wrong = Fingerprint {
+        algorithm: "sha-256".to_owned(),
+        digest: vec![7; 32],
+    };
     let right = world.client.fingerprint("sha-512");
     world.connect_with(DtlsRole::Server, vec![wrong, right]);
     world.run_for(Duration::from_secs(3));
@@ -126,9 +172,16 @@ fn rsa_certificates_are_accepted_in_either_role() {
         provider().crypto(),
     )
     .unwrap();
-    World::secured_with(DtlsOptions { certificate: rsa.clone(), ..Default::default() });
+    World::secured_with(DtlsOptions {
+        certificate: rsa.clone(),
+        ..Default::default()
+    });
 
-    let options = DtlsOptions { certificate: rsa, role: DtlsRole::Server, ..Default::default() };
+    let options = DtlsOptions {
+        certificate: rsa,
+        role: DtlsRole::Server,
+        ..Default::default()
+    };
     let mut world = World::new(options, Conditions::GOOD, 1);
     let fingerprint = world.client.fingerprint("sha-256");
     world.connect_with(DtlsRole::Client, vec![fingerprint]);
@@ -138,7 +191,14 @@ fn rsa_certificates_are_accepted_in_either_role() {
 
 #[test]
 fn a_handshake_that_never_ends_closes_the_transport() {
-    let mut world = World::new(DtlsOptions { role: DtlsRole::Server, ..Default::default() }, Conditions::GOOD, 1);
+    let mut world = World::new(
+        DtlsOptions {
+            role: DtlsRole::Server,
+            ..Default::default()
+        },
+        Conditions::GOOD,
+        1,
+    );
     // Both wait for the other's ClientHello.
     world.connect();
     let begun = world.now;
@@ -175,7 +235,10 @@ fn unchecked_paths_make_no_state() {
 
     let check = world.check().datagram();
     world.deliver(path(1), &check);
-    assert!(world.deliver(path(2), &hello).is_empty(), "not the path that was checked");
+    assert!(
+        world.deliver(path(2), &hello).is_empty(),
+        "not the path that was checked"
+    );
     assert!(!world.transport.has_begun_dtls());
     assert_eq!(world.deliver(path(1), &hello).len(), 1);
     assert!(world.transport.has_begun_dtls());

@@ -33,8 +33,14 @@ fn proven(answer: &[u8], pwd: &str) -> Message {
 
 #[test]
 fn a_check_is_answered_with_the_mapped_address() {
-    let v6 = Path { remote: "[2001:db8::1]:4242".parse().unwrap(), ..path(1) };
-    let mapped_v4 = Path { remote: "[::ffff:203.0.113.9]:4243".parse().unwrap(), ..path(1) };
+    let v6 = Path {
+        remote: "[2001:db8::1]:4242".parse().unwrap(),
+        ..path(1)
+    };
+    let mapped_v4 = Path {
+        remote: "[::ffff:203.0.113.9]:4243".parse().unwrap(),
+        ..path(1)
+    };
     for (path, told) in [
         (path(1), "203.0.113.5:1"),
         (v6, "[2001:db8::1]:4242"),
@@ -99,13 +105,21 @@ fn what_is_not_authentic_changes_nothing_and_gets_no_answer() {
     assert_eq!(world.transport.path_count(), 0);
     assert!(world.events.is_empty());
     assert_eq!((world.transport.bytes_received(), world.transport.bytes_sent()), (0, 0));
-    assert_eq!(world.deliver(path(1), &good).len(), 1, "the check they were made of is right");
+    assert_eq!(
+        world.deliver(path(1), &good).len(),
+        1,
+        "the check they were made of is right"
+    );
 }
 
 #[test]
 fn what_follows_the_integrity_counts_for_nothing() {
     let mut world = world();
-    let mut message = Check { nominate: false, ..world.check() }.message();
+    let mut message = Check {
+        nominate: false,
+        ..world.check()
+    }
+    .message();
     message.add(ATTR_USE_CANDIDATE, &[]);
     FINGERPRINT.add_to(&mut message).unwrap();
     assert_eq!(world.deliver(path(1), &message.raw).len(), 1);
@@ -116,7 +130,11 @@ fn what_follows_the_integrity_counts_for_nothing() {
 #[test]
 fn a_controlled_client_is_told_of_the_conflict() {
     let mut world = world();
-    let datagram = Check { role: ICE_CONTROLLED, ..world.check() }.datagram();
+    let datagram = Check {
+        role: ICE_CONTROLLED,
+        ..world.check()
+    }
+    .datagram();
     let answers = world.deliver(path(1), &datagram);
     let answer = proven(&answers[0].1, &world.local.pwd);
     assert_eq!(answer.typ, BINDING_ERROR);
@@ -129,7 +147,11 @@ fn a_controlled_client_is_told_of_the_conflict() {
 #[test]
 fn unknown_attributes_are_named_when_they_must_be_understood() {
     let mut world = world();
-    let must = Check { extra: vec![(0x7f01, vec![1]), (0x0013, vec![])], ..world.check() }.datagram();
+    let must = Check {
+        extra: vec![(0x7f01, vec![1]), (0x0013, vec![])],
+        ..world.check()
+    }
+    .datagram();
     let answers = world.deliver(path(1), &must);
     let answer = proven(&answers[0].1, &world.local.pwd);
     let mut code = ErrorCodeAttribute::default();
@@ -138,10 +160,18 @@ fn unknown_attributes_are_named_when_they_must_be_understood() {
     assert_eq!(answer.get(ATTR_UNKNOWN_ATTRIBUTES).unwrap(), [0x7f, 0x01, 0x00, 0x13]);
     assert_eq!(world.transport.path_count(), 0);
 
-    let many = Check { extra: (0x7f00..0x7f40).map(|kind| (kind, vec![])).collect(), ..world.check() }.datagram();
+    let many = Check {
+        extra: (0x7f00..0x7f40).map(|kind| (kind, vec![])).collect(),
+        ..world.check()
+    }
+    .datagram();
     assert!(world.deliver(path(1), &many)[0].1.len() <= many.len());
 
-    let may = Check { extra: vec![(0xc057, vec![0, 0, 0, 10]), (0xffff, vec![])], ..world.check() }.datagram();
+    let may = Check {
+        extra: vec![(0xc057, vec![0, 0, 0, 10]), (0xffff, vec![])],
+        ..world.check()
+    }
+    .datagram();
     world.deliver(path(1), &may);
     assert_eq!(world.transport.path_count(), 1);
 }
@@ -153,8 +183,15 @@ fn checks_before_the_clients_parameters_are_answered() {
     assert_eq!(world.deliver(path(1), &check).len(), 1);
     assert_eq!(world.transport.path(), Some(path(1)));
     world.connect();
-    let stranger = Check { username: format!("{}:other", world.local.ufrag), ..world.check() }.datagram();
-    assert!(world.deliver(path(2), &stranger).is_empty(), "now the client's half is known");
+    let stranger = Check {
+        username: format!("{}:other", world.local.ufrag),
+        ..world.check()
+    }
+    .datagram();
+    assert!(
+        world.deliver(path(2), &stranger).is_empty(),
+        "now the client's half is known"
+    );
 }
 
 #[test]
@@ -166,11 +203,20 @@ fn a_later_nomination_moves_the_path_and_dtls_with_it() {
     world.run_for(Duration::from_secs(5));
     assert_eq!(
         world.events,
-        [TransportEvent::PathAdded(path(2)), TransportEvent::PathChanged { old: Some(path(1)), new: path(2) }]
+        [
+            TransportEvent::PathAdded(path(2)),
+            TransportEvent::PathChanged {
+                old: Some(path(1)),
+                new: path(2)
+            }
+        ]
     );
     assert_eq!(world.transport.path(), Some(path(2)));
     let now = world.now;
-    world.transport.send_data(now, "chat", b"over there", false, &mut world.out).unwrap();
+    world
+        .transport
+        .send_data(now, "chat", b"over there", false, &mut world.out)
+        .unwrap();
     world.collect();
     world.run_for(Duration::from_secs(3));
     assert_eq!(world.client_dtls_path, Some(path(2)));
@@ -183,14 +229,24 @@ fn a_later_nomination_moves_the_path_and_dtls_with_it() {
 #[test]
 fn an_aggressive_client_settles_on_its_highest_priority() {
     let mut world = world();
-    let low = Check { priority: 1, ..world.check() };
-    let high = Check { priority: 2, ..world.check() };
+    let low = Check {
+        priority: 1,
+        ..world.check()
+    };
+    let high = Check {
+        priority: 2,
+        ..world.check()
+    };
     for _ in 0..10 {
         world.deliver(path(1), &high.datagram());
         world.deliver(path(2), &low.datagram());
         world.now += Duration::from_millis(500);
     }
-    let moves = world.events.iter().filter(|event| matches!(event, TransportEvent::PathChanged { .. })).count();
+    let moves = world
+        .events
+        .iter()
+        .filter(|event| matches!(event, TransportEvent::PathChanged { .. }))
+        .count();
     assert_eq!(world.transport.path(), Some(path(1)));
     assert!(moves <= 3, "{:?}", world.events);
     // Once the better path is silent, the other one is meant.
@@ -206,7 +262,11 @@ fn paths_are_bounded_and_the_nominated_one_stays() {
     world.deliver(path(1), &nominating);
     for port in 2..200 {
         world.now += Duration::from_millis(1);
-        let check = Check { nominate: false, ..world.check() }.datagram();
+        let check = Check {
+            nominate: false,
+            ..world.check()
+        }
+        .datagram();
         world.deliver(path(port), &check);
         assert!(world.transport.path_count() <= MAX_PATHS);
     }
@@ -251,7 +311,11 @@ fn a_live_path_takes_over_from_a_nominated_one_without_consent() {
     let mut world = World::secured();
     world.check_at = None;
     for _ in 0..50 {
-        let check = Check { nominate: false, ..world.check() }.datagram();
+        let check = Check {
+            nominate: false,
+            ..world.check()
+        }
+        .datagram();
         world.deliver(path(2), &check);
         world.run_for(Duration::from_secs(1));
     }
@@ -265,12 +329,21 @@ fn after_a_restart_the_old_credentials_hold_until_the_new_ones_are_used() {
     let mut world = World::secured();
     let old = world.check().datagram();
     let (local, remote) = (IceCredentials::random(), IceCredentials::random());
-    let dtls = DtlsParameters { role: DtlsRole::Server, fingerprints: Vec::new() };
+    let dtls = DtlsParameters {
+        role: DtlsRole::Server,
+        fingerprints: Vec::new(),
+    };
     let now = world.now;
-    world.transport.connect(now, Some(local.clone()), Some(remote.clone()), dtls, &mut world.out);
+    world
+        .transport
+        .connect(now, Some(local.clone()), Some(remote.clone()), dtls, &mut world.out);
     assert_eq!(world.deliver(path(1), &old).len(), 1);
     let mixed = Check::new(&local, &world.remote).datagram();
-    assert_eq!(world.deliver(path(1), &mixed).len(), 1, "the client may not have all of it yet");
+    assert_eq!(
+        world.deliver(path(1), &mixed).len(),
+        1,
+        "the client may not have all of it yet"
+    );
     (world.local, world.remote) = (local, remote);
     let new = world.check().datagram();
     assert_eq!(world.deliver(path(2), &new).len(), 1);
@@ -289,7 +362,11 @@ fn the_ufrag_is_found_in_requests_only() {
     answer[..2].copy_from_slice(&[0x01, 0x01]);
     assert_eq!(stun_ufrag(&answer), None);
     assert_eq!(stun_ufrag(&[]), None);
-    let nameless = Check { username: String::new(), ..world.check() }.datagram();
+    let nameless = Check {
+        username: String::new(),
+        ..world.check()
+    }
+    .datagram();
     assert_eq!(stun_ufrag(&nameless), None);
 }
 

@@ -15,8 +15,12 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    pub(crate) const GOOD: Self =
-        Self { loss: 0.0, duplicate: 0.0, delay: Duration::from_millis(10), jitter: Duration::ZERO };
+    pub(crate) const GOOD: Self = Self {
+        loss: 0.0,
+        duplicate: 0.0,
+        delay: Duration::from_millis(10),
+        jitter: Duration::ZERO,
+    };
 }
 
 /// A seeded generator (SplitMix64).
@@ -57,7 +61,12 @@ pub(crate) struct SimLink {
 
 impl SimLink {
     pub(crate) fn new(conditions: Conditions, seed: u64) -> Self {
-        Self { conditions, rng: Rng(seed), under_way: Vec::new(), sent: 0 }
+        Self {
+            conditions,
+            rng: Rng(seed),
+            under_way: Vec::new(),
+            sent: 0,
+        }
     }
 
     pub(crate) fn send(&mut self, now: Instant, path: Path, datagram: &[u8]) {

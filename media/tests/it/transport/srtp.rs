@@ -37,7 +37,15 @@ fn rtp(ssrc: u32, sequence: u16, csrcs: usize, extension: Option<usize>, payload
         packet.extend([0xbe, 0xde]);
         packet.extend((words as u16).to_be_bytes());
         // One element that fills the first word, then padding.
-        packet.extend([0x12, 1, 2, 3].iter().cycle().take(4).copied().chain([0; 4].into_iter().cycle()).take(4 * words));
+        packet.extend(
+            [0x12, 1, 2, 3]
+                .iter()
+                .cycle()
+                .take(4)
+                .copied()
+                .chain([0; 4].into_iter().cycle())
+                .take(4 * words),
+        );
     }
     let header = packet.len();
     packet.extend(payload);
@@ -169,7 +177,10 @@ proptest! {
 fn what_is_not_authentic_leaves_no_trace() {
     for profile in PROFILES {
         let (mut ours, mut client, _) = pair(profile, 5);
-        let sealed = client.encrypt_rtp(&rtp(1, 100, 1, Some(1), b"payload").0).unwrap().to_vec();
+        let sealed = client
+            .encrypt_rtp(&rtp(1, 100, 1, Some(1), b"payload").0)
+            .unwrap()
+            .to_vec();
         for bit in 0..sealed.len() * 8 {
             let mut damaged = sealed.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -208,7 +219,11 @@ fn no_index_is_sealed_twice() {
         assert_eq!(seal(&mut ours, &plain, header, 0), Err(SrtpError::Reused));
         assert!(seal(&mut ours, &plain, header, 1).is_ok(), "another cycle");
         let (late, header) = packet(400);
-        assert_eq!(seal(&mut ours, &late, header, 0), Err(SrtpError::Reused), "too late to tell");
+        assert_eq!(
+            seal(&mut ours, &late, header, 0),
+            Err(SrtpError::Reused),
+            "too late to tell"
+        );
         assert!(seal(&mut ours, &late, header, 1).is_ok(), "out of order");
         assert_eq!(seal(&mut ours, &late, header, 1), Err(SrtpError::Reused));
     }
@@ -222,8 +237,18 @@ fn lengths_that_do_not_fit_are_refused() {
     let len = plain.len();
     assert_eq!(ours.protect_rtp(&mut tight, len, header, 0), Err(SrtpError::Malformed));
     let mut roomy = [&plain[..], &[0; 64]].concat();
-    for (len, header) in [(len, 11), (len, len + 1), (roomy.len() + 1, 12), (usize::MAX, 12), (0, 0)] {
-        assert_eq!(ours.protect_rtp(&mut roomy, len, header, 0), Err(SrtpError::Malformed), "{len} {header}");
+    for (len, header) in [
+        (len, 11),
+        (len, len + 1),
+        (roomy.len() + 1, 12),
+        (usize::MAX, 12),
+        (0, 0),
+    ] {
+        assert_eq!(
+            ours.protect_rtp(&mut roomy, len, header, 0),
+            Err(SrtpError::Malformed),
+            "{len} {header}"
+        );
     }
     let mut tight = [&rtcp(1, 1)[..], &[0; SRTCP_OVERHEAD - 1]].concat();
     assert_eq!(ours.protect_rtcp(&mut tight, 12), Err(SrtpError::Malformed));
@@ -256,8 +281,14 @@ fn ssrcs_are_bounded_both_ways() {
 
 #[test]
 fn media_flows_both_ways_over_a_secured_transport() {
-    for profile in [SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80] {
-        let mut world = World::secured_with(DtlsOptions { profiles: vec![profile], ..Default::default() });
+    for profile in [
+        SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+    ] {
+        let mut world = World::secured_with(DtlsOptions {
+            profiles: vec![profile],
+            ..Default::default()
+        });
         let (mut seal, mut open) = world.client.srtp();
         for sequence in 0..30u16 {
             let (plain, header) = rtp(77, sequence, 2, Some(2), &[sequence as u8; 900]);
@@ -268,7 +299,10 @@ fn media_flows_both_ways_over_a_secured_transport() {
             world.deliver(path(2), &sealed);
 
             let mut packet = [&plain[..], &[0; SRTP_OVERHEAD]].concat();
-            let len = world.transport.protect_rtp(&mut packet, plain.len(), header, 0).unwrap();
+            let len = world
+                .transport
+                .protect_rtp(&mut packet, plain.len(), header, 0)
+                .unwrap();
             assert_eq!(open.decrypt_rtp(&packet[..len]).unwrap(), plain);
         }
         assert_eq!(world.media.len(), 30, "neither twice nor from elsewhere");

@@ -25,7 +25,11 @@ pub(crate) fn start() -> Instant {
 
 pub(crate) fn path(port: u16) -> Path {
     let local = SocketAddr::from(([198, 51, 100, 1], 7000));
-    Path { local, remote: SocketAddr::from(([203, 0, 113, 5], port)), tcp: false }
+    Path {
+        local,
+        remote: SocketAddr::from(([203, 0, 113, 5], port)),
+        tcp: false,
+    }
 }
 
 pub(crate) struct World {
@@ -81,7 +85,9 @@ impl World {
     pub(crate) fn secured_with(options: DtlsOptions) -> Self {
         let mut world = Self::new(options, Conditions::GOOD, 1);
         world.connect();
-        world.run_until(Duration::from_secs(5), |world| world.transport.is_secured() && world.client.complete);
+        world.run_until(Duration::from_secs(5), |world| {
+            world.transport.is_secured() && world.client.complete
+        });
         assert!(world.transport.is_secured(), "{:?}", world.events);
         world
     }
@@ -93,7 +99,8 @@ impl World {
 
     pub(crate) fn connect_with(&mut self, role: DtlsRole, fingerprints: Vec<Fingerprint>) {
         let dtls = DtlsParameters { role, fingerprints };
-        self.transport.connect(self.now, None, Some(self.remote.clone()), dtls, &mut self.out);
+        self.transport
+            .connect(self.now, None, Some(self.remote.clone()), dtls, &mut self.out);
         self.collect();
     }
 
@@ -133,7 +140,12 @@ impl World {
                 self.client.poll_timeout(),
                 self.check_at,
             ];
-            self.now = next.into_iter().flatten().min().map_or(end, |at| at.min(end)).max(self.now);
+            self.now = next
+                .into_iter()
+                .flatten()
+                .min()
+                .map_or(end, |at| at.min(end))
+                .max(self.now);
             while let Some((path, datagram)) = self.up.receive(self.now) {
                 self.deliver(path, &datagram);
             }
@@ -141,7 +153,10 @@ impl World {
                 self.transport.handle_timeout(self.now, &mut self.out);
                 self.collect();
                 let again = self.transport.poll_timeout();
-                assert!(again.is_none_or(|at| at > self.now), "a timer that stays due would spin");
+                assert!(
+                    again.is_none_or(|at| at > self.now),
+                    "a timer that stays due would spin"
+                );
             }
             while let Some((path, datagram)) = self.down.receive(self.now) {
                 self.client_receive(path, &datagram);
