@@ -7,6 +7,8 @@
 //!
 //! All times are microseconds since the recording's start, on the receiver's monotonic clock.
 
+use crate::parameters::MediaKind;
+
 /// The sender's clock may run fast or slow by this many parts per million before its offset is forgotten.
 const DRIFT_PPM: i64 = 200;
 /// A wall clock or an RTP clock that is off by more has been set anew.
@@ -17,7 +19,10 @@ const AGREEMENT_US: i64 = 500_000;
 const MAX_DELAY_US: i64 = 5_000_000;
 /// Nor later after it.
 const MAX_LEAD_US: i64 = 1_000_000;
-/// A correction up to this is made at 5 % of the pace, beyond at 25 %.
+/// A picture's corrections are made at this part of the pace, and larger ones of sound.
+const QUICK: i64 = 4;
+/// A correction of sound, of which every one is a cut or a hole, is made at this part of the pace up to [`SMALL_ERROR_US`].
+const GENTLE: i64 = 20;
 const SMALL_ERROR_US: i64 = 200_000;
 /// A track that is late by more is moved forward at once.
 const STEP_US: i64 = 1_000_000;
@@ -84,6 +89,7 @@ struct Placed {
 /// One track's clock.
 #[derive(Debug, Clone)]
 pub struct TrackClock {
+    kind: MediaKind,
     rate: u32,
     /// The last report: wall time and RTP timestamp.
     report: Option<(i64, i64)>,
@@ -94,8 +100,9 @@ pub struct TrackClock {
 
 impl TrackClock {
     /// A clock of `rate` Hz; 0 counts as 1.
-    pub fn new(rate: u32) -> Self {
+    pub fn new(kind: MediaKind, rate: u32) -> Self {
         Self {
+            kind,
             rate: rate.max(1),
             report: None,
             arrival: None,
@@ -113,7 +120,7 @@ impl TrackClock {
         let last = self.last.map(|last| Placed { rtp: None, ..last });
         *self = Self {
             last,
-            ..Self::new(self.rate)
+            ..Self::new(self.kind, self.rate)
         };
     }
 

@@ -51,7 +51,7 @@ impl Track {
         Self {
             kind,
             assembler: Assembler::new(kind, codecs),
-            clock: TrackClock::new(rate),
+            clock: TrackClock::new(kind, rate),
             early_report: None,
             description: None,
             last_packet: None,

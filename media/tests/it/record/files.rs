@@ -22,7 +22,7 @@ fn recorded(codec: CodecKind, trouble: Trouble, seed: u64) -> Recording {
 #[test]
 fn nothing_is_lost_when_the_network_loses_nothing_for_good() {
     for codec in VIDEO {
-        let trouble = Trouble { doubled_permille: 30, shuffled: 6, late_permille: 30, ..Trouble::default() };
+        let trouble = Trouble { doubled_permille: 30, jitter_ms: 25, late_permille: 30, ..Trouble::default() };
         let recording = recorded(codec, trouble, 0xca51de);
         assert_eq!((recording.stats.lost, recording.stats.malformed, recording.stats.frames_dropped), (0, 0, 0), "{codec:?}");
         let (meta, bytes) = finish(&recording.segments);
@@ -61,7 +61,7 @@ fn each_segment_plays_by_itself() {
 #[test]
 fn lost_packets_cost_frames_but_never_the_file() {
     for (codec, seed) in VIDEO.into_iter().zip(40..) {
-        let trouble = Trouble { lost_permille: 20, doubled_permille: 10, shuffled: 5, late_permille: 20 };
+        let trouble = Trouble { lost_permille: 20, doubled_permille: 10, jitter_ms: 20, late_permille: 20 };
         let recording = recorded(codec, trouble, seed);
         assert!(recording.stats.lost > 0 && recording.stats.frames_dropped > 0, "{codec:?}: {:?}", recording.stats);
         assert!(!recording.key_frames_asked.is_empty(), "{codec:?}: a key frame is to be asked for");

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use caside_media::control::{TapItem, TapPacket};
 use caside_media::parameters::{Codec, CodecKind, Feedback, MediaKind, PayloadType, Ssrc};
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rtc_rtp::codec::{av1::Av1Payloader, h264::H264Payloader, opus::OpusPayloader, vp8::Vp8Payloader, vp9::Vp9Payloader};
 use rtc_rtp::packetizer::Payloader;
@@ -146,8 +145,8 @@ pub(super) struct Trouble {
     pub(super) lost_permille: u32,
     /// Of a thousand packets, those that arrive twice.
     pub(super) doubled_permille: u32,
-    /// Packets change places within runs of this many.
-    pub(super) shuffled: usize,
+    /// Each packet takes up to this much longer, so that they change places.
+    pub(super) jitter_ms: u64,
     /// Of a thousand packets, those that come only as a retransmission, 100 ms later.
     pub(super) late_permille: u32,
 }
@@ -164,21 +163,12 @@ impl Trouble {
                 if chance(self.doubled_permille) {
                     out.push(arrival.clone());
                 }
-                let late = chance(self.late_permille);
-                out.push(if late { delayed(arrival, Duration::from_millis(100)) } else { arrival });
+                let late = if chance(self.late_permille) { 100 } else { 0 };
+                let by = Duration::from_millis(late + random.random_range(0..=self.jitter_ms));
+                out.push(delayed(arrival, by));
             }
         }
         out.sort_by_key(|arrival| arrival.at);
-        if self.shuffled > 1 {
-            // Items change places, the times of arrival stay.
-            for run in out.chunks_mut(self.shuffled) {
-                let times: Vec<Instant> = run.iter().map(|arrival| arrival.at).collect();
-                run.shuffle(&mut random);
-                for (arrival, at) in run.iter_mut().zip(times) {
-                    *arrival = received_at(arrival.clone(), at);
-                }
-            }
-        }
         out
     }
 }
