@@ -13,5 +13,4 @@ mod recordings;
 mod shipping;
 mod sink;
 
-pub use actor::{RecorderEvent, RecorderEvents, RecorderHandle};
-pub use recordings::{NewRecording, RecordError, Recordings, RecordingsArgs};
+pub use recordings::{Recordings, RecordingsArgs};

@@ -5,9 +5,13 @@
 
 mod actor;
 mod command;
+mod factory;
 mod member;
 mod state;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use actor::{SfuArgs, SfuHandle, SfuOverloaded};
 pub use command::{PublishedTrack, SfuCommand, SfuEvent};
+pub use factory::LocalSfus;

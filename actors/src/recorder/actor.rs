@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use caside_media::parameters::{MediaKind, TapId};
-use caside_protocol::rest::RecordingState;
 use caside_protocol::view::Source;
 use caside_protocol::{ParticipantId, RecordingId, TrackId};
-use caside_store::JournalEntry;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use ractor_cluster::RactorMessage;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -19,83 +18,51 @@ use tokio::time::Instant;
 
 use super::group::{self, Group, GroupOutcome};
 use super::part::{Part, kind_of};
-use super::recordings::{Keeping, NewRecording};
-use super::sink::{GroupItem, GroupSink};
+use super::recordings::{Keeping, STOP_LIMIT, SharedEvents};
+use super::sink::{GroupItem, GroupSink, GroupTrack};
+use crate::ports::{RecorderCommand, RecorderHandle, RecorderJob};
 use crate::sfu::{PublishedTrack, SfuCommand, SfuHandle};
 
-/// What a recording tells its room.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RecorderEvent {
-    /// Media is no longer written; files are being made.
-    Stopped,
-    /// It is over, with files or without.
-    Finished(RecordingState),
-}
-
-/// Takes a recording's events; must not block.
-pub type RecorderEvents = Box<dyn FnMut(RecorderEvent) + Send>;
+/// A recorder starts at most this long after its room said so; more is a clock that was set.
+const LONGEST_START: Duration = Duration::from_secs(5);
 
 /// A way to one recording.
-#[derive(Clone)]
-pub struct RecorderHandle {
+pub(super) struct Handle {
     recording: RecordingId,
     actor: ActorRef<RecorderMsg>,
 }
 
-impl fmt::Debug for RecorderHandle {
+impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecorderHandle").field("recording", &self.recording).finish_non_exhaustive()
     }
 }
 
-impl RecorderHandle {
-    /// Which recording.
-    pub fn recording(&self) -> RecordingId {
-        self.recording
-    }
-
-    /// A track is there to record; also for those that were there before the recording began.
-    pub fn published(&self, track: PublishedTrack) {
-        self.tell(RecorderMsg::Published(Box::new(track)));
-    }
-
-    /// A track is gone.
-    pub fn unpublished(&self, track: TrackId) {
-        self.tell(RecorderMsg::Unpublished(track));
-    }
-
-    /// Writes what is left and makes the files.
-    pub fn stop(&self) {
-        self.tell(RecorderMsg::Stop);
-    }
-
-    fn tell(&self, message: RecorderMsg) {
+impl RecorderHandle for Handle {
+    fn send(&self, command: RecorderCommand) {
         // Tracks come and go a few times a minute, so the mailbox needs no bound; a recorder that is gone has said so.
-        if self.actor.cast(message).is_err() {
+        if self.actor.cast(RecorderMsg(command)).is_err() {
             tracing::debug!(recording.id = %self.recording, "the recorder has ended");
         }
     }
 }
 
 #[derive(Debug, RactorMessage)]
-pub(super) enum RecorderMsg {
-    Published(Box<PublishedTrack>),
-    Unpublished(TrackId),
-    Stop,
-}
+pub(super) struct RecorderMsg(RecorderCommand);
 
 pub(super) struct Recorder;
 
 pub(super) struct RecorderArgs {
-    pub(super) new: NewRecording,
+    pub(super) job: RecorderJob,
     pub(super) keeping: Arc<Keeping>,
+    pub(super) events: SharedEvents,
 }
 
 /// Starts the actor of a recording.
-pub(super) async fn spawn(supervisor: ActorCell, args: RecorderArgs) -> Result<RecorderHandle, SpawnErr> {
-    let recording = args.new.recording;
+pub(super) async fn spawn(supervisor: ActorCell, args: RecorderArgs) -> Result<(ActorId, Handle), SpawnErr> {
+    let recording = args.job.recording;
     let (actor, _) = Actor::spawn_linked(None, Recorder, args, supervisor).await?;
-    Ok(RecorderHandle { recording, actor })
+    Ok((actor.get_id(), Handle { recording, actor }))
 }
 
 /// A source group that is recorded.
@@ -111,13 +78,12 @@ pub(super) struct State {
     recording: RecordingId,
     epoch: u64,
     start: Instant,
-    sfu: SfuHandle,
     keeping: Arc<Keeping>,
-    events: RecorderEvents,
+    events: SharedEvents,
     groups: Vec<Running>,
     /// Parts given out so far, by participant and source.
     parts: HashMap<(ParticipantId, Source), Arc<AtomicU64>>,
-    taps: HashMap<TrackId, TapId>,
+    taps: HashMap<TrackId, (TapId, SfuHandle)>,
     tasks: JoinSet<GroupOutcome>,
 }
 
@@ -127,15 +93,18 @@ impl Actor for Recorder {
     type Arguments = RecorderArgs;
 
     async fn pre_start(&self, _: ActorRef<RecorderMsg>, args: RecorderArgs) -> Result<State, ActorProcessingErr> {
-        let RecorderArgs { new, keeping } = args;
-        tracing::info!(recording.id = %new.recording, room.id = %new.room, "a recording begins");
+        let RecorderArgs { job, keeping, events } = args;
+        tracing::info!(recording.id = %job.recording, room.id = %job.room, "a recording begins");
+        // The room's moment on the clock that packets are stamped with.
+        let since = OffsetDateTime::now_utc() - job.started_at;
+        let since = Duration::try_from(since).unwrap_or_default().min(LONGEST_START);
+        let now = Instant::now();
         Ok(State {
-            recording: new.recording,
-            epoch: new.epoch,
-            start: new.start,
-            sfu: new.sfu,
+            recording: job.recording,
+            epoch: job.epoch,
+            start: now.checked_sub(since).unwrap_or(now),
             keeping,
-            events: new.events,
+            events,
             groups: Vec::new(),
             parts: HashMap::new(),
             taps: HashMap::new(),
@@ -144,10 +113,12 @@ impl Actor for Recorder {
     }
 
     async fn handle(&self, myself: ActorRef<RecorderMsg>, message: RecorderMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
-        match message {
-            RecorderMsg::Published(track) => state.published(*track),
-            RecorderMsg::Unpublished(track) => state.unpublished(track),
-            RecorderMsg::Stop => {
+        match message.0 {
+            RecorderCommand::TrackPublished { track, sfu, .. } => state.published(*track, sfu),
+            RecorderCommand::TrackUnpublished { track } => state.unpublished(track),
+            // The tap itself sees pauses, in order with the packets.
+            RecorderCommand::TrackPaused { .. } => {}
+            RecorderCommand::Stop => {
                 state.stop().await;
                 myself.stop(None);
             }
@@ -157,7 +128,7 @@ impl Actor for Recorder {
 }
 
 impl State {
-    fn published(&mut self, published: PublishedTrack) {
+    fn published(&mut self, published: PublishedTrack, sfu: SfuHandle) {
         let track = published.track.track;
         if self.taps.contains_key(&track) {
             return;
@@ -168,15 +139,15 @@ impl State {
         let index = free.unwrap_or_else(|| self.begin_group(key.0, key.1));
         let group = &mut self.groups[index];
         group.tracks.insert(kind, track);
-        let begin = GroupItem::Track { kind, track, codecs: published.parameters.codecs };
+        let begin = GroupItem::Track(GroupTrack { kind, track, codecs: published.parameters.codecs, sfu: sfu.clone() });
         if group.queue.try_send(begin).is_err() {
             tracing::error!(recording.id = %self.recording, track.id = %track, "a track is not recorded: its group does not keep up");
             return;
         }
         let sink = GroupSink { kind, queue: group.queue.clone(), dropped: group.dropped.clone() };
         let tap = next_tap();
-        self.taps.insert(track, tap);
-        if self.sfu.send(SfuCommand::Tap { track, tap, sink: Box::new(sink) }).is_err() {
+        self.taps.insert(track, (tap, sfu.clone()));
+        if sfu.send(SfuCommand::Tap { track, tap, sink: Box::new(sink) }).is_err() {
             tracing::error!(recording.id = %self.recording, track.id = %track, "a track is not recorded: the SFU takes no orders");
         }
     }
@@ -194,7 +165,6 @@ impl State {
             parts,
             start: self.start,
             keeping: self.keeping.clone(),
-            sfu: self.sfu.clone(),
             dropped: dropped.clone(),
         };
         self.tasks.spawn(group.run(waiting));
@@ -206,8 +176,8 @@ impl State {
         for group in &mut self.groups {
             group.tracks.retain(|_, t| *t != track);
         }
-        if let Some(tap) = self.taps.remove(&track)
-            && self.sfu.send(SfuCommand::Untap { tap }).is_err()
+        if let Some((tap, sfu)) = self.taps.remove(&track)
+            && sfu.send(SfuCommand::Untap { tap }).is_err()
         {
             tracing::debug!(recording.id = %self.recording, "the SFU is gone, and its taps with it");
         }
@@ -230,17 +200,11 @@ impl State {
                 }
             }
         };
-        if tokio::time::timeout(super::recordings::STOP_LIMIT, ended).await.is_err() {
+        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
             tracing::error!(recording.id = %self.recording, "some sources did not end in time; what they kept is used");
             self.tasks.abort_all();
         }
-        let stopped = JournalEntry::RecordingStopped { recording: self.recording, ended_at: OffsetDateTime::now_utc() };
-        if let Err(error) = self.keeping.journal.append(stopped) {
-            tracing::error!(recording.id = %self.recording, %error, "the end of a recording is not listed");
-        }
-        (self.events)(RecorderEvent::Stopped);
-        let events = std::mem::replace(&mut self.events, Box::new(|_| {}));
-        self.keeping.finalize_later(self.recording, missing, events);
+        self.keeping.finalize_later(self.recording, missing, self.events.clone());
     }
 }
 

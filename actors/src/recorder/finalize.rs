@@ -42,12 +42,12 @@ pub(super) enum FinalizeError {
 }
 
 impl Keeping {
-    /// Finishes a recording, trying again until it succeeds; `None` when the process stops before.
-    pub(super) async fn finalize(self: &Arc<Self>, recording: RecordingId, missing: Vec<String>) -> RecordingState {
+    /// Finishes a recording, trying again until it succeeds: its state, and why it failed or what is missing from it.
+    pub(super) async fn finalize(self: &Arc<Self>, recording: RecordingId, missing: Vec<String>) -> (RecordingState, Option<String>) {
         let mut pause = Duration::from_secs(1);
         loop {
             match self.try_finalize(recording, &missing).await {
-                Ok(state) => return state,
+                Ok(outcome) => return outcome,
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::warn!(recording.id = %recording, %error, cause, "a recording cannot be finished now; tried again");
@@ -58,7 +58,7 @@ impl Keeping {
         }
     }
 
-    async fn try_finalize(&self, recording: RecordingId, missing: &[String]) -> Result<RecordingState, FinalizeError> {
+    async fn try_finalize(&self, recording: RecordingId, missing: &[String]) -> Result<(RecordingState, Option<String>), FinalizeError> {
         let mut parts: BTreeMap<Part, Vec<StoredSegment>> = BTreeMap::new();
         for segment in self.segments(recording).await? {
             parts.entry(Part::of(&segment.id)).or_default().push(segment);
@@ -82,10 +82,11 @@ impl Keeping {
             (false, true) => (RecordingState::Ready, None),
             (false, false) => (RecordingState::Ready, Some(missing.join("; "))),
         };
-        entries.push(JournalEntry::RecordingState { recording, state, error, duration_ms: Some(duration_ms) });
+        let duration_ms = Some(duration_ms);
+        entries.push(JournalEntry::RecordingState { recording, state, error: error.clone(), duration_ms });
         self.write_rows(entries).await?;
         self.delete_segments(recording, used).await;
-        Ok(state)
+        Ok((state, error))
     }
 
     /// Every segment of a recording that is left, here or in the object store, in order. A database that is away is no hindrance

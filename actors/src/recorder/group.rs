@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use caside_media::control::TapItem;
-use caside_media::parameters::{Codec, MediaKind};
+use caside_media::parameters::MediaKind;
 use caside_media::record::segment::{CodecChanged, GroupParameters, GroupStats, Segment, TrackGroupWriter};
-use caside_protocol::{RecordingId, TrackId};
+use caside_protocol::RecordingId;
 use caside_store::JournalEntry;
 use caside_store::recordings::SegmentId;
 use caside_store::spool::SegmentInfo;
@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::part::Part;
 use super::recordings::Keeping;
-use super::sink::{GroupItem, QUEUE};
-use crate::sfu::{SfuCommand, SfuHandle};
+use super::sink::{GroupItem, GroupTrack, QUEUE};
+use crate::sfu::SfuCommand;
 
 /// The longest sleep without a deadline of the writer's.
 const IDLE: Duration = Duration::from_secs(5);
@@ -39,7 +39,6 @@ pub(super) struct Group {
     pub(super) parts: Arc<AtomicU64>,
     pub(super) start: Instant,
     pub(super) keeping: Arc<Keeping>,
-    pub(super) sfu: SfuHandle,
     pub(super) dropped: Arc<AtomicU64>,
 }
 
@@ -52,16 +51,16 @@ impl Group {
     /// Runs until every sender of the queue is gone, then writes what is left.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<GroupItem>) -> GroupOutcome {
         let mut outcome = GroupOutcome::default();
-        let mut tracks: HashMap<MediaKind, (TrackId, Vec<Codec>)> = HashMap::new();
+        let mut tracks: HashMap<MediaKind, GroupTrack> = HashMap::new();
         let mut writer = self.writer(&tracks);
         loop {
             let due = writer.poll_timeout().map_or_else(|| Instant::now() + IDLE, Instant::from_std);
             tokio::select! {
                 item = queue.recv() => match item {
                     None => break,
-                    Some(GroupItem::Track { kind, track, codecs }) => {
-                        tracks.insert(kind, (track, codecs.clone()));
-                        writer.set_track(kind, codecs);
+                    Some(GroupItem::Track(track)) => {
+                        writer.set_track(track.kind, track.codecs.clone());
+                        tracks.insert(track.kind, track);
                     }
                     Some(GroupItem::Media { kind, item }) => self.take(&mut writer, &tracks, kind, item, &mut outcome).await,
                 },
@@ -69,8 +68,8 @@ impl Group {
             }
             self.keep_segments(&mut writer, &mut outcome).await;
             if writer.wants_key_frame(Instant::now().into_std())
-                && let Some((track, _)) = tracks.get(&MediaKind::Video)
-                && self.sfu.send(SfuCommand::RequestKeyFrame { track: *track }).is_err()
+                && let Some(GroupTrack { track, sfu, .. }) = tracks.get(&MediaKind::Video)
+                && sfu.send(SfuCommand::RequestKeyFrame { track: *track }).is_err()
             {
                 tracing::debug!(recording.id = %self.recording, "no key frame asked for: the SFU is gone or busy");
             }
@@ -83,8 +82,8 @@ impl Group {
         outcome
     }
 
-    fn writer(&self, tracks: &HashMap<MediaKind, (TrackId, Vec<Codec>)>) -> TrackGroupWriter {
-        let codecs = |kind| tracks.get(&kind).map(|(_, codecs)| codecs.clone());
+    fn writer(&self, tracks: &HashMap<MediaKind, GroupTrack>) -> TrackGroupWriter {
+        let codecs = |kind| tracks.get(&kind).map(|track| track.codecs.clone());
         TrackGroupWriter::new(GroupParameters {
             audio: codecs(MediaKind::Audio),
             video: codecs(MediaKind::Video),
@@ -97,7 +96,7 @@ impl Group {
     async fn take(
         &mut self,
         writer: &mut TrackGroupWriter,
-        tracks: &HashMap<MediaKind, (TrackId, Vec<Codec>)>,
+        tracks: &HashMap<MediaKind, GroupTrack>,
         kind: MediaKind,
         item: TapItem,
         outcome: &mut GroupOutcome,

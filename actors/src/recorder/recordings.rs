@@ -1,21 +1,21 @@
 //! All recordings of a node: starts them, finishes them, and takes up those that a crash left behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use caside_protocol::{CallId, NodeId, RecordingId, RoomId, UserId};
-use caside_store::journal::{AppendError, RecordingStarted};
+use caside_protocol::rest::RecordingState;
+use caside_protocol::{NodeId, RecordingId};
 use caside_store::{Journal, JournalEntry, ObjectStore, Spool, Store, StoreError};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
-use time::OffsetDateTime;
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor_cluster::RactorMessage;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::actor::{self, RecorderArgs, RecorderEvent, RecorderEvents, RecorderHandle};
+use super::actor::{self, RecorderArgs};
 use super::shipping::Shipping;
-use crate::sfu::SfuHandle;
+use crate::ports::{Later, RecorderEvent, RecorderEvents, RecorderFactory, RecorderHandle, RecorderJob, RecorderStartError};
 
 /// How long the groups of a stopped recording may take to write what is left.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -37,45 +37,8 @@ pub struct RecordingsArgs {
     pub writing_app: String,
 }
 
-/// What a recording begins with.
-pub struct NewRecording {
-    /// Its id.
-    pub recording: RecordingId,
-    /// The room.
-    pub room: RoomId,
-    /// The call.
-    pub call: Option<CallId>,
-    /// The room's owner: a host sees it.
-    pub owner: Option<UserId>,
-    /// Of the room's ownership.
-    pub epoch: u64,
-    /// The zero of every file's offset.
-    pub start: Instant,
-    /// The same on the wall clock.
-    pub started_at: OffsetDateTime,
-    /// Where tracks are tapped.
-    pub sfu: SfuHandle,
-    /// Takes what becomes of it; must not block.
-    pub events: RecorderEvents,
-}
-
-impl fmt::Debug for NewRecording {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewRecording").field("recording", &self.recording).field("room", &self.room).finish_non_exhaustive()
-    }
-}
-
-/// Why a recording did not begin.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordError {
-    /// Its row could not be queued.
-    #[error("the recording cannot be listed")]
-    Journal(#[from] AppendError),
-    /// Its actor did not start.
-    #[error("the recorder did not start")]
-    Spawn(#[from] Box<SpawnErr>),
-}
+/// A recording's way to tell its room, kept by whoever may be the last to know.
+pub(super) type SharedEvents = Arc<Mutex<RecorderEvents>>;
 
 /// What recorders and finalizers share.
 pub(super) struct Keeping {
@@ -90,14 +53,21 @@ pub(super) struct Keeping {
 
 impl Keeping {
     /// Makes the files in a task of its own.
-    pub(super) fn finalize_later(self: &Arc<Self>, recording: RecordingId, missing: Vec<String>, mut events: RecorderEvents) {
+    pub(super) fn finalize_later(self: &Arc<Self>, recording: RecordingId, missing: Vec<String>, events: SharedEvents) {
         let keeping = self.clone();
         self.tasks.spawn(async move {
-            let state = keeping.finalize(recording, missing).await;
-            tracing::info!(recording.id = %recording, ?state, "a recording is finished");
-            events(RecorderEvent::Finished(state));
+            let event = match keeping.finalize(recording, missing).await {
+                (RecordingState::Failed, reason) => RecorderEvent::Failed { reason: reason.unwrap_or_default() },
+                _ => RecorderEvent::Finished,
+            };
+            tracing::info!(recording.id = %recording, ?event, "a recording is over");
+            tell(&events, event);
         });
     }
+}
+
+fn tell(events: &SharedEvents, event: RecorderEvent) {
+    (events.lock().unwrap_or_else(PoisonError::into_inner))(event);
 }
 
 /// A way to all recordings of a node; cheap to clone.
@@ -120,10 +90,6 @@ impl Recordings {
     /// # Errors
     /// [`SpawnErr`] when the parent is stopping.
     pub async fn start(parent: Option<ActorCell>, args: RecordingsArgs) -> Result<Self, SpawnErr> {
-        let supervisor = match parent {
-            Some(parent) => Actor::spawn_linked(None, Supervisor, (), parent).await?.0,
-            None => Actor::spawn(None, Supervisor, ()).await?.0,
-        };
         let shipping = Shipping::start(args.spool.clone(), args.objects.clone(), args.journal.clone());
         let keeping = Arc::new(Keeping {
             spool: args.spool,
@@ -134,25 +100,12 @@ impl Recordings {
             shipping,
             tasks: TaskTracker::new(),
         });
+        let supervisor = Supervisor { keeping: keeping.clone() };
+        let supervisor = match parent {
+            Some(parent) => Actor::spawn_linked(None, supervisor, (), parent).await?.0,
+            None => Actor::spawn(None, supervisor, ()).await?.0,
+        };
         Ok(Self { node: args.node, keeping, supervisor })
-    }
-
-    /// Begins a recording. Its room then tells the handle which tracks there are.
-    ///
-    /// # Errors
-    /// [`RecordError`]; then nothing was begun.
-    pub async fn record(&self, new: NewRecording) -> Result<RecorderHandle, RecordError> {
-        self.keeping.journal.append(JournalEntry::RecordingStarted(RecordingStarted {
-            recording: new.recording,
-            room: new.room.clone(),
-            call: new.call,
-            owner: new.owner.clone(),
-            node: self.node.clone(),
-            epoch: new.epoch,
-            started_at: new.started_at,
-        }))?;
-        let args = RecorderArgs { new, keeping: self.keeping.clone() };
-        actor::spawn(self.supervisor.get_cell(), args).await.map_err(|e| RecordError::Spawn(Box::new(e)))
     }
 
     /// Finishes what a crash left behind, in the background; how many recordings that are.
@@ -177,7 +130,7 @@ impl Recordings {
         }
         for recording in &left {
             tracing::info!(recording.id = %recording, "a recording that was cut off is finished");
-            self.keeping.finalize_later(*recording, Vec::new(), Box::new(|_| {}));
+            self.keeping.finalize_later(*recording, Vec::new(), Arc::new(Mutex::new(Box::new(|_| {}))));
         }
         listed.map(|_| left.len())
     }
@@ -191,18 +144,54 @@ impl Recordings {
     }
 }
 
-#[derive(Debug, ractor_cluster::RactorMessage)]
-enum SupervisorMsg {}
+impl RecorderFactory for Recordings {
+    fn start(
+        &self,
+        job: RecorderJob,
+        events: RecorderEvents,
+    ) -> Later<'_, Result<Box<dyn RecorderHandle>, RecorderStartError>> {
+        Box::pin(async move {
+            let recording = job.recording;
+            let events: SharedEvents = Arc::new(Mutex::new(events));
+            let args = RecorderArgs { job, keeping: self.keeping.clone(), events: events.clone() };
+            let failed = |reason: String| RecorderStartError { reason };
+            let spawned = actor::spawn(self.supervisor.get_cell(), args).await;
+            let (actor, handle) = spawned.map_err(|e| failed(e.to_string()))?;
+            let started = SupervisorMsg::Started { actor, recording, events };
+            self.supervisor.cast(started).map_err(|e| failed(e.to_string()))?;
+            Ok(Box::new(handle) as Box<dyn RecorderHandle>)
+        })
+    }
+}
+
+#[derive(RactorMessage)]
+enum SupervisorMsg {
+    /// A recorder runs.
+    Started { actor: ActorId, recording: RecordingId, events: SharedEvents },
+}
 
 /// Keeps recorders apart: one that fails is finished from its segments and hurts no other.
-struct Supervisor;
+struct Supervisor {
+    keeping: Arc<Keeping>,
+}
 
 impl Actor for Supervisor {
     type Msg = SupervisorMsg;
-    type State = ();
+    type State = HashMap<ActorId, (RecordingId, SharedEvents)>;
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<SupervisorMsg>, (): ()) -> Result<(), ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<SupervisorMsg>, (): ()) -> Result<Self::State, ActorProcessingErr> {
+        Ok(HashMap::new())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<SupervisorMsg>,
+        message: SupervisorMsg,
+        running: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let SupervisorMsg::Started { actor, recording, events } = message;
+        running.insert(actor, (recording, events));
         Ok(())
     }
 
@@ -210,10 +199,19 @@ impl Actor for Supervisor {
         &self,
         _: ActorRef<SupervisorMsg>,
         event: SupervisionEvent,
-        _: &mut (),
+        running: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(actor, error) = event {
-            tracing::error!(actor.id = %actor.get_id(), %error, "a recorder failed");
+        match event {
+            SupervisionEvent::ActorTerminated(actor, _, _) => {
+                running.remove(&actor.get_id());
+            }
+            SupervisionEvent::ActorFailed(actor, error) => {
+                let Some((recording, events)) = running.remove(&actor.get_id()) else { return Ok(()) };
+                tracing::error!(recording.id = %recording, %error, "a recorder failed; what it kept is made files");
+                let missing = vec!["the recorder failed before the recording was stopped".to_owned()];
+                self.keeping.finalize_later(recording, missing, events);
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use caside_media::parameters::{Codec, MediaKind};
 use caside_protocol::TrackId;
 use tokio::sync::mpsc;
 
+use crate::sfu::SfuHandle;
+
 /// Items that may wait for a group's task: several seconds of video.
 pub(super) const QUEUE: usize = 4096;
 
@@ -15,9 +17,19 @@ pub(super) const QUEUE: usize = 4096;
 #[derive(Debug)]
 pub(super) enum GroupItem {
     /// A track begins, or begins anew, with these codecs.
-    Track { kind: MediaKind, track: TrackId, codecs: Vec<Codec> },
+    Track(GroupTrack),
     /// Observed by a tap.
     Media { kind: MediaKind, item: TapItem },
+}
+
+/// A track of a group.
+#[derive(Debug, Clone)]
+pub(super) struct GroupTrack {
+    pub(super) kind: MediaKind,
+    pub(super) track: TrackId,
+    pub(super) codecs: Vec<Codec>,
+    /// Who forwards it, and can ask its publisher for a key frame.
+    pub(super) sfu: SfuHandle,
 }
 
 /// A tap's end of the queue.

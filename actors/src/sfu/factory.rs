@@ -1,0 +1,33 @@
+//! Starts rooms' SFUs on the media workers of this node.
+
+use std::sync::Arc;
+
+use caside_media::sdp::CodecPolicy;
+use ractor::ActorCell;
+
+use super::actor::{SfuArgs, SfuHandle};
+use crate::media_worker::MediaWorkers;
+use crate::ports::{Later, SfuEvents, SfuFactory, SfuStartError};
+
+/// SFUs on local media workers, each on the one with the fewest rooms.
+#[derive(Debug, Clone)]
+pub struct LocalSfus {
+    workers: Arc<MediaWorkers>,
+    policy: CodecPolicy,
+}
+
+impl LocalSfus {
+    /// SFUs that let through what `policy` says.
+    pub fn new(workers: Arc<MediaWorkers>, policy: CodecPolicy) -> Self {
+        Self { workers, policy }
+    }
+}
+
+impl SfuFactory for LocalSfus {
+    fn start(&self, supervisor: ActorCell, events: SfuEvents) -> Later<'_, Result<SfuHandle, SfuStartError>> {
+        let args = SfuArgs { worker: self.workers.least_loaded(), policy: self.policy.clone(), events };
+        Box::pin(async move {
+            SfuHandle::spawn(supervisor, args).await.map_err(|e| SfuStartError { reason: e.to_string() })
+        })
+    }
+}

@@ -1,0 +1,278 @@
+//! The SFU's decisions, with the offers of real clients.
+
+use std::collections::BTreeMap;
+
+use caside_media::control::{CloseReason, Command, EventKind};
+use caside_media::parameters::{Fingerprint, IceCredentials, RouterId, TransportId};
+use caside_media::sdp::{Candidate, CandidateTransport, CodecPolicy};
+use caside_protocol::client::{Subscribe, SubscribePolicy, SubscribeQuality, Target};
+use caside_protocol::{ErrorCode, ParticipantId, TrackId};
+
+use super::command::{SfuCommand, SfuEvent};
+use super::state::{Effects, Setting, SfuState};
+
+const OFFER: &str = include_str!("../../../media/tests/fixtures/sdp/chromium_camera.sdp");
+
+fn state() -> SfuState {
+    let mut next = 0;
+    let mut ufrag = 0;
+    SfuState::new(Setting {
+        router: RouterId(1),
+        candidates: vec![Candidate { address: "127.0.0.1:40000".parse().unwrap(), transport: CandidateTransport::Udp }],
+        fingerprint: Fingerprint { algorithm: "sha-256".to_owned(), digest: vec![7; 32] },
+        policy: CodecPolicy::default(),
+        next_id: Box::new(move || {
+            next += 1;
+            next
+        }),
+        credentials: Box::new(move || {
+            ufrag += 1;
+            IceCredentials { ufrag: format!("ours{ufrag:04}"), pwd: "p".repeat(24) }
+        }),
+    })
+}
+
+fn attach(state: &mut SfuState, subscribe: SubscribePolicy) -> ParticipantId {
+    let participant = ParticipantId::new();
+    state.apply(SfuCommand::Attach { participant, subscribe, may_subscribe: true });
+    participant
+}
+
+fn publish(state: &mut SfuState, participant: ParticipantId, sdp: &str) -> Effects {
+    let (request, sdp, sources) = (1, sdp.to_owned(), BTreeMap::new());
+    state.apply(SfuCommand::PublishOffer { participant, request, sdp, sources })
+}
+
+fn published(effects: &Effects) -> Vec<TrackId> {
+    let tracks = effects.events.iter().find_map(|e| match e {
+        SfuEvent::PublishAnswered { result, published, .. } => {
+            result.as_ref().unwrap();
+            Some(published.iter().map(|p| p.track.track).collect())
+        }
+        _ => None,
+    });
+    tracks.unwrap()
+}
+
+/// The offers made, by participant.
+fn offers(effects: &Effects) -> Vec<(ParticipantId, String, Vec<TrackId>)> {
+    let offer = |e: &SfuEvent| match e {
+        SfuEvent::SubscribeOffer { participant, sdp, tracks } => {
+            Some((*participant, sdp.clone(), tracks.values().map(|t| t.track).collect()))
+        }
+        _ => None,
+    };
+    effects.events.iter().filter_map(offer).collect()
+}
+
+/// A client's answer that takes everything; `identity` is its certificate.
+fn answer_to(offer: &str, identity: &str) -> String {
+    let mut answer = String::new();
+    for line in offer.lines() {
+        let line = match line {
+            "a=sendonly" => "a=recvonly".to_owned(),
+            "a=ice-lite" | "a=end-of-candidates" => continue,
+            _ if ["a=ssrc", "a=msid", "a=candidate"].iter().any(|p| line.starts_with(p)) => continue,
+            _ if line.starts_with("a=setup:") => "a=setup:active".to_owned(),
+            _ if line.starts_with("a=ice-ufrag:") => "a=ice-ufrag:them".to_owned(),
+            _ if line.starts_with("a=ice-pwd:") => format!("a=ice-pwd:{}", "q".repeat(24)),
+            _ if line.starts_with("a=fingerprint:") => format!("a=fingerprint:sha-256 {}", [identity; 32].join(":")),
+            other => other.to_owned(),
+        };
+        answer.push_str(&line);
+        answer.push_str("\r\n");
+    }
+    answer
+}
+
+fn answer(state: &mut SfuState, participant: ParticipantId, sdp: String) -> Effects {
+    state.apply(SfuCommand::SubscribeAnswer { participant, request: 2, sdp })
+}
+
+fn consumed(effects: &Effects) -> Vec<bool> {
+    let paused = |c: &Command| match c {
+        Command::Consume { paused, .. } => Some(*paused),
+        _ => None,
+    };
+    effects.commands.iter().filter_map(paused).collect()
+}
+
+fn transport_of(effects: &Effects) -> TransportId {
+    let opened = effects.commands.iter().find_map(|c| match c {
+        Command::OpenTransport { transport, .. } => Some(*transport),
+        _ => None,
+    });
+    opened.unwrap()
+}
+
+#[test]
+fn a_publishers_tracks_are_offered_to_the_others_and_sent_once_answered() {
+    let mut state = state();
+    let (ada, grace) = (attach(&mut state, SubscribePolicy::Auto), attach(&mut state, SubscribePolicy::Auto));
+    let effects = publish(&mut state, ada, OFFER);
+    let tracks = published(&effects);
+    assert_eq!(tracks.len(), 2);
+    let offered = offers(&effects);
+    assert_eq!(offered.len(), 1, "not to the publisher");
+    assert_eq!(offered[0].0, grace);
+    assert_eq!(offered[0].2, tracks);
+    assert!(consumed(&effects).is_empty(), "nothing is sent before the answer");
+    let effects = answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
+    assert_eq!(consumed(&effects), [false, false]);
+    assert!(effects.commands.iter().any(|c| matches!(c, Command::ConnectTransport { .. })));
+}
+
+#[test]
+fn a_late_joiner_is_offered_what_is_there() {
+    let mut state = state();
+    let ada = attach(&mut state, SubscribePolicy::Auto);
+    publish(&mut state, ada, OFFER);
+    let participant = ParticipantId::new();
+    let effects = state.apply(SfuCommand::Attach { participant, subscribe: SubscribePolicy::Auto, may_subscribe: true });
+    assert_eq!(offers(&effects)[0].2.len(), 2);
+    let viewer = ParticipantId::new();
+    let effects =
+        state.apply(SfuCommand::Attach { participant: viewer, subscribe: SubscribePolicy::Auto, may_subscribe: false });
+    assert!(offers(&effects).is_empty(), "not to somebody who may not receive");
+}
+
+#[test]
+fn no_second_offer_goes_out_before_the_first_is_answered() {
+    let mut state = state();
+    let grace = attach(&mut state, SubscribePolicy::Auto);
+    let (ada, edsger) = (attach(&mut state, SubscribePolicy::Manual), attach(&mut state, SubscribePolicy::Manual));
+    let first = offers(&publish(&mut state, ada, OFFER));
+    let effects = publish(&mut state, edsger, OFFER);
+    assert!(offers(&effects).is_empty());
+    let effects = answer(&mut state, grace, answer_to(&first[0].1, "AB"));
+    assert_eq!(offers(&effects)[0].2.len(), 4, "what came in the meantime is offered then");
+}
+
+#[test]
+fn an_unanswered_offer_is_given_up_and_made_anew_on_the_next_change() {
+    let mut state = state();
+    let grace = attach(&mut state, SubscribePolicy::Auto);
+    let ada = attach(&mut state, SubscribePolicy::Manual);
+    let effects = publish(&mut state, ada, OFFER);
+    let [(participant, number)] = effects.timers[..] else { panic!("one timer") };
+    assert_eq!(participant, grace);
+    assert!(state.offer_timed_out(grace, number - 1).events.is_empty(), "a timer of another offer");
+    let effects = state.offer_timed_out(grace, number);
+    let timeout = |e: &SfuEvent| matches!(e, SfuEvent::Failed { refusal, .. } if refusal.code == ErrorCode::NegotiationTimeout);
+    assert!(effects.events.iter().any(timeout));
+    let edsger = attach(&mut state, SubscribePolicy::Manual);
+    assert_eq!(offers(&publish(&mut state, edsger, OFFER))[0].2.len(), 4);
+}
+
+#[test]
+fn leaving_takes_the_tracks_from_everybody() {
+    let mut state = state();
+    let grace = attach(&mut state, SubscribePolicy::Auto);
+    let ada = attach(&mut state, SubscribePolicy::Auto);
+    let offered = offers(&publish(&mut state, ada, OFFER));
+    answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
+    let effects = state.apply(SfuCommand::Detach { participant: ada });
+    let closed = effects.commands.iter().filter(|c| matches!(c, Command::CloseConsumer { .. })).count();
+    assert_eq!(closed, 2);
+    assert!(effects.commands.iter().any(|c| matches!(c, Command::CloseTransport { .. })));
+    assert!(offers(&effects)[0].2.is_empty(), "the m-lines become inactive");
+}
+
+#[test]
+fn another_peer_connection_replaces_the_one_before() {
+    let mut state = state();
+    let ada = attach(&mut state, SubscribePolicy::Auto);
+    let before = published(&publish(&mut state, ada, OFFER));
+    let origin = OFFER.lines().find(|l| l.starts_with("o=")).unwrap();
+    let fresh = OFFER.replace(origin, "o=- 4242424242 2 IN IP4 127.0.0.1");
+    let effects = publish(&mut state, ada, &fresh);
+    assert_eq!(published(&effects).len(), 2);
+    let gone = effects.events.iter().find_map(|e| match e {
+        SfuEvent::PublishAnswered { unpublished, .. } => Some(unpublished.clone()),
+        _ => None,
+    });
+    assert_eq!(gone.unwrap(), before);
+    assert!(effects.commands.iter().any(|c| matches!(c, Command::CloseTransport { .. })));
+}
+
+#[test]
+fn an_answer_from_another_peer_connection_is_met_with_a_new_offer() {
+    let mut state = state();
+    let grace = attach(&mut state, SubscribePolicy::Auto);
+    let ada = attach(&mut state, SubscribePolicy::Manual);
+    let offered = offers(&publish(&mut state, ada, OFFER));
+    answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
+    let edsger = attach(&mut state, SubscribePolicy::Manual);
+    let offered = offers(&publish(&mut state, edsger, OFFER));
+    let effects = answer(&mut state, grace, answer_to(&offered[0].1, "CD"));
+    let renewed = offers(&effects);
+    assert_eq!(renewed[0].2.len(), 4);
+    let ufrag = |sdp: &str| sdp.lines().find(|l| l.starts_with("a=ice-ufrag:")).unwrap().to_owned();
+    assert_ne!(ufrag(&renewed[0].1), ufrag(&offered[0].1));
+}
+
+#[test]
+fn a_closed_connection_is_told_and_a_subscriber_offered_another() {
+    let mut state = state();
+    let grace = attach(&mut state, SubscribePolicy::Auto);
+    let ada = attach(&mut state, SubscribePolicy::Manual);
+    let effects = publish(&mut state, ada, OFFER);
+    let tracks = published(&effects);
+    let publishing = transport_of(&effects);
+    let offered = offers(&effects);
+    let effects = answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
+    let subscribing = effects.commands.iter().find_map(|c| match c {
+        Command::ConnectTransport { transport, .. } => Some(*transport),
+        _ => None,
+    });
+    let reason = CloseReason::ConsentExpired;
+    let effects = state.media(EventKind::TransportClosed { transport: subscribing.unwrap(), reason });
+    assert_eq!(offers(&effects)[0].2, tracks);
+    let effects = state.media(EventKind::TransportClosed { transport: publishing, reason });
+    let told = effects.events.iter().any(|e| {
+        matches!(e, SfuEvent::Disconnected { participant, target: Target::Publish, cause: "consent_expired" } if *participant == ada)
+    });
+    assert!(told);
+    let gone = effects.events.iter().find_map(|e| match e {
+        SfuEvent::Unpublished { tracks, .. } => Some(tracks.clone()),
+        _ => None,
+    });
+    assert_eq!(gone.unwrap(), tracks);
+}
+
+#[test]
+fn wishes_decide_what_is_sent() {
+    let mut state = state();
+    let grace = attach(&mut state, SubscribePolicy::Manual);
+    let ada = attach(&mut state, SubscribePolicy::Manual);
+    let tracks = published(&publish(&mut state, ada, OFFER));
+    let wish = |track, quality| Subscribe { track, quality, max_width: None, max_height: None };
+    let subscribe = |quality| SfuCommand::Subscribe { participant: grace, wish: wish(tracks[1], quality) };
+    assert!(offers(&state.apply(subscribe(SubscribeQuality::Off))).is_empty());
+    let offered = offers(&state.apply(subscribe(SubscribeQuality::High)));
+    assert_eq!(offered[0].2, [tracks[1]]);
+    assert_eq!(consumed(&answer(&mut state, grace, answer_to(&offered[0].1, "AB"))), [false]);
+    let effects = state.apply(subscribe(SubscribeQuality::Off));
+    assert!(matches!(effects.commands[..], [Command::PauseConsumer { paused: true, .. }]));
+    let effects = state.apply(SfuCommand::SetReceiving { participant: grace, receiving: false });
+    assert!(matches!(effects.commands[..], [Command::PauseConsumer { paused: true, .. }]));
+    state.apply(subscribe(SubscribeQuality::High));
+    let effects = state.apply(SfuCommand::SetReceiving { participant: grace, receiving: true });
+    assert!(matches!(effects.commands[..], [Command::PauseConsumer { paused: false, .. }]));
+}
+
+#[test]
+fn nonsense_is_refused_with_its_code_and_changes_nothing() {
+    let mut state = state();
+    let ada = attach(&mut state, SubscribePolicy::Auto);
+    for (sdp, code) in [("", ErrorCode::BadSdp), ("v=0\r\n", ErrorCode::BadSdp)] {
+        let effects = publish(&mut state, ada, sdp);
+        let refused = effects.events.iter().any(|e| matches!(e, SfuEvent::PublishAnswered { result: Err(r), .. } if r.code == code));
+        assert!(refused, "{sdp:?}");
+        assert!(effects.commands.is_empty());
+    }
+    let effects = publish(&mut state, ParticipantId::new(), OFFER);
+    assert!(effects.commands.is_empty(), "an offer of a stranger");
+    let effects = answer(&mut state, ada, "v=0\r\n".to_owned());
+    assert!(effects.events.iter().any(|e| matches!(e, SfuEvent::SubscribeAnswered { result: Err(_), .. })));
+}
