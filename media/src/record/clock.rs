@@ -198,11 +198,8 @@ impl TrackClock {
         if error > STEP_US {
             return target;
         }
-        let most = if error.abs() <= SMALL_ERROR_US {
-            elapsed / 20
-        } else {
-            elapsed / 4
-        };
+        let gentle = self.kind == MediaKind::Audio && error.abs() <= SMALL_ERROR_US;
+        let most = elapsed / if gentle { GENTLE } else { QUICK };
         natural.saturating_add(error.clamp(-most, most))
     }
 }

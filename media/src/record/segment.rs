@@ -160,6 +160,7 @@ impl TrackGroupWriter {
                     });
                 }
                 known.push(packet);
+                known.handle_timeout(now);
             }
             TapItem::SenderReport { ntp, rtp, received } => {
                 self.wall.observe(ntp_to_us(ntp), micros_since(start, received));

@@ -17,13 +17,20 @@ struct Sender {
 impl Sender {
     fn new() -> Self {
         // Sound, whose corrections are the gentler ones.
-        Self { wall: WallClock::default(), clock: TrackClock::new(MediaKind::Audio, RATE as u32), placed: Vec::new() }
+        Self {
+            wall: WallClock::default(),
+            clock: TrackClock::new(MediaKind::Audio, RATE as u32),
+            placed: Vec::new(),
+        }
     }
 
     /// A frame captured at `ms`, whose timestamps are `shift_ms` ahead, arrives `delay_ms` later.
     fn frame(&mut self, ms: i64, shift_ms: i64, delay_ms: i64) {
         let rtp = (ms + shift_ms) * RATE / 1000;
-        let placed = self.clock.place(&self.wall, rtp, (ms + delay_ms) * 1000).expect("near its arrival");
+        let placed = self
+            .clock
+            .place(&self.wall, rtp, (ms + delay_ms) * 1000)
+            .expect("near its arrival");
         if let Some((_, before)) = self.placed.last() {
             assert!(placed > *before, "{placed} after {before}: time goes on");
         }
@@ -39,7 +46,11 @@ impl Sender {
 
     /// How far from the truth frames captured from `ms` on are placed, at most.
     fn error_from(&self, ms: i64) -> i64 {
-        let errors = self.placed.iter().filter(|(at, _)| *at >= ms).map(|(at, placed)| (*placed as i64 - at).abs());
+        let errors = self
+            .placed
+            .iter()
+            .filter(|(at, _)| *at >= ms)
+            .map(|(at, placed)| (*placed as i64 - at).abs());
         errors.max().expect("frames from then on")
     }
 }
@@ -65,7 +76,12 @@ fn jitter_of_arrival_moves_nothing() {
         let jitter = [0, 35, 10, 80, 5, 120][index % 6];
         sender.frame(ms, 0, 20 + jitter);
     }
-    let steps: Vec<u64> = sender.placed.windows(2).skip(60).map(|pair| pair[1].1 - pair[0].1).collect();
+    let steps: Vec<u64> = sender
+        .placed
+        .windows(2)
+        .skip(60)
+        .map(|pair| pair[1].1 - pair[0].1)
+        .collect();
     assert!(steps.iter().all(|step| (38..=42).contains(step)), "{steps:?}");
 }
 
@@ -109,7 +125,11 @@ fn a_jump_of_the_timestamps_is_no_jump_of_time() {
             sender.frame(ms, shift, 30);
         }
         assert!(sender.error_from(0) <= 60, "{jump_ms}: {}", sender.error_from(0));
-        assert!(sender.error_from(12_500) <= 25, "{jump_ms}: {}", sender.error_from(12_500));
+        assert!(
+            sender.error_from(12_500) <= 25,
+            "{jump_ms}: {}",
+            sender.error_from(12_500)
+        );
     }
 }
 

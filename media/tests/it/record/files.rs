@@ -15,16 +15,40 @@ const VIDEO: [CodecKind; 4] = [CodecKind::Vp8, CodecKind::Vp9, CodecKind::H264, 
 fn recorded(codec: CodecKind, trouble: Trouble, seed: u64) -> Recording {
     let start = epoch();
     let video = send(&material::video(codec, SECONDS), &Sending::new(start + ms(400)));
-    let audio = send(&material::audio(SECONDS), &Sending { ssrc: 77, first_timestamp: 5, ..Sending::new(start + ms(400)) });
-    record(start, &[codec, CodecKind::Opus], trouble.apply(merged([video, audio]), seed))
+    let audio = send(
+        &material::audio(SECONDS),
+        &Sending {
+            ssrc: 77,
+            first_timestamp: 5,
+            ..Sending::new(start + ms(400))
+        },
+    );
+    record(
+        start,
+        &[codec, CodecKind::Opus],
+        trouble.apply(merged([video, audio]), seed),
+    )
 }
 
 #[test]
 fn nothing_is_lost_when_the_network_loses_nothing_for_good() {
     for codec in VIDEO {
-        let trouble = Trouble { doubled_permille: 30, jitter_ms: 25, late_permille: 30, ..Trouble::default() };
+        let trouble = Trouble {
+            doubled_permille: 30,
+            jitter_ms: 25,
+            late_permille: 30,
+            ..Trouble::default()
+        };
         let recording = recorded(codec, trouble, 0xca51de);
-        assert_eq!((recording.stats.lost, recording.stats.malformed, recording.stats.frames_dropped), (0, 0, 0), "{codec:?}");
+        assert_eq!(
+            (
+                recording.stats.lost,
+                recording.stats.malformed,
+                recording.stats.frames_dropped
+            ),
+            (0, 0, 0),
+            "{codec:?}"
+        );
         let (meta, bytes) = finish(&recording.segments);
         let file = OnDisk::new(&format!("out.{}", meta.extension), &bytes);
         file.decode();
@@ -32,13 +56,33 @@ fn nothing_is_lost_when_the_network_loses_nothing_for_good() {
         let packets = file.times_ms("a").len();
         assert!((249..=252).contains(&packets), "{codec:?}: {packets} Opus packets");
         let expected = f64::from(SECONDS);
-        assert!((file.duration_s() - expected).abs() < 0.1, "{codec:?}: {} s", file.duration_s());
+        assert!(
+            (file.duration_s() - expected).abs() < 0.1,
+            "{codec:?}: {} s",
+            file.duration_s()
+        );
         assert!((meta.duration_ms as f64 / 1000.0 - file.duration_s()).abs() < 0.01);
-        assert!((380..=460).contains(&meta.offset_ms), "the first frame came 430 ms in, not {}", meta.offset_ms);
-        let shown = file.probe(&["-select_streams", "v", "-show_entries", "stream=codec_name,width,height"]);
+        assert!(
+            (380..=460).contains(&meta.offset_ms),
+            "the first frame came 430 ms in, not {}",
+            meta.offset_ms
+        );
+        let shown = file.probe(&[
+            "-select_streams",
+            "v",
+            "-show_entries",
+            "stream=codec_name,width,height",
+        ]);
         let name = codec.name().to_lowercase();
         assert_eq!(shown, format!("{name},{WIDTH},{HEIGHT}"));
-        assert_eq!(meta.content_type, if codec == CodecKind::H264 { "video/x-matroska" } else { "video/webm" });
+        assert_eq!(
+            meta.content_type,
+            if codec == CodecKind::H264 {
+                "video/x-matroska"
+            } else {
+                "video/webm"
+            }
+        );
     }
 }
 
@@ -50,8 +94,17 @@ fn each_segment_plays_by_itself() {
         for segment in &recording.segments {
             assert!(segment.meta.end_ms - segment.meta.start_ms <= 2100);
             let file = OnDisk::new("segment.mkv", &segment.bytes);
-            assert!(!file.times_ms("a").is_empty(), "{codec:?}: segment {}", segment.meta.number);
-            if segment.meta.cues.iter().any(|cue| cue.offset < 200 && cue.track == MediaKind::Video) {
+            assert!(
+                !file.times_ms("a").is_empty(),
+                "{codec:?}: segment {}",
+                segment.meta.number
+            );
+            if segment
+                .meta
+                .cues
+                .iter()
+                .any(|cue| cue.offset < 200 && cue.track == MediaKind::Video)
+            {
                 file.decode();
             }
         }
@@ -61,14 +114,29 @@ fn each_segment_plays_by_itself() {
 #[test]
 fn lost_packets_cost_frames_but_never_the_file() {
     for (codec, seed) in VIDEO.into_iter().zip(40..) {
-        let trouble = Trouble { lost_permille: 20, doubled_permille: 10, jitter_ms: 20, late_permille: 20 };
+        let trouble = Trouble {
+            lost_permille: 20,
+            doubled_permille: 10,
+            jitter_ms: 20,
+            late_permille: 20,
+        };
         let recording = recorded(codec, trouble, seed);
-        assert!(recording.stats.lost > 0 && recording.stats.frames_dropped > 0, "{codec:?}: {:?}", recording.stats);
-        assert!(!recording.key_frames_asked.is_empty(), "{codec:?}: a key frame is to be asked for");
+        assert!(
+            recording.stats.lost > 0 && recording.stats.frames_dropped > 0,
+            "{codec:?}: {:?}",
+            recording.stats
+        );
+        assert!(
+            !recording.key_frames_asked.is_empty(),
+            "{codec:?}: a key frame is to be asked for"
+        );
         let (meta, bytes) = finish(&recording.segments);
         let file = OnDisk::new(&format!("out.{}", meta.extension), &bytes);
         file.decode();
-        assert_eq!(file.times_ms("v").len() + file.times_ms("a").len(), recording.stats.frames as usize);
+        assert_eq!(
+            file.times_ms("v").len() + file.times_ms("a").len(),
+            recording.stats.frames as usize
+        );
     }
 }
 
@@ -81,7 +149,11 @@ fn every_prefix_of_segments_is_a_file() {
         let file = OnDisk::new("prefix.webm", &bytes);
         file.decode();
         let expected = (prefix[count - 1].meta.end_ms - prefix[0].meta.start_ms) as f64 / 1000.0;
-        assert!((file.duration_s() - expected).abs() < 0.05, "{count}: {} s, not {expected}", file.duration_s());
+        assert!(
+            (file.duration_s() - expected).abs() < 0.05,
+            "{count}: {} s, not {expected}",
+            file.duration_s()
+        );
         assert_eq!(meta.offset_ms, prefix[0].meta.start_ms);
     }
 }
@@ -119,15 +191,30 @@ fn the_finished_file_can_be_seeked_by_its_cues() {
     let recording = recorded(CodecKind::Vp9, Trouble::default(), 4);
     let (_, bytes) = finish(&recording.segments);
     let file = OnDisk::new("seek.webm", &bytes);
-    let keys: HashSet<u64> = recording.segments.iter().flat_map(|s| &s.meta.cues).map(|cue| cue.time_ms).collect();
+    let keys: HashSet<u64> = recording
+        .segments
+        .iter()
+        .flat_map(|s| &s.meta.cues)
+        .map(|cue| cue.time_ms)
+        .collect();
     assert!(keys.len() >= 4, "a key frame a second: {keys:?}");
     for second in 1..SECONDS {
         // The first packet that is read after a seek is the key frame at or before the place.
         let interval = format!("{second}.5%+#1");
-        let found = file.probe(&["-select_streams", "v", "-read_intervals", &interval, "-show_entries", "packet=pts_time,flags"]);
+        let found = file.probe(&[
+            "-select_streams",
+            "v",
+            "-read_intervals",
+            &interval,
+            "-show_entries",
+            "packet=pts_time,flags",
+        ]);
         let (time, flags) = found.split_once(',').unwrap_or_else(|| panic!("{found}"));
         let time: f64 = time.parse().unwrap();
-        assert!(flags.starts_with('K') && (f64::from(second) + 0.5 - time) < 1.1, "sought {second}.5, found {found}");
+        assert!(
+            flags.starts_with('K') && (f64::from(second) + 0.5 - time) < 1.1,
+            "sought {second}.5, found {found}"
+        );
     }
 }
 

@@ -31,7 +31,23 @@ fn beeps() -> Material {
 fn flash_times(file: &OnDisk) -> Vec<f64> {
     let graph = "signalstats,metadata=mode=print:key=lavfi.signalstats.YAVG:file=-";
     let arguments = ["-v", "error", "-nostdin", "-copyts", "-i", file.name(), "-vf", graph];
-    let printed = run("ffmpeg", &[&arguments[..], &["-fps_mode", "passthrough", "-enc_time_base:v", "-1", "-an", "-f", "null", "-"]].concat());
+    let printed = run(
+        "ffmpeg",
+        &[
+            &arguments[..],
+            &[
+                "-fps_mode",
+                "passthrough",
+                "-enc_time_base:v",
+                "-1",
+                "-an",
+                "-f",
+                "null",
+                "-",
+            ],
+        ]
+        .concat(),
+    );
     let (mut time, mut white, mut times) = (0.0, false, Vec::new());
     for line in printed.lines() {
         if let Some((_, at)) = line.split_once("pts_time:") {
@@ -54,10 +70,24 @@ fn beep_times(file: &OnDisk) -> Vec<f64> {
     let pcm = directory.path().join("sound.pcm");
     let pcm_name = pcm.to_str().unwrap();
     let filter = "aresample=8000:async=1:min_hard_comp=0.01:first_pts=0";
-    let arguments = ["-v", "error", "-nostdin", "-copyts", "-i", file.name(), "-vn", "-af", filter, "-ac", "1"];
+    let arguments = [
+        "-v",
+        "error",
+        "-nostdin",
+        "-copyts",
+        "-i",
+        file.name(),
+        "-vn",
+        "-af",
+        filter,
+        "-ac",
+        "1",
+    ];
     run("ffmpeg", &[&arguments[..], &["-f", "s16le", pcm_name]].concat());
     let bytes = std::fs::read(&pcm).unwrap();
-    let samples = bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]).unsigned_abs());
+    let samples = bytes
+        .chunks_exact(2)
+        .map(|pair| i16::from_le_bytes([pair[0], pair[1]]).unsigned_abs());
     let (mut times, mut quiet_since) = (Vec::new(), 0);
     for (index, level) in samples.enumerate() {
         if level > 3000 {
@@ -74,14 +104,25 @@ fn beep_times(file: &OnDisk) -> Vec<f64> {
 /// Offsets of beeps to flashes in milliseconds.
 fn offsets_ms(file: &OnDisk) -> Vec<f64> {
     let (flashes, beeps) = (flash_times(file), beep_times(file));
-    assert!(flashes.len() + 1 >= SECONDS as usize && beeps.len() + 1 >= SECONDS as usize, "{flashes:?} {beeps:?}");
-    let nearest = |at: f64| beeps.iter().map(|beep| (beep - at) * 1000.0).min_by(|a, b| a.abs().total_cmp(&b.abs()));
+    assert!(
+        flashes.len() + 1 >= SECONDS as usize && beeps.len() + 1 >= SECONDS as usize,
+        "{flashes:?} {beeps:?}"
+    );
+    let nearest = |at: f64| {
+        beeps
+            .iter()
+            .map(|beep| (beep - at) * 1000.0)
+            .min_by(|a, b| a.abs().total_cmp(&b.abs()))
+    };
     flashes.iter().map(|at| nearest(*at).unwrap()).collect()
 }
 
 /// As browsers do: the picture takes longer on its way, and sound reports seldom.
 fn call(start: Instant, video_delay: Duration, audio_delay: Duration) -> (Sending, Sending) {
-    let video = Sending { delay: video_delay, ..Sending::new(start + ms(250)) };
+    let video = Sending {
+        delay: video_delay,
+        ..Sending::new(start + ms(250))
+    };
     let audio = Sending {
         ssrc: 9,
         first_sequence: 3,
@@ -97,10 +138,18 @@ fn call(start: Instant, video_delay: Duration, audio_delay: Duration) -> (Sendin
 fn a_flash_is_seen_when_its_beep_is_heard() {
     let (flashes, beeps) = (flashes(), beeps());
     let clean = Trouble::default();
-    let rough = Trouble { doubled_permille: 20, jitter_ms: 25, late_permille: 50, ..clean };
-    for (video_delay, audio_delay, drift_ppm, trouble) in
-        [(70, 25, 0, clean), (25, 60, 0, clean), (60, 30, 150, rough), (65, 25, -150, rough)]
-    {
+    let rough = Trouble {
+        doubled_permille: 20,
+        jitter_ms: 25,
+        late_permille: 50,
+        ..clean
+    };
+    for (video_delay, audio_delay, drift_ppm, trouble) in [
+        (70, 25, 0, clean),
+        (25, 60, 0, clean),
+        (60, 30, 150, rough),
+        (65, 25, -150, rough),
+    ] {
         let start = epoch();
         let (mut video, mut audio) = call(start, ms(video_delay), ms(audio_delay));
         (video.drift_ppm, audio.drift_ppm) = (drift_ppm, drift_ppm);
@@ -108,7 +157,10 @@ fn a_flash_is_seen_when_its_beep_is_heard() {
         let recording = record(start, &[CodecKind::Vp8, CodecKind::Opus], trouble.apply(arrivals, 11));
         let (_, bytes) = finish(&recording.segments);
         let offsets = offsets_ms(&OnDisk::new("flash.webm", &bytes));
-        assert!(offsets.iter().all(|offset| offset.abs() < MOST_MS), "{video_delay} {audio_delay}: {offsets:?}");
+        assert!(
+            offsets.iter().all(|offset| offset.abs() < MOST_MS),
+            "{video_delay} {audio_delay}: {offsets:?}"
+        );
     }
 }
 
@@ -120,7 +172,10 @@ fn a_large_difference_is_gone_soon_after_the_first_reports() {
     let recording = record(start, &[CodecKind::Vp8, CodecKind::Opus], arrivals);
     let (_, bytes) = finish(&recording.segments);
     let offsets = offsets_ms(&OnDisk::new("flash.webm", &bytes));
-    assert!(offsets.iter().skip(5).all(|offset| offset.abs() < MOST_MS), "{offsets:?}");
+    assert!(
+        offsets.iter().skip(5).all(|offset| offset.abs() < MOST_MS),
+        "{offsets:?}"
+    );
 }
 
 #[test]
@@ -130,14 +185,23 @@ fn participants_with_clocks_an_hour_apart_are_recorded_in_step() {
         .into_iter()
         .map(|(ahead_s, delay)| {
             let (sending, _) = call(start, ms(delay), ms(0));
-            let sending = Sending { wall_s: sending.wall_s + ahead_s, ..sending };
+            let sending = Sending {
+                wall_s: sending.wall_s + ahead_s,
+                ..sending
+            };
             let recording = record(start, &[CodecKind::Vp8], send(&flashes, &sending));
             let (meta, bytes) = finish(&recording.segments);
             let times = flash_times(&OnDisk::new("flash.webm", &bytes));
-            times.into_iter().map(|time| time * 1000.0 + meta.offset_ms as f64).collect()
+            times
+                .into_iter()
+                .map(|time| time * 1000.0 + meta.offset_ms as f64)
+                .collect()
         })
         .collect();
-    assert!(times[0].len() + 1 >= SECONDS as usize && times[0].len() == times[1].len(), "{times:?}");
+    assert!(
+        times[0].len() + 1 >= SECONDS as usize && times[0].len() == times[1].len(),
+        "{times:?}"
+    );
     for (one, other) in times[0].iter().zip(&times[1]) {
         assert!((one - other).abs() < MOST_MS, "{one} {other}");
     }

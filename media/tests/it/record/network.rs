@@ -7,7 +7,9 @@ use caside_media::control::{TapItem, TapPacket};
 use caside_media::parameters::{Codec, CodecKind, Feedback, MediaKind, PayloadType, Ssrc};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rtc_rtp::codec::{av1::Av1Payloader, h264::H264Payloader, opus::OpusPayloader, vp8::Vp8Payloader, vp9::Vp9Payloader};
+use rtc_rtp::codec::{
+    av1::Av1Payloader, h264::H264Payloader, opus::OpusPayloader, vp8::Vp8Payloader, vp9::Vp9Payloader,
+};
 use rtc_rtp::packetizer::Payloader;
 
 use super::material::{Material, Sample};
@@ -121,14 +123,22 @@ pub(super) fn send(material: &Material, sending: &Sending) -> Vec<Arrival> {
                 marker: track == MediaKind::Video && index == last,
                 payload,
             };
-            arrivals.push(Arrival { at, track, item: TapItem::Packet(packet) });
+            arrivals.push(Arrival {
+                at,
+                track,
+                item: TapItem::Packet(packet),
+            });
             sequence = sequence.wrapping_add(1);
         }
         if next_report.is_some_and(|due| due <= elapsed) {
             next_report = next_report.zip(sending.report_every).map(|(due, every)| due + every);
             let ntp = ((sending.wall_s + elapsed.as_secs_f64()) * 4_294_967_296.0) as u64;
             let rtp = sending.first_timestamp.wrapping_add(*ticks);
-            arrivals.push(Arrival { at, track, item: TapItem::SenderReport { ntp, rtp, received: at } });
+            arrivals.push(Arrival {
+                at,
+                track,
+                item: TapItem::SenderReport { ntp, rtp, received: at },
+            });
         }
     }
     arrivals
@@ -137,6 +147,9 @@ pub(super) fn send(material: &Material, sending: &Sending) -> Vec<Arrival> {
 fn capture_time(ticks: u32, rate: u32, drift_ppm: i64) -> Duration {
     Duration::from_secs_f64(f64::from(ticks) / f64::from(rate) / (1.0 + drift_ppm as f64 / 1e6))
 }
+
+/// Packets that are never late.
+const SPARED: usize = 40;
 
 /// What a network does to packets; sender reports pass.
 #[derive(Debug, Clone, Copy, Default)]
@@ -147,7 +160,8 @@ pub(super) struct Trouble {
     pub(super) doubled_permille: u32,
     /// Each packet takes up to this much longer, so that they change places.
     pub(super) jitter_ms: u64,
-    /// Of a thousand packets, those that come only as a retransmission, 100 ms later.
+    /// Of a thousand packets, those that come only as a retransmission, 100 ms later; none of the first ones, since what comes
+    /// that late at the very beginning belongs before it.
     pub(super) late_permille: u32,
 }
 
@@ -155,7 +169,7 @@ impl Trouble {
     pub(super) fn apply(self, arrivals: Vec<Arrival>, seed: u64) -> Vec<Arrival> {
         let mut random = StdRng::seed_from_u64(seed);
         let mut out = Vec::with_capacity(arrivals.len());
-        for arrival in arrivals {
+        for (index, arrival) in arrivals.into_iter().enumerate() {
             let mut chance = |permille: u32| random.random_ratio(permille, 1000);
             if !matches!(arrival.item, TapItem::Packet(_)) {
                 out.push(arrival);
@@ -163,7 +177,11 @@ impl Trouble {
                 if chance(self.doubled_permille) {
                     out.push(arrival.clone());
                 }
-                let late = if chance(self.late_permille) { 100 } else { 0 };
+                let late = if chance(self.late_permille) && index > SPARED {
+                    100
+                } else {
+                    0
+                };
                 let by = Duration::from_millis(late + random.random_range(0..=self.jitter_ms));
                 out.push(delayed(arrival, by));
             }

@@ -45,13 +45,22 @@ pub(super) struct Driver {
     now: Instant,
     segments: Vec<Segment>,
     key_frames_asked: Vec<Instant>,
+    /// The oldest media that a segment may have when it leaves, in milliseconds.
+    pub(super) most_age_ms: u128,
 }
 
 impl Driver {
     pub(super) fn new(parameters: GroupParameters) -> Self {
         let start = parameters.recording_start;
         let writer = TrackGroupWriter::new(parameters);
-        Self { writer, start, now: start, segments: Vec::new(), key_frames_asked: Vec::new() }
+        Self {
+            writer,
+            start,
+            now: start,
+            segments: Vec::new(),
+            key_frames_asked: Vec::new(),
+            most_age_ms: 2000,
+        }
     }
 
     /// Lets time pass, with every timeout on the way.
@@ -61,14 +70,19 @@ impl Driver {
             self.writer.handle_timeout(self.now);
             self.take_segments();
             let next = self.writer.poll_timeout();
-            assert!(next.is_none_or(|next| next > due), "a timeout that does not move on would spin");
+            assert!(
+                next.is_none_or(|next| next > due),
+                "a timeout that does not move on would spin"
+            );
         }
         self.now = self.now.max(at);
     }
 
     pub(super) fn push(&mut self, arrival: Arrival) {
         self.pass_until(arrival.at);
-        self.writer.push(self.now, arrival.track, arrival.item).expect("the codec stays");
+        self.writer
+            .push(self.now, arrival.track, arrival.item)
+            .expect("the codec stays");
         self.take_segments();
         if self.writer.wants_key_frame(self.now) {
             self.key_frames_asked.push(self.now);
@@ -77,18 +91,37 @@ impl Driver {
 
     fn take_segments(&mut self) {
         while let Some(segment) = self.writer.poll_segment() {
-            let age = (self.now - self.start).as_millis().saturating_sub(u128::from(segment.meta.start_ms));
-            assert!(age <= 2000, "segment {} leaves after {age} ms", segment.meta.number);
+            let age = (self.now - self.start)
+                .as_millis()
+                .saturating_sub(u128::from(segment.meta.start_ms));
+            assert!(
+                age <= self.most_age_ms,
+                "segment {} leaves after {age} ms",
+                segment.meta.number
+            );
             let inspected = inspect_segment(&segment.bytes);
-            assert_eq!(inspected.as_ref(), Ok(&segment.meta), "what is told must be what can be recovered");
+            assert_eq!(
+                inspected.as_ref(),
+                Ok(&segment.meta),
+                "what is told must be what can be recovered"
+            );
             self.segments.push(segment);
         }
+    }
+
+    /// What has left so far.
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     pub(super) fn finish(mut self) -> Recording {
         self.writer.finish(self.now);
         self.take_segments();
-        Recording { segments: self.segments, stats: self.writer.stats(), key_frames_asked: self.key_frames_asked }
+        Recording {
+            segments: self.segments,
+            stats: self.writer.stats(),
+            key_frames_asked: self.key_frames_asked,
+        }
     }
 }
 
@@ -102,7 +135,10 @@ pub(super) fn record(start: Instant, codecs: &[CodecKind], arrivals: Vec<Arrival
 }
 
 /// Makes the file; segments for which `bytes` gives none are missing.
-pub(super) fn finish_with(segments: &[Segment], bytes: impl Fn(usize) -> Option<Bytes>) -> (FileMeta, Vec<u8>, Vec<usize>) {
+pub(super) fn finish_with(
+    segments: &[Segment],
+    bytes: impl Fn(usize) -> Option<Bytes>,
+) -> (FileMeta, Vec<u8>, Vec<usize>) {
     let metas = segments.iter().map(|segment| segment.meta.clone());
     let mut finisher = Finisher::new(metas, "caside tests").unwrap();
     let mut file = Vec::new();
@@ -137,7 +173,10 @@ impl OnDisk {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        Self { _directory: directory, path }
+        Self {
+            _directory: directory,
+            path,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -154,8 +193,16 @@ impl OnDisk {
 
     /// One value that ffprobe knows.
     pub(super) fn probe(&self, arguments: &[&str]) -> String {
-        let output = run("ffprobe", &[&["-v", "warning", "-of", "csv=p=0"], arguments, &[self.name()]].concat());
-        output.lines().next().unwrap_or_default().trim_end_matches(',').to_owned()
+        let output = run(
+            "ffprobe",
+            &[&["-v", "warning", "-of", "csv=p=0"], arguments, &[self.name()]].concat(),
+        );
+        output
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(',')
+            .to_owned()
     }
 
     pub(super) fn duration_s(&self) -> f64 {
@@ -164,14 +211,33 @@ impl OnDisk {
 
     /// Frames that decode of the first stream of a kind, `v` or `a`.
     pub(super) fn frames(&self, kind: &str) -> usize {
-        let counted = self.probe(&["-select_streams", kind, "-count_frames", "-show_entries", "stream=nb_read_frames"]);
+        let counted = self.probe(&[
+            "-select_streams",
+            kind,
+            "-count_frames",
+            "-show_entries",
+            "stream=nb_read_frames",
+        ]);
         counted.parse().unwrap_or_else(|_| panic!("no count: {counted}"))
     }
 
     /// Presentation times in milliseconds of a stream's packets.
     pub(super) fn times_ms(&self, kind: &str) -> Vec<i64> {
-        let arguments = ["-v", "warning", "-of", "csv=p=0", "-select_streams", kind, "-show_entries", "packet=pts", self.name()];
-        run("ffprobe", &arguments).lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect()
+        let arguments = [
+            "-v",
+            "warning",
+            "-of",
+            "csv=p=0",
+            "-select_streams",
+            kind,
+            "-show_entries",
+            "packet=pts",
+            self.name(),
+        ];
+        run("ffprobe", &arguments)
+            .lines()
+            .filter_map(|line| line.trim_end_matches(',').parse().ok())
+            .collect()
     }
 }
 
