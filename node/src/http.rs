@@ -21,7 +21,6 @@ pub(crate) mod web_app;
 use std::sync::Arc;
 
 use caside_actors::node::NodeHandle;
-use caside_protocol::NodeId;
 use caside_store::{Journal, ObjectStore, Store};
 
 use crate::auth::Auth;
@@ -31,10 +30,8 @@ use readiness::Readiness;
 
 /// What handlers work with.
 pub(crate) struct App {
-    /// This node.
-    pub(crate) node_id: NodeId,
     /// Who may what.
-    pub(crate) auth: Auth,
+    pub(crate) auth: Arc<Auth>,
     /// What is remembered.
     pub(crate) store: Store,
     /// What will be.

@@ -1,7 +1,24 @@
-//! caside
+//! `caside`: calls and their recordings for your app, in one binary.
+//!
+//! Here the house is put together: configuration, auth, HTTP and WebSocket, telemetry, start and stop, and the command
+//! line. What a call is, is decided in `actors`; what is remembered, in `store`; what a packet is, in `media`.
+
 mod auth;
+mod cli;
 mod config;
+mod first_start;
 mod http;
 mod limit;
+mod output;
+mod serve;
+mod telemetry;
+mod wiring;
 mod ws;
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}

@@ -203,3 +203,12 @@ pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)
 }
+
+/// The variable that was meant by `CASIDE_` and this rest, when that is at most two slips of the keyboard away.
+pub(crate) fn slip(rest: &str) -> Option<&'static str> {
+    let near = |key: &&Key| {
+        let known = key.variable.strip_prefix("CASIDE_").unwrap_or(key.variable);
+        strsim::osa_distance(known, rest) <= 2
+    };
+    KEYS.iter().find(near).map(|key| key.variable)
+}

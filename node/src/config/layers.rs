@@ -10,6 +10,9 @@ use toml::{Table, Value};
 use super::key::{self, KEYS, Key};
 use super::{Settings, check, dotenv};
 
+/// What the variables begin with that have no conventional name.
+const PREFIX: &str = "CASIDE_";
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -36,24 +39,41 @@ impl fmt::Display for Source {
     }
 }
 
+/// A value that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrongValue {
+    /// The setting's name as that source has it.
+    name: String,
+    /// What was given, masked when secret.
+    value: String,
+    /// Who gave it.
+    source: Source,
+    /// What is wrong.
+    reason: String,
+    /// What may be.
+    allowed: String,
+}
+
+impl fmt::Display for WrongValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            value,
+            source,
+            reason,
+            allowed,
+        } = self;
+        write!(f, "{name} = {value} ({source}): {reason}; allowed: {allowed}")
+    }
+}
+
 /// What stops a start, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ConfigError {
     /// A value that cannot be.
-    #[error("{name} = {value} ({source}): {reason}; allowed: {allowed}", source = .from)]
-    Value {
-        /// The setting's name as that source has it.
-        name: String,
-        /// What was given, masked when secret.
-        value: String,
-        /// Who gave it.
-        from: Source,
-        /// What is wrong.
-        reason: String,
-        /// What may be.
-        allowed: String,
-    },
+    #[error("{0}")]
+    Value(Box<WrongValue>),
     /// A name that no setting has.
     #[error("{name} ({from}): no such setting{hint}")]
     Unknown {
@@ -83,13 +103,18 @@ pub(crate) struct Given {
 
 /// Everything that was said, by setting; the nearest source first in.
 #[derive(Debug, Default)]
-pub(crate) struct Layers(BTreeMap<&'static str, Given>);
+pub(crate) struct Layers {
+    given: BTreeMap<&'static str, Given>,
+    ignored: Vec<String>,
+}
 
 /// The settings and where each came from.
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
     /// The values.
     pub(crate) settings: Settings,
+    /// Variables of the environment that look like settings and are none.
+    pub(crate) ignored: Vec<String>,
     sources: BTreeMap<&'static str, Source>,
 }
 
@@ -104,13 +129,13 @@ impl Configuration {
         let key = key::by_name(name).expect("the names of settings are those of the table");
         let source = self.source(name);
         let value = super::show::value(&self.settings, key).unwrap_or_else(|| "(unset)".to_owned());
-        ConfigError::Value {
+        ConfigError::Value(Box::new(WrongValue {
             name: named(key, &source),
             value: if key.secret { "(hidden)".to_owned() } else { value },
-            from: source,
+            source,
             reason: reason.into(),
             allowed: allowed.unwrap_or(key.allowed).to_owned(),
-        }
+        }))
     }
 }
 
@@ -126,7 +151,7 @@ fn named(key: &Key, source: &Source) -> String {
 impl Layers {
     /// Adds what was said of `key`, unless a nearer source said something.
     fn offer(&mut self, key: &'static Key, value: Value, source: Source) {
-        self.0.entry(key.name).or_insert(Given { value, source });
+        self.given.entry(key.name).or_insert(Given { value, source });
     }
 
     /// Takes the flags.
@@ -138,27 +163,22 @@ impl Layers {
         }
     }
 
-    /// Takes variables from the environment or a file of assignments.
+    /// Takes the environment. A `CASIDE_…` that no setting has is refused when it is near to one, as a slip of the
+    /// keyboard; any other is only noted, for Kubernetes makes such names (`CASIDE_SERVICE_HOST`) for a service of our
+    /// name.
     ///
     /// # Errors
-    /// [`ConfigError::Unknown`] for a `CASIDE_…` that no setting has.
-    fn variable(&mut self, name: &str, value: String, source: Source) -> Result<(), ConfigError> {
-        if let Some(key) = key::by_variable(name) {
-            self.offer(key, Value::String(value), source);
-        } else if name.starts_with("CASIDE_") {
-            let hint = key::nearest(name, KEYS.iter().map(|key| key.variable));
-            return Err(unknown(name, source, hint));
-        }
-        Ok(())
-    }
-
-    /// Takes the environment.
-    ///
-    /// # Errors
-    /// [`ConfigError::Unknown`] for a `CASIDE_…` that no setting has.
+    /// [`ConfigError::Unknown`].
     pub(crate) fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
         for (name, value) in variables {
-            self.variable(&name, value, Source::Environment)?;
+            if let Some(key) = key::by_variable(&name) {
+                self.offer(key, Value::String(value), Source::Environment);
+            } else if let Some(rest) = name.strip_prefix(PREFIX) {
+                if let Some(meant) = key::slip(rest) {
+                    return Err(unknown(&name, Source::Environment, Some(meant)));
+                }
+                self.ignored.push(name);
+            }
         }
         Ok(())
     }
@@ -175,7 +195,12 @@ impl Layers {
         // The last assignment of a name counts, as a shell would have it.
         for assignment in assignments.into_iter().rev() {
             let source = Source::DotEnv(path.to_owned(), assignment.line);
-            self.variable(&assignment.name, assignment.value, source)?;
+            if let Some(key) = key::by_variable(&assignment.name) {
+                self.offer(key, Value::String(assignment.value), source);
+            } else if assignment.name.starts_with(PREFIX) {
+                let hint = key::nearest(&assignment.name, KEYS.iter().map(|key| key.variable));
+                return Err(unknown(&assignment.name, source, hint));
+            }
         }
         Ok(())
     }
@@ -220,24 +245,28 @@ impl Layers {
     pub(crate) fn finish(self) -> Result<Configuration, ConfigError> {
         let mut table = Table::new();
         let mut sources = BTreeMap::new();
-        for (name, given) in self.0 {
+        for (name, given) in self.given {
             let key = key::by_name(name).expect("only settings of the table are offered");
             // Read alone, so that an error is surely this setting's.
             let alone = Table::from_iter([(name.to_owned(), given.value.clone())]);
             if let Err(e) = Settings::deserialize(alone) {
-                return Err(ConfigError::Value {
+                return Err(ConfigError::Value(Box::new(WrongValue {
                     name: named(key, &given.source),
                     value: shown(key, &given.value),
-                    from: given.source,
+                    source: given.source,
                     reason: one_line(e.message()),
                     allowed: key.allowed.to_owned(),
-                });
+                })));
             }
             table.insert(name.to_owned(), given.value);
             sources.insert(name, given.source);
         }
         let settings = Settings::deserialize(table).expect("every value was read alone");
-        let configuration = Configuration { settings, sources };
+        let configuration = Configuration {
+            settings,
+            ignored: self.ignored,
+            sources,
+        };
         check::check(&configuration)?;
         Ok(configuration)
     }

@@ -89,7 +89,7 @@ impl Dispatcher {
         let route = found.as_ref().map_or("(web app)", |found| found.template);
         let mut response = match found {
             Some(found) => answer(&found, request, foreign.is_some()).await,
-            None => web_app::answer(&request).unwrap_or_else(|problem| problem.into_response()),
+            None => web_app::answer(&request),
         };
         let refusal = response.extensions_mut().remove::<Problem>();
         let code = refusal.as_ref().map(|problem| problem.refusal().code);

@@ -18,21 +18,25 @@ use super::routes::{auth, calls, health, moderation, playback, recordings, rooms
 
 /// Without a credential that holds.
 #[derive(IntoResponses)]
+#[expect(dead_code, reason = "documents answers that problems become")]
 #[response(status = 401, description = "`unauthorized`, `invalid_credentials` or `token_expired`")]
 pub(crate) struct Unauthenticated(#[to_schema] ErrorBody);
 
 /// With one that does not suffice.
 #[derive(IntoResponses)]
+#[expect(dead_code, reason = "documents answers that problems become")]
 #[response(status = 403, description = "`forbidden`: the credential does not permit this")]
 pub(crate) struct Forbidden(#[to_schema] ErrorBody);
 
 /// For a thing that is not there.
 #[derive(IntoResponses)]
+#[expect(dead_code, reason = "documents answers that problems become")]
 #[response(status = 404, description = "there is no such thing; the code says which")]
 pub(crate) struct NotFound(#[to_schema] ErrorBody);
 
 /// For what cannot be read.
 #[derive(IntoResponses)]
+#[expect(dead_code, reason = "documents answers that problems become")]
 pub(crate) enum Malformed {
     /// Not what it should be.
     #[response(status = 400, description = "`invalid_payload`")]
@@ -50,6 +54,7 @@ pub(crate) enum Malformed {
 
 /// For what may succeed later, or is our fault.
 #[derive(IntoResponses)]
+#[expect(dead_code, reason = "documents answers that problems become")]
 pub(crate) enum Busy {
     /// Too often.
     #[response(status = 429, description = "`rate_limited`; see `Retry-After`")]
@@ -116,4 +121,52 @@ async fn document() -> Result<Response, Refusal> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::auth::keys::KeyRing;
+    use crate::auth::password::Passwords;
+    use crate::config::Settings;
+    use crate::http::routes;
+    use crate::wiring::{Running, open_store};
+
+    /// The methods and paths that a whole node answers.
+    async fn served() -> BTreeSet<(String, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            data_dir: dir.path().to_str().unwrap().parse().unwrap(),
+            media_port: "0".parse().unwrap(),
+            ..Settings::default()
+        };
+        let keys = KeyRing::load(&settings).unwrap();
+        let store = open_store(&settings).await.unwrap();
+        let running = Running::start(&settings, keys, Passwords::new().unwrap(), store).await.unwrap();
+        let table = routes::table(&running.app);
+        table.iter().map(|endpoint| (endpoint.method.to_string(), endpoint.template.to_owned())).collect()
+    }
+
+    #[tokio::test]
+    async fn the_document_has_every_endpoint_and_every_answer_a_description() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let mut documented = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                documented.insert((method.to_uppercase(), path.clone()));
+                for (status, answer) in operation["responses"].as_object().unwrap() {
+                    assert!(answer["description"].is_string(), "{method} {path} {status}");
+                }
+                let said = operation["summary"].is_string() || operation["description"].is_string();
+                assert!(said, "{method} {path}");
+            }
+        }
+        assert_eq!(document["openapi"], "3.1.0");
+        let mut served = served().await;
+        // These two are not REST.
+        served.retain(|(_, path)| !matches!(path.as_str(), "/ws" | "/openapi.json"));
+        assert_eq!(documented, served);
+    }
 }

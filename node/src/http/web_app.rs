@@ -9,7 +9,7 @@ use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
 };
 use hyper::{Method, Request, StatusCode};
-use warp::reply::Response;
+use warp::reply::{Reply, Response};
 
 use super::endpoint::absent;
 use super::problem::Problem;
@@ -63,19 +63,18 @@ fn content_type(path: &str) -> &'static str {
     }
 }
 
-/// The file at a request's path.
-///
-/// # Errors
-/// 404 for a path that has none, 405 for a method that changes something.
-pub(crate) fn answer<B>(request: &Request<B>) -> Result<Response, Problem> {
+/// The file at a request's path; 404 when it has none, 405 for a method that changes something.
+pub(crate) fn answer<B>(request: &Request<B>) -> Response {
     let path = match request.uri().path() {
         "/" => "/index.html",
         "/docs/" => "/docs",
         path => path,
     };
-    let asset = ASSETS.get(path).ok_or_else(|| absent(ErrorCode::NotFound))?;
+    let Some(asset) = ASSETS.get(path) else {
+        return Problem::from(absent(ErrorCode::NotFound)).into_response();
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Problem::method_not_allowed(&[Method::GET, Method::HEAD]));
+        return Problem::method_not_allowed(&[Method::GET, Method::HEAD]).into_response();
     }
     let unchanged = has_tag(request.headers(), &asset.etag);
     let mut response = Response::new(if unchanged { Vec::new().into() } else { asset.bytes.into() });
@@ -88,7 +87,7 @@ pub(crate) fn answer<B>(request: &Request<B>) -> Result<Response, Problem> {
     // Kept, but asked about each time: a new binary is seen at the next load.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
-    Ok(response)
+    response
 }
 
 /// Whether `If-None-Match` names this tag; compared weakly (RFC 9110 §13.1.2).
@@ -102,7 +101,7 @@ pub(crate) fn has_tag(headers: &HeaderMap, etag: &HeaderValue) -> bool {
 mod tests {
     use super::*;
 
-    fn get(path: &str, tag: Option<&HeaderValue>) -> Result<Response, Problem> {
+    fn get(path: &str, tag: Option<&HeaderValue>) -> Response {
         let mut request = Request::get(path).body(()).unwrap();
         if let Some(tag) = tag {
             request.headers_mut().insert(IF_NONE_MATCH, tag.clone());
@@ -120,7 +119,7 @@ mod tests {
                 if target.contains('.') && !target.contains(':') && !target.starts_with("./") {
                     named += 1;
                     let path = format!("/{}", target.trim_start_matches('/'));
-                    assert_eq!(get(&path, None).unwrap().status(), StatusCode::OK, "{path}");
+                    assert_eq!(get(&path, None).status(), StatusCode::OK, "{path}");
                 }
             }
         }
@@ -130,12 +129,13 @@ mod tests {
 
     #[test]
     fn a_file_that_is_known_already_is_not_sent_again() {
-        let first = get("/", None).unwrap();
+        let first = get("/", None);
         assert_eq!(first.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
         assert!(first.headers().contains_key(CONTENT_SECURITY_POLICY));
-        let again = get("/", Some(&first.headers()[ETAG])).unwrap();
+        let again = get("/", Some(&first.headers()[ETAG]));
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
-        assert!(get("/nothing.js", None).is_err());
-        assert!(answer(&Request::post("/").body(()).unwrap()).is_err());
+        assert_eq!(get("/nothing.js", None).status(), StatusCode::NOT_FOUND);
+        let post = Request::post("/").body(()).unwrap();
+        assert_eq!(answer(&post).status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }

@@ -1,0 +1,116 @@
+//! The command line.
+
+mod accounts;
+mod flags;
+mod schema;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::layers::{Configuration, Sources, load};
+use crate::config::show;
+use crate::{output, serve, telemetry};
+use flags::SettingFlags;
+
+/// A wrong configuration.
+const EXIT_CONFIG: u8 = 2;
+
+/// Calls and their recordings for your app, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "caside", version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Read this file in place of ./caside.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node (what `caside` alone does)
+    Serve,
+    /// Print a signed token
+    Token(token::TokenArgs),
+    /// Manage accounts
+    #[command(subcommand)]
+    User(accounts::UserCommand),
+    /// Manage API keys
+    #[command(subcommand, name = "apikey")]
+    ApiKey(accounts::ApiKeyCommand),
+    /// Manage the database's schema
+    #[command(subcommand)]
+    Migrate(schema::MigrateCommand),
+    /// Check or print the effective configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check it, and say nothing but whether it is good
+    Check,
+    /// Print it with the source of each value, secrets masked
+    Print,
+}
+
+impl Cli {
+    /// Runs the command; the process's exit code.
+    pub(crate) fn run(self) -> ExitCode {
+        let sources = Sources {
+            file: self.config,
+            flags: self.flags.0,
+        };
+        let configuration = match load(&sources) {
+            Ok(configuration) => configuration,
+            Err(e) => {
+                output::complaint(e);
+                return ExitCode::from(EXIT_CONFIG);
+            }
+        };
+        telemetry::start(&configuration.settings);
+        for name in &configuration.ignored {
+            tracing::warn!(name, "no setting has this name; it is ignored");
+        }
+        match self.command.unwrap_or(Command::Serve).run(configuration) {
+            Ok(code) => code,
+            Err(e) => {
+                output::complaint(format_args!("{e:#}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl Command {
+    fn run(self, configuration: Configuration) -> anyhow::Result<ExitCode> {
+        if let Self::Config(command) = self {
+            match command {
+                ConfigCommand::Check => output::line("the configuration is good"),
+                ConfigCommand::Print => output::line(show::print(&configuration).trim_end()),
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let done = runtime.block_on(async {
+            let settings = &configuration.settings;
+            match self {
+                Self::Serve => return Box::pin(serve::run(configuration)).await,
+                Self::Token(args) => args.run(settings)?,
+                Self::User(command) => command.run(settings).await?,
+                Self::ApiKey(command) => command.run(settings).await?,
+                Self::Migrate(command) => command.run(settings).await?,
+                Self::Config(_) => {}
+            }
+            Ok(ExitCode::SUCCESS)
+        });
+        // A hash or a query that still runs is not waited for.
+        runtime.shutdown_background();
+        done
+    }
+}

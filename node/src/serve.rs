@@ -1,0 +1,93 @@
+//! `caside serve`: a node's life from its start to its exit.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::auth::keys::KeyRing;
+use crate::auth::password::Passwords;
+use crate::config::Settings;
+use crate::config::layers::Configuration;
+use crate::http::dispatch::Dispatcher;
+use crate::http::listener::{Listeners, Server};
+use crate::http::routes;
+use crate::wiring::{self, Running};
+use crate::{first_start, output};
+
+/// What the rest of a stop has beside the drain.
+const TAIL: u32 = 4;
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// What kept it from starting.
+pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
+    let settings = configuration.settings;
+    let mut signals = Signals::new()?;
+    let listeners = Listeners::bind(&settings.listen).await?;
+    let addresses: Vec<_> = listeners.addresses().collect();
+    first_start::data_dir(settings.data_dir())?;
+    let keys = KeyRing::load(&settings).context("cannot load the keys for tokens")?;
+    let store = wiring::open_store(&settings).await?;
+    let passwords = Passwords::new()?;
+    let demo = first_start::demo_user(&settings, &store, &passwords).await?;
+    let running = Running::start(&settings, keys, passwords, store).await?;
+    let server = listeners.serve(Dispatcher::new(running.app.clone(), routes::table(&running.app)));
+    for address in addresses {
+        output::line(format_args!("listening on http://{address}"));
+    }
+    if let Some(password) = demo {
+        output::line(format_args!("demo password: {password}"));
+    }
+    tracing::info!(node.id = %settings.node_id, version = wiring::VERSION, "the node is up");
+    signals.next().await;
+    tracing::info!(sockets = running.app.sockets.open(), "stopping; a second signal exits at once");
+    tokio::select! {
+        () = stop(&settings, running, server) => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = signals.next() => {
+            tracing::warn!("exiting at once");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Ends calls, sockets and requests in this order, within the drain timeout.
+async fn stop(settings: &Settings, running: Running, server: Server) {
+    let limit = settings.drain_timeout.0;
+    let deadline = Instant::now() + limit;
+    // While rooms drain, HTTP still answers, so that a load balancer sees that the node is no longer ready.
+    running.drain(limit - limit / TAIL).await;
+    let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(500)) / 2;
+    if tokio::time::timeout(patience, server.stop()).await.is_err() {
+        tracing::warn!("some requests were cut off");
+    }
+    running.stop(deadline).await;
+}
+
+/// The signals that stop a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The one place where store, actors and media are put together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use caside_actors::media_worker::{MediaWorkers, MediaWorkersConfig};
+use caside_actors::node::{Limits, NodeArgs, NodeHandle};
+use caside_actors::ports::{Authenticator, Later};
+use caside_actors::recorder::{Recordings, RecordingsArgs};
+use caside_actors::sfu::LocalSfus;
+use caside_cluster::LocalDirectory;
+use caside_media::certificate::Certificate;
+use caside_media::sdp::CodecPolicy;
+use caside_protocol::claims::Claims;
+use caside_protocol::error::Refusal;
+use caside_store::journal::JournalOptions;
+use caside_store::objects::{S3Credentials, S3Settings};
+use caside_store::{Journal, ObjectStore, Spool, Store, StoreOptions};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use crate::auth::Auth;
+use crate::auth::keys::KeyRing;
+use crate::auth::password::Passwords;
+use crate::config::Settings;
+use crate::http::cors::Origins;
+use crate::http::readiness::Readiness;
+use crate::http::{App, SharedApp};
+use crate::ws::Sockets;
+
+/// Version of this program, told in `welcome` and written into files.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Everything that runs behind HTTP.
+pub(crate) struct Running {
+    /// What handlers work with.
+    pub(crate) app: SharedApp,
+    recordings: Recordings,
+    workers: Arc<MediaWorkers>,
+}
+
+/// Opens the database, with its schema brought up to date unless that is not wanted.
+///
+/// # Errors
+/// When it cannot be reached or migrated.
+pub(crate) async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
+    let store = Store::connect(&settings.database_url(), StoreOptions::default()).await;
+    let store = store.context("cannot open the database")?;
+    if settings.auto_migrate {
+        let applied = caside_migrations::up(store.connection()).await.context("cannot migrate the database")?;
+        for step in applied {
+            tracing::info!(step, "the database was migrated");
+        }
+    }
+    Ok(store)
+}
+
+async fn open_objects(settings: &Settings) -> anyhow::Result<ObjectStore> {
+    let Some(bucket) = &settings.s3_bucket else {
+        return Ok(ObjectStore::local(settings.data_dir().join("objects")).await?);
+    };
+    let credentials = match (&settings.aws_access_key_id, &settings.aws_secret_access_key) {
+        (Some(id), Some(secret)) => S3Credentials::Static {
+            access_key_id: id.as_str().to_owned(),
+            secret_access_key: secret.expose().to_owned(),
+            session_token: None,
+        },
+        _ => S3Credentials::Role,
+    };
+    Ok(ObjectStore::s3(S3Settings {
+        bucket: bucket.as_str().to_owned(),
+        endpoint: settings.s3_endpoint.as_ref().map(|url| url.as_str().to_owned()),
+        region: settings.s3_region.as_str().to_owned(),
+        credentials,
+    })?)
+}
+
+fn start_media(settings: &Settings) -> anyhow::Result<MediaWorkers> {
+    let certificate = Certificate::generate().context("cannot make the certificate for media")?;
+    let config = MediaWorkersConfig {
+        workers: usize::try_from(settings.media_workers.get()).unwrap_or(1),
+        port: u16::try_from(settings.media_port.get()).unwrap_or(0),
+        addresses: settings.media_ip.clone(),
+        // A browser on this machine that reached HTTP by loopback may have no other way.
+        loopback: settings.loopback_only(),
+    };
+    MediaWorkers::start(&config, certificate).map_err(|e| {
+        let cause = std::error::Error::source(&e).map(ToString::to_string).unwrap_or_default();
+        anyhow::anyhow!("{e}: {cause}")
+    })
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let defaults = Limits::default();
+    let connections = usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX);
+    Limits {
+        max_room_size: settings.max_room_size.as_u32(),
+        // Sessions that wait for their resume have no socket.
+        max_sessions: connections.saturating_mul(2),
+        auto_create_rooms: settings.auto_create_rooms,
+        ..defaults
+    }
+}
+
+/// Reads tokens for sessions.
+struct Tokens(Arc<Auth>);
+
+impl Authenticator for Tokens {
+    fn authenticate(&self, token: String) -> Later<'_, Result<Claims, Refusal>> {
+        Box::pin(async move { Ok(self.0.authenticate(&token).await?.claims) })
+    }
+}
+
+impl Running {
+    /// Starts everything behind HTTP, ends what a crash of this node left open, and finishes its recordings.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub(crate) async fn start(
+        settings: &Settings,
+        keys: KeyRing,
+        passwords: Passwords,
+        store: Store,
+    ) -> anyhow::Result<Self> {
+        let objects = open_objects(settings).await.context("cannot open the object store")?;
+        let spool = Spool::open(settings.data_dir().join("spool"), settings.spool_max.0).await;
+        let (spool, report) = spool.context("cannot open the spool")?;
+        tracing::debug!(?report, "the spool was read");
+        let workers = Arc::new(start_media(settings)?);
+        let closed = store.close_orphans(&settings.node_id, OffsetDateTime::now_utc()).await?;
+        if !closed.is_empty() {
+            tracing::info!(calls = closed.len(), "calls that were cut off were ended");
+        }
+        let journal = Journal::start(store.clone(), JournalOptions::default());
+        let auth = Arc::new(Auth::new(keys, passwords, store.clone(), journal.clone()));
+        let recordings = RecordingsArgs {
+            node: settings.node_id.clone(),
+            spool,
+            objects: objects.clone(),
+            journal: journal.clone(),
+            store: store.clone(),
+            writing_app: format!("caside {VERSION}"),
+        };
+        let recordings = Recordings::start(None, recordings).await?;
+        let ice_servers = settings.ice_servers.0.clone();
+        let limits = limits(settings);
+        let heartbeat = limits.heartbeat;
+        let node = NodeHandle::start(NodeArgs {
+            node: settings.node_id.clone(),
+            version: VERSION.to_owned(),
+            directory: Arc::new(LocalDirectory::default()),
+            catalog: Arc::new(store.clone()),
+            journal: Arc::new(journal.clone()),
+            authenticator: Arc::new(Tokens(auth.clone())),
+            sfu: Arc::new(LocalSfus::new(workers.clone(), CodecPolicy::default())),
+            recorders: Arc::new(recordings.clone()),
+            limits,
+            ice_servers: Arc::new(move |_| ice_servers.clone()),
+        });
+        let node = node.await?;
+        recordings.recover().await.context("cannot list unfinished recordings")?;
+        let app = Arc::new(App {
+            auth,
+            readiness: Readiness::new(store.clone(), objects.clone()),
+            store,
+            journal,
+            objects,
+            node,
+            origins: Origins::new(settings.cors_origins.clone()),
+            sockets: Sockets::new(usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX), heartbeat),
+            max_room_size: settings.max_room_size.as_u32(),
+            auto_create_rooms: settings.auto_create_rooms,
+        });
+        Ok(Self {
+            app,
+            recordings,
+            workers,
+        })
+    }
+
+    /// Says goodbye to every client and ends the rooms, within `limit`.
+    pub(crate) async fn drain(&self, limit: Duration) {
+        self.app.node.drain(limit).await;
+    }
+
+    /// Finishes what can be finished until `deadline`; the rest is taken up by the next start.
+    pub(crate) async fn stop(self, deadline: Instant) {
+        self.recordings.close(deadline).await;
+        self.workers.stop();
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
+        if let Err(e) = self.app.journal.close(left).await {
+            tracing::error!(error = %e, "some writes did not reach the database");
+        }
+        if let Err(e) = self.app.store.close().await {
+            tracing::warn!(error = %e, "the database was not closed in order");
+        }
+    }
+}
