@@ -66,8 +66,10 @@ impl Speakers {
                 (loudness >= threshold).then_some((rank.unwrap_or(usize::MAX), producer, loudness))
             })
             .collect();
-        // Who spoke before keeps the place before those who begin.
-        active.sort_by_key(|(rank, producer, _)| (*rank, *producer));
+        // Who spoke before keeps the place before those who begin, of whom the loudest goes first.
+        active.sort_by(|(rank, _, loudness), (other_rank, _, other)| {
+            rank.cmp(other_rank).then(other.total_cmp(loudness))
+        });
         for end in (1..active.len()).rev() {
             for i in 0..end {
                 if active[i + 1].2 > active[i].2 + OVERTAKE {

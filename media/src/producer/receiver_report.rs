@@ -18,6 +18,8 @@ pub(crate) struct SenderClock {
 pub(crate) struct Reception {
     /// The first and the highest extended sequence number.
     range: Option<(u64, u64)>,
+    /// What the first packet's extended number has above its 16 bits: cycles are counted from there.
+    first_cycle: u64,
     received: u64,
     /// Of what was received, how much came as retransmissions.
     restored: u64,
@@ -32,6 +34,9 @@ pub(crate) struct Reception {
 impl Reception {
     /// Counts a packet that came for the first time. `arrival` is the time since any fixed moment.
     pub(crate) fn packet(&mut self, extended: u64, timestamp: u32, arrival: Duration, clock_rate: u32, restored: bool) {
+        if self.range.is_none() {
+            self.first_cycle = extended & !0xffff;
+        }
         let (first, highest) = self.range.unwrap_or((extended, extended));
         self.range = Some((first.min(extended), highest.max(extended)));
         self.received += 1;
@@ -84,7 +89,7 @@ impl Reception {
             ssrc,
             fraction_lost,
             lost,
-            highest: highest as u32,
+            highest: highest.saturating_sub(self.first_cycle) as u32,
             jitter: self.jitter(),
             last_report,
             delay,
@@ -115,12 +120,12 @@ mod tests {
             );
         };
         for extended in [10, 11, 13, 12, 17] {
-            packet(&mut reception, extended, false);
+            packet(&mut reception, 0x3_0000 + extended, false);
         }
         let block = reception.report(test_start(), Ssrc(1), None).unwrap();
         assert_eq!((block.lost, block.fraction_lost, block.highest), (3, 96, 17));
-        packet(&mut reception, 14, true);
-        packet(&mut reception, 18, false);
+        packet(&mut reception, 0x3_0000 + 14, true);
+        packet(&mut reception, 0x3_0000 + 18, false);
         let block = reception.report(test_start(), Ssrc(1), None).unwrap();
         assert_eq!((block.lost, block.fraction_lost), (3, 0));
         assert_eq!(reception.lost(), 2);

@@ -10,6 +10,9 @@ use crate::producer::receiver_report::{Reception, SenderClock};
 use crate::producer::ring::Ring;
 use crate::rtp::unwrap_near;
 
+/// Room below the first packet for those that it overtook: one cycle of sequence numbers.
+const FIRST_CYCLE: u64 = 1 << 16;
+
 /// How far ahead of the latest packet a retransmission may be: senders probe with packets sent a moment ago.
 const MAX_RESTORED_AHEAD: u64 = 64;
 
@@ -132,7 +135,7 @@ impl Stream {
     /// Finds the place of a packet. `ask` says whether gaps are asked for.
     pub(crate) fn place(&mut self, now: Instant, sequence: u16, ask: bool) -> Place {
         let Some(highest) = self.highest else {
-            let extended = u64::from(sequence) + self.ring.capacity();
+            let extended = FIRST_CYCLE + u64::from(sequence);
             self.highest = Some(extended);
             return Place::Next { extended };
         };

@@ -42,8 +42,8 @@ impl Arrivals {
     pub(crate) fn record(&mut self, now: Instant, sequence: u16) -> bool {
         let had_news = self.has_news();
         let extended = match self.highest {
-            // Room below for packets that come out of order.
-            None => u64::from(sequence) + WINDOW,
+            // With room below for packets that come out of order.
+            None => u64::from(sequence) + (1 << 16),
             Some(highest) => unwrap_near(highest, sequence),
         };
         match self.highest {

@@ -1,4 +1,7 @@
 //! The crate's tests through its public interface.
 
+mod engine;
+mod record;
 mod sdp;
+mod sim;
 mod transport;

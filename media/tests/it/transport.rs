@@ -3,11 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
 
-mod client;
+pub(crate) mod client;
 mod data;
 mod handshake;
 mod ice;
-mod link;
+pub(crate) mod link;
 mod sctp;
 mod srtp;
-mod world;
+pub(crate) mod world;

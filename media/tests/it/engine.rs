@@ -1,0 +1,10 @@
+//! The engine with simulated clients.
+
+#![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod bounds;
+mod feedback;
+mod loss;
+mod restart;
+mod rooms;
+mod taps;
