@@ -165,7 +165,7 @@ pub(crate) fn id_length(id: u32) -> usize {
     4 - id_offset(id)
 }
 
-/// Bytes that a size takes (RFC 8794 §4). All ones mean "unknown", so the largest value of each length needs one byte more.
+/// Bytes that a size takes (RFC 8794 §6.2). All ones mean "unknown", so the largest value of each length needs one byte more.
 pub(crate) fn size_length(size: u64) -> usize {
     let bits = 64 - (size + 1).leading_zeros() as usize;
     bits.div_ceil(7).max(1)

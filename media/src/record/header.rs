@@ -12,7 +12,7 @@ use crate::parameters::{CodecKind, MediaKind};
 
 /// One tick is a millisecond, which is what WebM demands.
 const TIMESTAMP_SCALE_NS: u64 = 1_000_000;
-/// A decoder has to start this much earlier to be converged after a seek (RFC 7845 §4.2).
+/// A decoder has to start this much earlier to be converged after a seek (RFC 7845 §4.6).
 const OPUS_PRE_ROLL_NS: u64 = 80_000_000;
 /// The library's name in MuxingApp.
 const MUXING_APP: &str = concat!("caside-media ", env!("CARGO_PKG_VERSION"));
