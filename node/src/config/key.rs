@@ -212,3 +212,6 @@ pub(crate) fn slip(rest: &str) -> Option<&'static str> {
     };
     KEYS.iter().find(near).map(|key| key.variable)
 }
+
+#[cfg(test)]
+mod documented;

@@ -373,7 +373,7 @@ impl LogFilter {
 
 impl Default for LogFilter {
     fn default() -> Self {
-        Self("info".to_owned())
+        Self("info,sea_orm_migration=warn".to_owned())
     }
 }
 

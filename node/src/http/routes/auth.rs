@@ -28,7 +28,7 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
 
 /// A token for a password or a refresh token. Refresh tokens are good once; one that is presented again ends its session.
 #[utoipa::path(post, path = "/login", tag = "auth", request_body = TokenRequest,
-    responses((status = 200, body = TokenResponse), Unauthenticated, Malformed, Busy), security(()))]
+    responses((status = 200, description = "the answer", body = TokenResponse), Unauthenticated, Malformed, Busy), security(()))]
 async fn login(app: SharedApp, from: IpAddr, request: TokenRequest) -> Result<Response, Refusal> {
     token(app, from, request, None).await
 }
@@ -36,7 +36,7 @@ async fn login(app: SharedApp, from: IpAddr, request: TokenRequest) -> Result<Re
 /// A token for a password or a refresh token; or, for an admin, an API key or a room's host, a token for anyone that is
 /// good for one room.
 #[utoipa::path(post, path = "/auth/token", tag = "auth", request_body = TokenRequest, responses(
-    (status = 200, body = TokenResponse),
+    (status = 200, description = "the answer", body = TokenResponse),
     (status = 403, description = "the bearer may not make this token", body = caside_protocol::rest::ErrorBody),
     Unauthenticated, Malformed, Busy), security((), ("bearer" = [])))]
 async fn token(

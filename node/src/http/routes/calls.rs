@@ -108,7 +108,7 @@ struct CallsQuery {
 
 /// Calls, newest first: an admin sees all, others those they were in and those of their rooms.
 #[utoipa::path(get, path = "/calls", tag = "calls", params(CallsQuery, crate::http::openapi::PageParams),
-    responses((status = 200, body = Page<Call>), Unauthenticated, Malformed, Busy))]
+    responses((status = 200, description = "the answer", body = Page<Call>), Unauthenticated, Malformed, Busy))]
 async fn list(app: SharedApp, caller: Caller, query: CallsQuery, page: PageRequest) -> Result<Response, Refusal> {
     app.catch_up().await;
     let filter = CallFilter {
@@ -122,7 +122,7 @@ async fn list(app: SharedApp, caller: Caller, query: CallsQuery, page: PageReque
 
 /// A call with everybody who was in it.
 #[utoipa::path(get, path = "/calls/{id}", tag = "calls", params(("id" = String, Path, description = "the call")),
-    responses((status = 200, body = Call), Unauthenticated, NotFound, Busy))]
+    responses((status = 200, description = "the answer", body = Call), Unauthenticated, NotFound, Busy))]
 async fn read(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let call = app.call(params.get(0, ErrorCode::CallNotFound)?).await?;
     // To others it is as if it were not there.
@@ -134,7 +134,7 @@ async fn read(app: SharedApp, caller: Caller, params: Params) -> Result<Response
 
 /// Ends a call for everybody. One that is over is answered as it is. For the room's host.
 #[utoipa::path(post, path = "/calls/{id}/end", tag = "calls", params(("id" = String, Path, description = "the call")),
-    responses((status = 200, body = Call), Unauthenticated, Forbidden, NotFound, Busy))]
+    responses((status = 200, description = "the answer", body = Call), Unauthenticated, Forbidden, NotFound, Busy))]
 async fn end(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let id: CallId = params.get(0, ErrorCode::CallNotFound)?;
     if let Some(room) = app.node.room_of_call(id) {

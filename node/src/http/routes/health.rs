@@ -20,20 +20,20 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "the answer", body = Health)))]
 async fn live() -> Result<Response, Refusal> {
     Ok(reply::ok(&health("ok", Vec::new())))
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, description = "the answer", body = Health)))]
 async fn alive() -> Result<Response, Refusal> {
     live().await
 }
 
 /// Whether the node can do all that it is there for. Running calls go on without the database and the object store.
 #[utoipa::path(get, path = "/health/ready", tag = "health", responses(
-    (status = 200, body = Health),
+    (status = 200, description = "the answer", body = Health),
     (status = 503, description = "`missing` names what: database, object_store, or draining", body = Health),
 ))]
 async fn ready(app: SharedApp) -> Result<Response, Refusal> {

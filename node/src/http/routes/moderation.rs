@@ -35,7 +35,7 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
 /// Everybody in a room.
 #[utoipa::path(get, path = "/rooms/{id}/participants", tag = "participants",
     params(("id" = String, Path, description = "the room")),
-    responses((status = 200, body = Page<Participant>), Unauthenticated, Forbidden, NotFound, Busy))]
+    responses((status = 200, description = "the answer", body = Page<Participant>), Unauthenticated, Forbidden, NotFound, Busy))]
 async fn list(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let id: RoomId = params.get(0, ErrorCode::RoomNotFound)?;
     let mut items = app.admitted(&caller, &id).await?.participants;
@@ -55,7 +55,7 @@ async fn target(app: &App, caller: &Caller, params: &Params) -> Result<(RoomId, 
 #[utoipa::path(post, path = "/rooms/{id}/participants/{pid}/mute", tag = "participants",
     params(("id" = String, Path, description = "the room"), ("pid" = String, Path, description = "the participant")),
     request_body = MuteRequest,
-    responses((status = 200, body = Participant), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
+    responses((status = 200, description = "the answer", body = Participant), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
 async fn mute(app: SharedApp, caller: Caller, params: Params, asked: MuteRequest) -> Result<Response, Refusal> {
     let (room, participant) = target(&app, &caller, &params).await?;
     Ok(reply::ok(&app.node.mute(&room, participant, asked.track, &caller.claims).await?))
@@ -64,7 +64,7 @@ async fn mute(app: SharedApp, caller: Caller, params: Params, asked: MuteRequest
 /// Removes a participant; answers them as they were. For moderators.
 #[utoipa::path(post, path = "/rooms/{id}/participants/{pid}/kick", tag = "participants",
     params(("id" = String, Path, description = "the room"), ("pid" = String, Path, description = "the participant")),
-    responses((status = 200, body = Participant), Unauthenticated, Forbidden, NotFound, Busy))]
+    responses((status = 200, description = "the answer", body = Participant), Unauthenticated, Forbidden, NotFound, Busy))]
 async fn kick(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let (room, participant) = target(&app, &caller, &params).await?;
     Ok(reply::ok(&app.node.kick(&room, participant, &caller.claims).await?))
@@ -74,7 +74,7 @@ async fn kick(app: SharedApp, caller: Caller, params: Params) -> Result<Response
 #[utoipa::path(post, path = "/rooms/{id}/participants/{pid}/role", tag = "participants",
     params(("id" = String, Path, description = "the room"), ("pid" = String, Path, description = "the participant")),
     request_body = RoleRequest,
-    responses((status = 200, body = Participant), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
+    responses((status = 200, description = "the answer", body = Participant), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
 async fn set_role(app: SharedApp, caller: Caller, params: Params, asked: RoleRequest) -> Result<Response, Refusal> {
     let (room, participant) = target(&app, &caller, &params).await?;
     Ok(reply::ok(&app.node.set_role(&room, participant, asked.role, &caller.claims).await?))

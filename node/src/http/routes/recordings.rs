@@ -42,7 +42,7 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
 /// permits.
 #[utoipa::path(post, path = "/rooms/{id}/recording/start", tag = "recordings",
     params(("id" = String, Path, description = "the room")),
-    responses((status = 200, body = Recording), Unauthenticated, Forbidden, NotFound, Busy))]
+    responses((status = 200, description = "the answer", body = Recording), Unauthenticated, Forbidden, NotFound, Busy))]
 async fn start(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let room: RoomId = params.get(0, ErrorCode::RoomNotFound)?;
     app.admitted(&caller, &room).await?;
@@ -52,7 +52,7 @@ async fn start(app: SharedApp, caller: Caller, params: Params) -> Result<Respons
 /// Stops recording. One that was stopped is answered as it is. For the host, or whom a token permits.
 #[utoipa::path(post, path = "/rooms/{id}/recording/stop", tag = "recordings",
     params(("id" = String, Path, description = "the room")),
-    responses((status = 200, body = Recording), Unauthenticated, Forbidden, NotFound, Busy))]
+    responses((status = 200, description = "the answer", body = Recording), Unauthenticated, Forbidden, NotFound, Busy))]
 async fn stop(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let room: RoomId = params.get(0, ErrorCode::RoomNotFound)?;
     app.admitted(&caller, &room).await?;
@@ -74,7 +74,7 @@ struct RecordingsQuery {
 /// Recordings, newest first: an admin sees all, others those of their rooms and of calls they were in.
 #[utoipa::path(get, path = "/recordings", tag = "recordings",
     params(RecordingsQuery, crate::http::openapi::PageParams),
-    responses((status = 200, body = Page<Recording>), Unauthenticated, Malformed, Busy))]
+    responses((status = 200, description = "the answer", body = Page<Recording>), Unauthenticated, Malformed, Busy))]
 async fn list(app: SharedApp, caller: Caller, query: RecordingsQuery, page: PageRequest) -> Result<Response, Refusal> {
     app.catch_up().await;
     let own_room = caller.claims.room.clone();
@@ -100,7 +100,7 @@ async fn list(app: SharedApp, caller: Caller, query: RecordingsQuery, page: Page
 /// A recording with its files. A file's `url` plays for an hour without a header.
 #[utoipa::path(get, path = "/recordings/{id}", tag = "recordings",
     params(("id" = String, Path, description = "the recording")),
-    responses((status = 200, body = Recording), Unauthenticated, NotFound, Busy))]
+    responses((status = 200, description = "the answer", body = Recording), Unauthenticated, NotFound, Busy))]
 async fn read(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let id = params.get(0, ErrorCode::RecordingNotFound)?;
     let stored = app.visible_recording(&caller, id).await?;

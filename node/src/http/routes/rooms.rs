@@ -107,7 +107,7 @@ fn check(app: &App, name: Option<&str>, max_participants: Option<u32>, metadata:
 
 /// Rooms, newest first: an admin sees all, others their own, the bearer of a room's token that room.
 #[utoipa::path(get, path = "/rooms", tag = "rooms", params(crate::http::openapi::PageParams),
-    responses((status = 200, body = Page<Room>), Unauthenticated, Malformed, Busy))]
+    responses((status = 200, description = "the answer", body = Page<Room>), Unauthenticated, Malformed, Busy))]
 async fn list(app: SharedApp, caller: Caller, page: PageRequest) -> Result<Response, Refusal> {
     if let Some(only) = &caller.claims.room {
         let items = match app.room(only).await {
@@ -132,7 +132,7 @@ async fn list(app: SharedApp, caller: Caller, page: PageRequest) -> Result<Respo
 
 /// A room, with who is in it.
 #[utoipa::path(get, path = "/rooms/{id}", tag = "rooms", params(("id" = String, Path, description = "the room")),
-    responses((status = 200, body = Room), Unauthenticated, Forbidden, NotFound, Busy))]
+    responses((status = 200, description = "the answer", body = Room), Unauthenticated, Forbidden, NotFound, Busy))]
 async fn read(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let id: RoomId = params.get(0, ErrorCode::RoomNotFound)?;
     Ok(reply::ok(&app.admitted(&caller, &id).await?))
@@ -141,7 +141,7 @@ async fn read(app: SharedApp, caller: Caller, params: Params) -> Result<Response
 /// Changes a room; fields that are left out stay. For its host.
 #[utoipa::path(patch, path = "/rooms/{id}", tag = "rooms", params(("id" = String, Path, description = "the room")),
     request_body = UpdateRoom,
-    responses((status = 200, body = Room), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
+    responses((status = 200, description = "the answer", body = Room), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
 async fn update(app: SharedApp, caller: Caller, params: Params, change: UpdateRoom) -> Result<Response, Refusal> {
     let id: RoomId = params.get(0, ErrorCode::RoomNotFound)?;
     check(&app, change.name.as_deref(), change.max_participants, change.metadata.as_ref())?;
