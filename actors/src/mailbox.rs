@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 /// A message on its way, with what telemetry wants to know of it.
-pub struct Traced<M> {
+pub(crate) struct Traced<M> {
     context: Span,
     enqueued_at: Instant,
     gauge: Arc<Gauge>,
@@ -64,7 +64,7 @@ pub(crate) trait Named {
 /// The mailbox takes no more messages now, or its actor is gone; the message comes back.
 #[derive(Debug, thiserror::Error)]
 #[error("the mailbox is full, or its actor is gone")]
-pub struct Overloaded<M>(pub M);
+pub(crate) struct Overloaded<M>(pub(crate) M);
 
 /// What all mailboxes of one kind of actor have done since the start.
 #[derive(Debug)]
@@ -227,6 +227,14 @@ impl<M: Send + 'static> Mailbox<M> {
         })
     }
 
+    /// Promises a message: `otherwise` is posted if whoever is to keep the promise ends without doing so.
+    pub(crate) fn promise(&self, otherwise: M) -> Promise<M> {
+        Promise {
+            mailbox: self.clone(),
+            otherwise: Some(otherwise),
+        }
+    }
+
     /// Messages that wait.
     pub(crate) fn depth(&self) -> usize {
         self.gauge.depth.load(Ordering::Relaxed)
@@ -240,5 +248,27 @@ impl<M: Send + 'static> Mailbox<M> {
     /// Whether both lead to the same actor.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         self.actor.get_id() == other.actor.get_id()
+    }
+}
+
+/// A message that is sure to come, from a task that may fail.
+pub(crate) struct Promise<M: Send + 'static> {
+    mailbox: Mailbox<M>,
+    otherwise: Option<M>,
+}
+
+impl<M: Send + 'static> Promise<M> {
+    /// Posts the message. One for an actor that is gone is dropped.
+    pub(crate) fn keep(mut self, message: M) {
+        self.otherwise = None;
+        self.mailbox.post(message);
+    }
+}
+
+impl<M: Send + 'static> Drop for Promise<M> {
+    fn drop(&mut self) {
+        if let Some(otherwise) = self.otherwise.take() {
+            self.mailbox.post(otherwise);
+        }
     }
 }

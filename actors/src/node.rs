@@ -2,9 +2,12 @@
 
 mod counts;
 mod limits;
+mod root;
+mod shared;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use caside_cluster::Directory;
@@ -14,14 +17,22 @@ use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::rest::{Recording, UpdateRoom};
 use caside_protocol::server::IceServer;
 use caside_protocol::{CallId, NodeId, ParticipantId, Role, RoomId, Timestamp, TrackId, UserId, view};
+use ractor::{Actor, ActorCell, SpawnErr};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 pub use counts::Counts;
 pub use limits::Limits;
+pub(crate) use shared::Shared;
 
-use crate::mailbox::MailboxReport;
+use crate::mailbox::{MailboxReport, Overloaded};
 use crate::outbound::OutboundQueue;
-use crate::peer::PeerHandle;
+use crate::peer::{DrainGuard, Peer, PeerArgs, PeerHandle, PeerMsg};
 use crate::ports::{Authenticator, CallJournal, RecorderFactory, RoomCatalog, SfuFactory};
+use crate::room::{Act, Authority, Report, RoomHandle, RoomMsg, RoomsMsg, Standing};
+
+/// The STUN and TURN servers for a user.
+pub type IceServers = Arc<dyn Fn(&UserId) -> Vec<IceServer> + Send + Sync>;
 
 /// What a node is started with.
 pub struct NodeArgs {
@@ -44,13 +55,13 @@ pub struct NodeArgs {
     /// Bounds and times.
     pub limits: Limits,
     /// STUN and TURN servers for a user, told in `welcome`: TURN credentials are made for each.
-    pub ice_servers: Arc<dyn Fn(&UserId) -> Vec<IceServer> + Send + Sync>,
+    pub ice_servers: IceServers,
 }
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 #[error("the supervision tree did not start")]
-pub struct StartError(#[from] pub ractor::SpawnErr);
+pub struct StartError(#[from] pub SpawnErr);
 
 /// A new socket.
 #[derive(Debug)]
@@ -83,44 +94,94 @@ pub struct LiveRoom {
 /// A way to the node; cheap to clone. Every method that waits has a bound on it and then answers `overloaded`.
 #[derive(Clone)]
 pub struct NodeHandle {
-    #[allow(dead_code, reason = "the tree comes with the next change")]
-    args: Arc<NodeArgs>,
+    shared: Arc<Shared>,
+    root: ActorCell,
 }
 
-#[allow(clippy::unused_async, unused_variables, reason = "the tree comes with the next change")]
+impl std::fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeHandle")
+            .field("node", &self.shared.args.node)
+            .finish_non_exhaustive()
+    }
+}
+
 impl NodeHandle {
     /// Starts the tree.
     ///
     /// # Errors
     /// [`StartError`] when a supervisor does not start.
     pub async fn start(args: NodeArgs) -> Result<Self, StartError> {
-        Ok(Self { args: Arc::new(args) })
+        let shared = Shared::new(args);
+        let root = root::start(shared.clone()).await?;
+        Ok(Self { shared, root })
     }
 
     /// Opens a session for a new socket.
     ///
     /// # Errors
-    /// `draining`, `too_many_connections`.
-    pub async fn open_session(&self, args: SessionArgs) -> Result<PeerHandle, Refusal> {
-        Err(not_yet())
+    /// `draining`, `too_many_connections`, `internal`.
+    pub async fn open_session(&self, socket: SessionArgs) -> Result<PeerHandle, Refusal> {
+        let shared = &self.shared;
+        if self.is_draining() {
+            let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
+            return Err(refusal.retry_after_ms(shared.retry_after_ms()));
+        }
+        if shared.sessions.len() >= shared.args.limits.max_sessions {
+            let refusal = Refusal::new(
+                ErrorCode::TooManyConnections,
+                "this node has all the sessions it may have",
+            );
+            return Err(refusal.retry_after_ms(shared.retry_after_ms()));
+        }
+        let (started, handle) = oneshot::channel();
+        let args = PeerArgs {
+            shared: shared.clone(),
+            socket,
+            started,
+        };
+        let failed = || Refusal::new(ErrorCode::Internal, "the session did not start");
+        if let Err(error) = Actor::spawn_linked(None, Peer, args, shared.supervisors().peers).await {
+            tracing::error!(error = %error, "a session did not start");
+            return Err(failed());
+        }
+        handle.await.map_err(|_| failed())
     }
+
+    // ---- what runs ------------------------------------------------------------------------------------------------
 
     /// A room that runs here, as REST shows it; `None` when it does not run.
     ///
     /// # Errors
     /// `overloaded`.
     pub async fn room_view(&self, room: &RoomId) -> Result<Option<view::Room>, Refusal> {
-        Err(not_yet())
+        self.ask(room, RoomMsg::View).await
     }
 
     /// The rooms that run here.
     pub fn live_rooms(&self) -> Vec<LiveRoom> {
-        Vec::new()
+        let rooms = self.shared.rooms.read();
+        let live = rooms.iter().map(|(id, listed)| {
+            let (call, participants) = listed.card.now();
+            let (owner, created_at) = (listed.card.owner.clone(), listed.card.created_at);
+            LiveRoom {
+                id: id.clone(),
+                owner,
+                call,
+                participants,
+                created_at,
+            }
+        });
+        live.collect()
     }
 
     /// The room whose call this is, while it is on here.
     pub fn room_of_call(&self, call: CallId) -> Option<RoomId> {
-        None
+        let rooms = self.shared.rooms.read();
+        rooms
+            .iter()
+            .find(|(_, listed)| listed.card.now().0 == Some(call))
+            .map(|(id, _)| id.clone())
     }
 
     /// Who is in a room; empty when it does not run.
@@ -128,8 +189,33 @@ impl NodeHandle {
     /// # Errors
     /// `overloaded`.
     pub async fn participants(&self, room: &RoomId) -> Result<Vec<view::Participant>, Refusal> {
-        Err(not_yet())
+        Ok(self
+            .room_view(room)
+            .await?
+            .map(|view| view.participants)
+            .unwrap_or_default())
     }
+
+    /// What runs now.
+    pub fn counts(&self) -> Counts {
+        let rooms = self.shared.rooms.read();
+        Counts {
+            rooms: rooms.len(),
+            participants: rooms.values().map(|listed| listed.card.now().1).sum(),
+            sessions: self.shared.sessions.len(),
+            invites: self.shared.sessions.waiting_invites(),
+        }
+    }
+
+    /// What the mailboxes have done, by kind of actor.
+    pub fn mailboxes(&self) -> Vec<MailboxReport> {
+        let counters = &self.shared.counters;
+        [&counters.room, &counters.rooms, &counters.peer, &counters.invites]
+            .map(|c| c.report())
+            .to_vec()
+    }
+
+    // ---- moderation -----------------------------------------------------------------------------------------------
 
     /// Mutes a track, or all tracks, of a participant.
     ///
@@ -142,7 +228,7 @@ impl NodeHandle {
         track: Option<TrackId>,
         by: &Claims,
     ) -> Result<view::Participant, Refusal> {
-        Err(not_yet())
+        self.act_on_participant(room, Act::Mute(participant, track), by).await
     }
 
     /// Removes a participant; answers them as they were.
@@ -155,7 +241,7 @@ impl NodeHandle {
         participant: ParticipantId,
         by: &Claims,
     ) -> Result<view::Participant, Refusal> {
-        Err(not_yet())
+        self.act_on_participant(room, Act::Kick(participant), by).await
     }
 
     /// Gives a participant a role for their stay.
@@ -169,7 +255,7 @@ impl NodeHandle {
         role: Role,
         by: &Claims,
     ) -> Result<view::Participant, Refusal> {
-        Err(not_yet())
+        self.act_on_participant(room, Act::SetRole(participant, role), by).await
     }
 
     /// Starts recording, or answers the recording that runs.
@@ -177,7 +263,7 @@ impl NodeHandle {
     /// # Errors
     /// `forbidden`, `room_not_found` (it does not run), `overloaded`, `dependency_unavailable`.
     pub async fn start_recording(&self, room: &RoomId, by: &Claims) -> Result<Recording, Refusal> {
-        Err(not_yet())
+        self.act_on_recording(room, Act::StartRecording, by).await
     }
 
     /// Stops the recording, or answers the last one of this call.
@@ -185,15 +271,18 @@ impl NodeHandle {
     /// # Errors
     /// `forbidden`, `room_not_found`, `recording_not_found`, `overloaded`.
     pub async fn stop_recording(&self, room: &RoomId, by: &Claims) -> Result<Recording, Refusal> {
-        Err(not_yet())
+        self.act_on_recording(room, Act::StopRecording, by).await
     }
 
     /// Ends the call of a room for everybody.
     ///
     /// # Errors
-    /// `forbidden`, `call_not_found` (none is on), `overloaded`.
+    /// `forbidden`, `room_not_found`, `call_not_found` (none is on), `overloaded`.
     pub async fn end_call(&self, room: &RoomId, by: &Claims) -> Result<CallId, Refusal> {
-        Err(not_yet())
+        match self.act(room, Act::EndCall, by).await? {
+            Report::Call(call) => Ok(call),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Brings a room that runs up to its changed configuration; `mode` holds from the next call on. Whoever calls has
@@ -202,38 +291,141 @@ impl NodeHandle {
     /// # Errors
     /// `overloaded`.
     pub async fn update_room(&self, room: &RoomId, change: UpdateRoom) -> Result<bool, Refusal> {
-        Err(not_yet())
+        let change = Box::new(change);
+        Ok(self.ask(room, |done| RoomMsg::Update { change, done }).await?.is_some())
     }
 
     /// Ends a room that was deleted, with its call. Whoever calls has checked the right to do so. `false` when the
     /// room does not run.
-    ///
-    /// # Errors
-    /// `overloaded`.
-    pub async fn delete_room(&self, room: &RoomId) -> Result<bool, Refusal> {
-        Err(not_yet())
+    pub async fn delete_room(&self, room: &RoomId) -> bool {
+        let Some(listed) = self.shared.rooms.find(room) else {
+            return false;
+        };
+        let (guard, mut closed) = mpsc::channel(1);
+        listed.handle.post(RoomMsg::Close {
+            tell: true,
+            done: Some(DrainGuard(guard)),
+        });
+        self.within_call_timeout(closed.recv()).await;
+        true
     }
 
-    /// What runs now.
-    pub fn counts(&self) -> Counts {
-        Counts::default()
+    async fn act_on_participant(&self, room: &RoomId, act: Act, by: &Claims) -> Result<view::Participant, Refusal> {
+        match self.act(room, act, by).await? {
+            Report::Participant(participant) => Ok(*participant),
+            other => Err(unexpected(&other)),
+        }
     }
 
-    /// What the mailboxes have done, by kind of actor.
-    pub fn mailboxes(&self) -> Vec<MailboxReport> {
-        Vec::new()
+    async fn act_on_recording(&self, room: &RoomId, act: Act, by: &Claims) -> Result<Recording, Refusal> {
+        match self.act(room, act, by).await? {
+            Report::Recording(recording) => Ok(*recording),
+            other => Err(unexpected(&other)),
+        }
     }
+
+    async fn act(&self, room: &RoomId, act: Act, by: &Claims) -> Result<Report, Refusal> {
+        if !by.admits(room) {
+            return Err(Refusal::new(ErrorCode::Forbidden, "your token is for another room"));
+        }
+        let by = Authority {
+            user: by.sub.clone(),
+            admin: by.is_admin(),
+            standing: Standing::from(by),
+        };
+        let answered = self.ask(room, |answer| RoomMsg::Act { by, act, answer }).await?;
+        answered.unwrap_or_else(|| {
+            Err(Refusal::new(
+                ErrorCode::RoomNotFound,
+                "nobody is in a room of this id here",
+            ))
+        })
+    }
+
+    /// Asks a room; `None` when it does not run.
+    async fn ask<T: Send + 'static>(
+        &self,
+        room: &RoomId,
+        message: impl FnOnce(oneshot::Sender<T>) -> RoomMsg,
+    ) -> Result<Option<T>, Refusal> {
+        let overloaded = || Refusal::new(ErrorCode::Overloaded, "the room has too much to do; try again");
+        let Some(listed) = self.shared.rooms.find(room) else {
+            return Ok(None);
+        };
+        let (answer, answered) = oneshot::channel();
+        if let Err(Overloaded(_)) = listed.handle.send(message(answer)) {
+            return if self.still_runs(&listed.handle) {
+                Err(overloaded())
+            } else {
+                Ok(None)
+            };
+        }
+        // A room that ended meanwhile does not run.
+        self.within_call_timeout(answered)
+            .await
+            .map(Result::ok)
+            .ok_or_else(overloaded)
+    }
+
+    fn still_runs(&self, handle: &RoomHandle) -> bool {
+        let listed = self.shared.rooms.find(handle.id());
+        listed.is_some_and(|listed| listed.handle.mailbox().same_as(handle.mailbox()))
+    }
+
+    async fn within_call_timeout<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(self.shared.args.limits.call_timeout, work)
+            .await
+            .ok()
+    }
+
+    // ---- the end --------------------------------------------------------------------------------------------------
 
     /// Whether no new sessions are taken.
     pub fn is_draining(&self) -> bool {
-        false
+        self.shared.draining.load(Ordering::Relaxed)
     }
 
     /// Takes no new sessions, says goodbye to every socket, closes the rooms in order and waits for the journal, all
-    /// within `deadline`.
-    pub async fn drain(&self, deadline: Duration) {}
+    /// within `deadline`. The tree is gone afterwards.
+    pub async fn drain(&self, deadline: Duration) {
+        let until = Instant::now() + deadline;
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let (guard, told) = mpsc::channel(1);
+        for peer in self.shared.sessions.all() {
+            peer.post(PeerMsg::Drain(DrainGuard(guard.clone())));
+        }
+        drop(guard);
+        all_done(told, until, "not every socket was told that the node goes").await;
+        let (guard, closed) = mpsc::channel(1);
+        self.shared.rooms_supervisor().post(RoomsMsg::Drain(DrainGuard(guard)));
+        all_done(closed, until, "not every room was closed in order").await;
+        let left = until.saturating_duration_since(Instant::now());
+        if let Err(error) = self.shared.args.journal.flush(left).await {
+            tracing::error!(error = %error, "the journal was not written to its end");
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if let Err(error) = self
+            .root
+            .stop_and_wait(Some("drained".to_owned()), Some(left.max(MIN_STOP)))
+            .await
+        {
+            tracing::warn!(error = %error, "the tree did not end in time");
+        }
+    }
 }
 
-fn not_yet() -> Refusal {
-    Refusal::new(ErrorCode::Internal, "not yet")
+/// What the tree's end may take even when the drain has used its time up.
+const MIN_STOP: Duration = Duration::from_millis(100);
+
+/// Waits until every guard is dropped.
+async fn all_done(mut guards: mpsc::Receiver<()>, until: Instant, otherwise: &'static str) {
+    if tokio::time::timeout_at(until, guards.recv()).await.is_err() {
+        tracing::warn!("{otherwise}");
+    }
+}
+
+/// A report of another act than was asked for: our mistake.
+fn unexpected(report: &Report) -> Refusal {
+    tracing::error!(?report, "a room answered another question");
+    Refusal::new(ErrorCode::Internal, "the room answered another question")
 }

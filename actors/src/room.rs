@@ -1,1 +1,30 @@
-//! room
+//! Rooms: who is in a call, what they may do, and what each is told, in order and once.
+//!
+//! [`state`] decides, as a pure function of time and commands; [`actor`] carries the decisions out; [`supervisor`] has one
+//! room for each id in use. Absent on purpose: sockets and tokens (the peers'), packets (the SFU's).
+
+mod actor;
+mod command;
+mod effects;
+mod history;
+mod join;
+mod media;
+mod message;
+mod moderation;
+mod participant;
+mod recording;
+mod relay;
+mod state;
+mod supervisor;
+mod wiring;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod rules;
+
+pub(crate) use command::{Act, Authority, Standing};
+pub(crate) use effects::{ReleaseCause, Report, Resumption};
+pub(crate) use history::{EventLog, Missed};
+pub(crate) use message::{JoinRequest, RoomHandle, RoomMsg};
+pub(crate) use supervisor::{RoomTable, Rooms, RoomsArgs, RoomsMsg};

@@ -1,0 +1,343 @@
+//! Calls and invitations from user to user. [`book`] decides, as a pure function; the actor here delivers and keeps time.
+//!
+//! Absent on purpose: entering the room that an invitation leads to, which is the session's doing.
+
+mod book;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::server::{Done, InviteAnswered, InviteEvent, InviteKind, ServerMessage, WelcomeUser};
+use caside_protocol::{InviteId, RoomId, SessionId, UserId};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use book::{Book, Invite, Noted};
+
+use crate::mailbox::{Alive, Mailbox, Named, Traced};
+use crate::node::Shared;
+use crate::peer::{PeerMsg, Reply};
+
+/// Requests that may wait.
+const MAILBOX: usize = 16_384;
+
+/// Who calls or invites.
+#[derive(Debug, Clone)]
+pub(crate) struct Inviter {
+    pub(crate) user: UserId,
+    pub(crate) name: String,
+    /// Hears the answer.
+    pub(crate) peer: Mailbox<PeerMsg>,
+}
+
+/// A message.
+#[derive(Debug)]
+pub(crate) enum InvitesMsg {
+    /// Rings a user, in a room to be made.
+    Call {
+        from: Inviter,
+        session: SessionId,
+        to: UserId,
+        reply: Reply,
+    },
+    /// Invites a user to a room that there is.
+    Invite {
+        from: Inviter,
+        room: RoomId,
+        to: UserId,
+        expires_s: Option<u64>,
+        reply: Reply,
+    },
+    /// A user takes one; told by `PeerMsg::Accepting`.
+    Take {
+        invite: InviteId,
+        user: UserId,
+        session: SessionId,
+        peer: Mailbox<PeerMsg>,
+        reply: Reply,
+    },
+    /// Whether whoever took it is in the room.
+    Taken {
+        invite: InviteId,
+        session: SessionId,
+        entered: bool,
+    },
+    /// A user turns one down.
+    Decline {
+        invite: InviteId,
+        user: UserId,
+        session: SessionId,
+        reply: Reply,
+    },
+    /// A session ends its ringing calls.
+    HangUp { session: SessionId, reply: Reply },
+    /// A session is over; its ringing calls end.
+    SessionOver { session: SessionId },
+    /// A session began: what waits for its user is delivered.
+    Greet { user: UserId, peer: Mailbox<PeerMsg> },
+    /// An invitation may have run out.
+    Tick,
+}
+
+impl Named for InvitesMsg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Call { .. } => "call",
+            Self::Invite { .. } => "invite",
+            Self::Take { .. } => "take",
+            Self::Taken { .. } => "taken",
+            Self::Decline { .. } => "decline",
+            Self::HangUp { .. } => "hang_up",
+            Self::SessionOver { .. } => "session_over",
+            Self::Greet { .. } => "greet",
+            Self::Tick => "tick",
+        }
+    }
+}
+
+/// The actor.
+pub(crate) struct Invites;
+
+/// What it starts with.
+pub(crate) struct InvitesArgs {
+    pub(crate) shared: Arc<Shared>,
+    /// Given its mailbox.
+    pub(crate) started: oneshot::Sender<Mailbox<InvitesMsg>>,
+}
+
+/// Its state.
+pub(crate) struct Running {
+    shared: Arc<Shared>,
+    myself: Mailbox<InvitesMsg>,
+    book: Book<Mailbox<PeerMsg>>,
+    began: Instant,
+    timer: Option<(Duration, JoinHandle<()>)>,
+    _alive: Alive,
+}
+
+impl Actor for Invites {
+    type Msg = Traced<InvitesMsg>;
+    type State = Running;
+    type Arguments = InvitesArgs;
+
+    async fn pre_start(
+        &self,
+        actor: ActorRef<Traced<InvitesMsg>>,
+        args: InvitesArgs,
+    ) -> Result<Running, ActorProcessingErr> {
+        let counters = &args.shared.counters.invites;
+        let myself = Mailbox::new(actor, MAILBOX, counters.clone());
+        args.started
+            .send(myself.clone())
+            .map_err(|_| "nobody waits for the invitations")?;
+        let (_alive, book) = (counters.alive(), Book::new(args.shared.args.limits.max_invites));
+        Ok(Running {
+            shared: args.shared,
+            myself,
+            book,
+            began: Instant::now(),
+            timer: None,
+            _alive,
+        })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Traced<InvitesMsg>>,
+        message: Traced<InvitesMsg>,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        message.handle(|message| running.take(message));
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+    }
+}
+
+impl Running {
+    fn take(&mut self, message: InvitesMsg) {
+        match message {
+            InvitesMsg::Call {
+                from,
+                session,
+                to,
+                reply,
+            } => self.call(from, session, to, reply),
+            InvitesMsg::Invite {
+                from,
+                room,
+                to,
+                expires_s,
+                reply,
+            } => self.invite(from, room, to, expires_s, reply),
+            InvitesMsg::Take {
+                invite,
+                user,
+                session,
+                peer,
+                reply,
+            } => {
+                let result = self.book.take(invite, &user, session);
+                peer.post(PeerMsg::Accepting { reply, invite, result });
+            }
+            InvitesMsg::Taken {
+                invite,
+                session,
+                entered,
+            } => {
+                let noted = self.book.taken(invite, session, entered);
+                self.tell(noted);
+            }
+            InvitesMsg::Decline {
+                invite,
+                user,
+                session,
+                reply,
+            } => match self.book.decline(invite, &user, session) {
+                Ok(noted) => {
+                    self.tell(vec![noted]);
+                    reply.answer(ServerMessage::ok());
+                }
+                Err(refusal) => reply.answer(refusal),
+            },
+            InvitesMsg::HangUp { session, reply } => {
+                let ended = self.book.hang_up(session);
+                if ended.is_empty() {
+                    reply.answer(Refusal::new(ErrorCode::CallNotFound, "you have no call"));
+                } else {
+                    self.tell(ended);
+                    reply.answer(ServerMessage::ok());
+                }
+            }
+            InvitesMsg::SessionOver { session } => {
+                let ended = self.book.session_over(session);
+                self.tell(ended);
+            }
+            InvitesMsg::Greet { user, peer } => {
+                for invite in self.book.waiting_for(&user) {
+                    peer.post(PeerMsg::Notify(Arc::new(event(&invite))));
+                }
+            }
+            InvitesMsg::Tick => {
+                self.timer = None;
+                let noted = self.book.expire(self.began.elapsed());
+                self.tell(noted);
+            }
+        }
+        self.shared.sessions.invites(self.book.len());
+        self.keep_time();
+    }
+
+    fn call(&mut self, from: Inviter, session: SessionId, to: UserId, reply: Reply) {
+        if to == from.user || self.shared.sessions.of_user(&to).is_empty() {
+            return reply.answer(Refusal::new(ErrorCode::UserOffline, "they are not connected"));
+        }
+        let room = RoomId::generate();
+        let until = self.began.elapsed() + self.shared.args.limits.ring;
+        let caller = from.user.clone();
+        self.send(from, Some(session), room.clone(), to, until, reply);
+        self.shared.plans.add(room, caller);
+    }
+
+    fn invite(&mut self, from: Inviter, room: RoomId, to: UserId, expires_s: Option<u64>, reply: Reply) {
+        let wait = expires_s.map_or(self.shared.args.limits.invite, Duration::from_secs);
+        let until = self.began.elapsed() + wait;
+        self.send(from, None, room, to, until, reply);
+    }
+
+    /// Enters an invitation in the book and delivers it to every session of its user.
+    fn send(
+        &mut self,
+        from: Inviter,
+        session: Option<SessionId>,
+        room: RoomId,
+        to: UserId,
+        until: Duration,
+        reply: Reply,
+    ) {
+        let id = InviteId::new();
+        let invite = Invite {
+            id,
+            kind: if session.is_some() {
+                InviteKind::Call
+            } else {
+                InviteKind::Invite
+            },
+            session,
+            room: room.clone(),
+            from: WelcomeUser {
+                id: from.user,
+                name: from.name,
+            },
+            to: to.clone(),
+            until,
+            answer_to: from.peer,
+        };
+        let message = Arc::new(event(&invite));
+        if let Err(refusal) = self.book.enter(invite) {
+            return reply.answer(refusal);
+        }
+        for peer in self.shared.sessions.of_user(&to) {
+            peer.post(PeerMsg::Notify(message.clone()));
+        }
+        let room = session.is_some().then_some(room);
+        reply.answer(ServerMessage::Ok(Done {
+            invite_id: Some(id),
+            room,
+            ..Done::default()
+        }));
+    }
+
+    /// Tells whoever invited, and the invited user's sessions, which stop ringing.
+    fn tell(&mut self, noted: Vec<Noted<Mailbox<PeerMsg>>>) {
+        for Noted { invite, answer } in noted {
+            let message = Arc::new(ServerMessage::InviteAnswered(InviteAnswered {
+                invite_id: invite.id,
+                answer,
+            }));
+            invite.answer_to.post(PeerMsg::Notify(message.clone()));
+            for peer in self.shared.sessions.of_user(&invite.to) {
+                peer.post(PeerMsg::Notify(message.clone()));
+            }
+            if invite.kind == InviteKind::Call {
+                self.shared.plans.remove(&invite.room);
+            }
+        }
+    }
+
+    fn keep_time(&mut self) {
+        let due = self.book.next_deadline();
+        if due == self.timer.as_ref().map(|(at, _)| *at) {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+        self.timer = due.map(|due| {
+            let (at, myself) = (self.began + due, self.myself.clone());
+            let timer = tokio::spawn(async move {
+                tokio::time::sleep_until(at).await;
+                myself.post(InvitesMsg::Tick);
+            });
+            (due, timer)
+        });
+    }
+}
+
+fn event<A>(invite: &Invite<A>) -> ServerMessage {
+    ServerMessage::Invite(InviteEvent {
+        invite_id: invite.id,
+        kind: invite.kind,
+        room: invite.room.clone(),
+        from: invite.from.clone(),
+    })
+}

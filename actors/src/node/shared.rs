@@ -1,0 +1,139 @@
+//! What the actors of a node have in common.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use caside_protocol::{RoomId, UserId};
+use caside_store::JournalEntry;
+use ractor::ActorCell;
+
+use super::NodeArgs;
+use crate::invites::InvitesMsg;
+use crate::mailbox::{Counters, Mailbox};
+use crate::peer::Sessions;
+use crate::room::{RoomTable, RoomsMsg};
+
+/// Counters by kind of actor.
+#[derive(Debug)]
+pub(crate) struct AllCounters {
+    pub(crate) room: Arc<Counters>,
+    pub(crate) rooms: Arc<Counters>,
+    pub(crate) peer: Arc<Counters>,
+    pub(crate) invites: Arc<Counters>,
+}
+
+/// The root's children.
+#[derive(Debug, Clone)]
+pub(super) struct Supervisors {
+    pub(super) rooms: Mailbox<RoomsMsg>,
+    pub(super) invites: Mailbox<InvitesMsg>,
+    /// Has no mailbox of its own: sessions are linked to it.
+    pub(super) peers: ActorCell,
+}
+
+/// What the actors of a node have in common.
+pub(crate) struct Shared {
+    pub(crate) args: NodeArgs,
+    pub(crate) counters: AllCounters,
+    pub(crate) rooms: RoomTable,
+    pub(crate) sessions: Sessions,
+    pub(crate) plans: Plans,
+    pub(super) draining: AtomicBool,
+    /// Replaced when one of them fails and is started anew.
+    supervisors: Mutex<Option<Supervisors>>,
+    unwritten: AtomicU64,
+    partings: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(args: NodeArgs) -> Arc<Self> {
+        let counters = AllCounters {
+            room: Counters::of("room"),
+            rooms: Counters::of("rooms"),
+            peer: Counters::of("peer"),
+            invites: Counters::of("invites"),
+        };
+        Arc::new(Self {
+            args,
+            counters,
+            rooms: RoomTable::default(),
+            sessions: Sessions::default(),
+            plans: Plans::default(),
+            draining: AtomicBool::new(false),
+            supervisors: Mutex::default(),
+            unwritten: AtomicU64::new(0),
+            partings: AtomicU64::new(0),
+        })
+    }
+
+    /// Fills in the ways to the root's children.
+    pub(super) fn connect(&self, supervisors: Supervisors) {
+        *self.supervisors.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisors);
+    }
+
+    /// The root's children.
+    pub(super) fn supervisors(&self) -> Supervisors {
+        let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        supervisors
+            .clone()
+            .expect("the tree is connected before its first session")
+    }
+
+    /// The supervisor of rooms.
+    pub(crate) fn rooms_supervisor(&self) -> Mailbox<RoomsMsg> {
+        self.supervisors().rooms
+    }
+
+    /// Calls and invitations.
+    pub(crate) fn invites(&self) -> Mailbox<InvitesMsg> {
+        self.supervisors().invites
+    }
+
+    /// Appends to the journal. A call does not end because it cannot be written down; the loss is counted, and told at
+    /// the first of a row.
+    pub(crate) fn write_down(&self, entry: JournalEntry) {
+        match self.args.journal.append(entry) {
+            Ok(()) => {
+                let lost = self.unwritten.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    tracing::warn!(lost, "the journal takes entries again");
+                }
+            }
+            Err(error) => {
+                if self.unwritten.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!(error = %error, "calls are not written down");
+                }
+            }
+        }
+    }
+
+    /// When a client that is sent away should come back: spread over 4 s, for they all come.
+    pub(crate) fn retry_after_ms(&self) -> u64 {
+        500 + self.partings.fetch_add(1, Ordering::Relaxed) * 37 % 4000
+    }
+}
+
+/// Rooms that calls are to make: who calls.
+#[derive(Debug, Default)]
+pub(crate) struct Plans(Mutex<HashMap<RoomId, UserId>>);
+
+impl Plans {
+    /// The caller whose room this will be.
+    pub(crate) fn find(&self, room: &RoomId) -> Option<UserId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(room).cloned()
+    }
+
+    /// Plans a room; forgotten with its call.
+    pub(crate) fn add(&self, room: RoomId, caller: UserId) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(room, caller);
+    }
+
+    /// Forgets a room.
+    pub(crate) fn remove(&self, room: &RoomId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(room);
+    }
+}

@@ -1,0 +1,518 @@
+//! One session: its sockets, its user, its place, and what waits until it has settled somewhere.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use caside_protocol::claims::Claims;
+use caside_protocol::client::{ClientMessage, Request, RequestId};
+use caside_protocol::codec::Tag;
+use caside_protocol::error::{ErrorCode, Refusal, close};
+use caside_protocol::server::{Goodbye, Joined, ServerMessage};
+use caside_protocol::{ParticipantId, SessionId};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+use super::message::{DrainGuard, Generation, PeerMsg, Reply, TakeOver};
+use super::place::Place;
+use super::sessions::Registration;
+use super::socket::{Route, Socket};
+use super::{PeerHandle, SocketClosed};
+use crate::invites::InvitesMsg;
+use crate::mailbox::{Alive, Mailbox, Traced};
+use crate::node::{SessionArgs, Shared};
+use crate::room::{EventLog, ReleaseCause, RoomHandle, RoomMsg};
+
+/// Messages that may wait for a session; a room beyond it waits for a resume.
+const MAILBOX: usize = 2048;
+
+/// What a session starts with.
+pub(crate) struct PeerArgs {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) socket: SessionArgs,
+    /// Given the socket's way to it.
+    pub(crate) started: oneshot::Sender<PeerHandle>,
+}
+
+/// The actor.
+pub(crate) struct Peer;
+
+/// Its state.
+pub(crate) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: SessionId,
+    pub(super) myself: Mailbox<PeerMsg>,
+    pub(super) registration: Registration,
+    pub(super) socket: Option<Socket>,
+    pub(super) generation: Generation,
+    pub(super) claims: Option<Box<Claims>>,
+    pub(super) client_ip: Option<IpAddr>,
+    pub(super) place: Place,
+    /// The last event that came by here: what numbers go on from when a room takes the log with it.
+    pub(super) last_seq: u64,
+    /// A token is being checked.
+    pub(super) authenticating: bool,
+    /// The socket is with the session that it may continue.
+    pub(super) yielding: bool,
+    /// The socket that continues this session, once the room has said what was missed.
+    pub(super) resuming: Option<Box<TakeOver>>,
+    /// What waits until the session has settled.
+    deferred: VecDeque<Deferred>,
+    /// The client said goodbye while the session was between places.
+    leaving_for_good: bool,
+    draining: Option<DrainGuard>,
+    pub(super) timer: Option<JoinHandle<()>>,
+    over: bool,
+    _alive: Alive,
+}
+
+#[derive(Debug)]
+enum Deferred {
+    Message(PeerMsg),
+    TakeOver(Box<TakeOver>),
+}
+
+impl Actor for Peer {
+    type Msg = Traced<PeerMsg>;
+    type State = Session;
+    type Arguments = PeerArgs;
+
+    async fn pre_start(&self, actor: ActorRef<Traced<PeerMsg>>, args: PeerArgs) -> Result<Session, ActorProcessingErr> {
+        let PeerArgs {
+            shared,
+            socket,
+            started,
+        } = args;
+        let counters = shared.counters.peer.clone();
+        let myself = Mailbox::new(actor, MAILBOX, counters.clone());
+        let (id, route) = (SessionId::new(), Route::new(myself.clone(), 0));
+        let limits = &shared.args.limits;
+        let handle = PeerHandle {
+            route: route.clone(),
+            credits: Arc::new(Semaphore::new(limits.credits)),
+            session: id,
+            patience: limits.call_timeout,
+        };
+        let mut session = Session {
+            registration: Registration::new(shared.clone(), id, myself.clone()),
+            id,
+            socket: Some(Socket::new(socket.outbound, socket.dialect, route)),
+            generation: 0,
+            claims: None,
+            client_ip: socket.client_ip,
+            place: Place::Outside(EventLog::after(0, limits.history)),
+            last_seq: 0,
+            authenticating: false,
+            yielding: false,
+            resuming: None,
+            deferred: VecDeque::new(),
+            leaving_for_good: false,
+            draining: None,
+            timer: None,
+            over: false,
+            _alive: counters.alive(),
+            shared: shared.clone(),
+            myself,
+        };
+        match socket.claims {
+            Some(claims) => session.begin(claims, 0, None),
+            None => session.set_timer(limits.auth_timeout, |_| PeerMsg::AuthTimeout),
+        }
+        started.send(handle).map_err(|_| "the socket is gone")?;
+        Ok(session)
+    }
+
+    async fn handle(
+        &self,
+        actor: ActorRef<Traced<PeerMsg>>,
+        message: Traced<PeerMsg>,
+        session: &mut Session,
+    ) -> Result<(), ActorProcessingErr> {
+        message.handle(|message| session.take(message));
+        if session.over {
+            actor.stop(None);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.cancel_timer();
+        // Of a session that failed; others have left before.
+        if let Place::Inside { participant, room } = &self.place {
+            room.post(RoomMsg::Gone {
+                participant: *participant,
+            });
+        }
+    }
+}
+
+impl Session {
+    fn take(&mut self, message: PeerMsg) {
+        match message {
+            PeerMsg::Request { generation, .. } | PeerMsg::Resume { generation, .. }
+                if generation != self.generation => {}
+            PeerMsg::Request {
+                generation,
+                request,
+                credit,
+            } => self.request(generation, request, credit),
+            message @ PeerMsg::Resume { .. } if self.is_busy() => self.defer(Deferred::Message(message)),
+            PeerMsg::Resume {
+                request,
+                credit,
+                settled,
+                ..
+            } => self.continue_another(*request, credit, settled),
+            PeerMsg::Refuse {
+                generation,
+                id,
+                refusal,
+            } => self.write_answer(generation, id, &refusal.into()),
+            PeerMsg::Answer {
+                generation,
+                id,
+                message,
+            } => self.write_answer(generation, id, &message),
+            PeerMsg::SocketClosed { generation, how } if generation == self.generation => self.socket_closed(how),
+            PeerMsg::SocketClosed { .. } => {}
+            PeerMsg::AuthTimeout => self.auth_timeout(),
+            PeerMsg::Authenticated { reply, result } => self.authenticated(reply, *result),
+            PeerMsg::TakeOver(takeover) => self.taken_over(takeover),
+            PeerMsg::NotTaken { takeover, refusal } => self.not_taken(*takeover, refusal),
+            PeerMsg::Taken => self.end(),
+            PeerMsg::GraceOver(generation) => {
+                if generation == self.generation && self.socket.is_none() && matches!(self.place, Place::Outside(_)) {
+                    self.end();
+                }
+            }
+            PeerMsg::Notify(message) => self.notify(message),
+            PeerMsg::Drain(guard) => self.drain(guard),
+            PeerMsg::Admitted {
+                participant,
+                room,
+                reply,
+                joined,
+            } => self.admitted(participant, room, reply, joined),
+            PeerMsg::Refused {
+                participant,
+                reply,
+                refusal,
+                log,
+            } => self.kept_out(participant, reply, refusal, log),
+            PeerMsg::Deliver {
+                participant,
+                seq,
+                message,
+            } => self.deliver(participant, seq, &message),
+            PeerMsg::Behind { participant } if self.place.is_of(participant) => self.slow_consumer(),
+            PeerMsg::Behind { .. } => {}
+            PeerMsg::Resumed {
+                participant,
+                resumption,
+            } => self.room_resumed(participant, resumption),
+            PeerMsg::Released {
+                participant,
+                log,
+                cause,
+            } => self.released(participant, log, cause),
+            PeerMsg::RoomGone { participant } => self.room_gone(participant),
+            PeerMsg::Accepting { reply, invite, result } => self.accepting(reply, invite, result),
+        }
+    }
+
+    fn request(&mut self, generation: Generation, request: Box<Request>, credit: OwnedSemaphorePermit) {
+        if self.is_busy() && request.message != ClientMessage::Ping {
+            return self.defer(Deferred::Message(PeerMsg::Request {
+                generation,
+                request,
+                credit,
+            }));
+        }
+        let Request { id, message, .. } = *request;
+        let reply = Reply::new(self.myself.clone(), generation, id, credit);
+        self.asked(reply, message);
+    }
+
+    // ---- between places -------------------------------------------------------------------------------------------
+
+    /// Whether requests wait: what they mean depends on where the session will be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.authenticating || self.place.is_between()
+    }
+
+    /// Bounded by the credits of the requests in it.
+    fn defer(&mut self, deferred: Deferred) {
+        self.deferred.push_back(deferred);
+    }
+
+    /// Takes up what waited.
+    pub(super) fn settle(&mut self) {
+        if self.leaving_for_good && !self.is_busy() {
+            return self.say_farewell();
+        }
+        if !self.is_busy() && self.socket.is_none() && !self.yielding {
+            self.without_socket();
+        }
+        while !self.is_busy() && !self.over {
+            match self.deferred.pop_front() {
+                Some(Deferred::Message(message)) => self.take(message),
+                Some(Deferred::TakeOver(takeover)) => self.taken_over(takeover),
+                None => {
+                    self.deferred = VecDeque::new();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A socket that continues this session waits until it has settled.
+    pub(super) fn defer_takeover(&mut self, takeover: Box<TakeOver>) {
+        self.defer(Deferred::TakeOver(takeover));
+    }
+
+    // ---- the socket -----------------------------------------------------------------------------------------------
+
+    /// An answer to what came over an earlier socket is dropped: its client has given it up.
+    pub(super) fn write_answer(&mut self, generation: Generation, id: Option<RequestId>, message: &ServerMessage) {
+        if generation == self.generation {
+            self.write(&Tag::Answer(id), message);
+        }
+    }
+
+    /// Answers without the detour by the mailbox.
+    pub(super) fn answer(&mut self, reply: Reply, message: impl Into<ServerMessage>) {
+        let (generation, id) = reply.into_address();
+        self.write_answer(generation, id, &message.into());
+    }
+
+    pub(super) fn write(&mut self, tag: &Tag, message: &ServerMessage) {
+        if let Some(socket) = &self.socket
+            && socket.write(tag, message).is_err()
+        {
+            self.slow_consumer();
+        }
+    }
+
+    /// What was not written waits for the resume.
+    fn slow_consumer(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.close_now(close::POLICY, "slow_consumer");
+            self.without_socket();
+        }
+    }
+
+    pub(super) fn socket_closed(&mut self, how: SocketClosed) {
+        // We closed it ourselves, which has had its consequences, or it is with another session, which hears of this.
+        if self.socket.take().is_none() {
+            return;
+        }
+        match how {
+            SocketClosed::Clean if self.resuming.is_none() => self.say_farewell(),
+            SocketClosed::Clean | SocketClosed::Dropped => self.without_socket(),
+        }
+    }
+
+    /// The grace time begins: kept by the room while the session is in one. Not when the next socket is here already.
+    pub(super) fn without_socket(&mut self) {
+        self.draining = None;
+        match &self.place {
+            _ if self.resuming.is_some() => {}
+            _ if self.claims.is_none() => self.end(),
+            Place::Inside { participant, room } => {
+                room.post(RoomMsg::Lost {
+                    participant: *participant,
+                });
+            }
+            Place::Outside(_) => self.set_timer(self.shared.args.limits.grace, PeerMsg::GraceOver),
+            Place::Joining { .. } | Place::Leaving { .. } => {}
+        }
+    }
+
+    /// The client left on purpose.
+    fn say_farewell(&mut self) {
+        match &self.place {
+            Place::Outside(_) => self.end(),
+            Place::Inside { participant, room } => {
+                let participant = *participant;
+                room.post(RoomMsg::Leave {
+                    participant,
+                    reply: None,
+                });
+                self.place = Place::Leaving { participant };
+                self.leaving_for_good = true;
+            }
+            Place::Joining { .. } | Place::Leaving { .. } => self.leaving_for_good = true,
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        self.over = true;
+    }
+
+    pub(super) fn set_timer(&mut self, after: Duration, message: fn(Generation) -> PeerMsg) {
+        self.cancel_timer();
+        let (myself, generation) = (self.myself.clone(), self.generation);
+        self.timer = Some(tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            myself.post(message(generation));
+        }));
+    }
+
+    pub(super) fn cancel_timer(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
+    }
+
+    // ---- rooms ----------------------------------------------------------------------------------------------------
+
+    fn admitted(&mut self, participant: ParticipantId, room: RoomHandle, reply: Reply, joined: Box<Joined>) {
+        let Place::Joining { invite, .. } = &self.place else {
+            return;
+        };
+        if !self.place.is_of(participant) {
+            return;
+        }
+        self.told_invite(*invite, true);
+        self.place = Place::Inside { participant, room };
+        self.answer(reply, ServerMessage::Joined(joined));
+        self.settle();
+    }
+
+    fn kept_out(&mut self, participant: ParticipantId, reply: Reply, refusal: Refusal, log: EventLog) {
+        let Place::Joining { invite, .. } = &self.place else {
+            return;
+        };
+        if !self.place.is_of(participant) {
+            return;
+        }
+        self.told_invite(*invite, false);
+        self.place = Place::Outside(log);
+        self.answer(reply, refusal);
+        self.settle();
+    }
+
+    /// Says whether an invitation that was taken led into its room.
+    fn told_invite(&self, invite: Option<caside_protocol::InviteId>, entered: bool) {
+        if let Some(invite) = invite {
+            self.shared.invites().post(InvitesMsg::Taken {
+                invite,
+                session: self.id,
+                entered,
+            });
+        }
+    }
+
+    fn deliver(&mut self, participant: ParticipantId, seq: u64, message: &ServerMessage) {
+        if self.place.is_of(participant) {
+            self.last_seq = seq;
+            self.write_event(seq, message);
+        }
+    }
+
+    fn write_event(&mut self, seq: u64, message: &ServerMessage) {
+        self.write(&Tag::Event(seq), message);
+        if matches!(message, ServerMessage::Goodbye(_)) {
+            if let Some(socket) = self.socket.take() {
+                socket.close(close::GOING_AWAY, "going_away");
+            }
+            self.without_socket();
+        }
+    }
+
+    /// An event from outside of rooms; numbered by whoever has the log.
+    pub(super) fn notify(&mut self, message: Arc<ServerMessage>) {
+        match &mut self.place {
+            Place::Outside(log) => {
+                self.last_seq = log.push(message.clone());
+                self.write_event(self.last_seq, &message);
+            }
+            Place::Inside { participant, room } => {
+                if room
+                    .send(RoomMsg::Post {
+                        participant: *participant,
+                        message,
+                    })
+                    .is_err()
+                {
+                    tracing::warn!(room.id = %room.id(), "an event was dropped: the room is overloaded or gone");
+                }
+            }
+            Place::Joining { .. } | Place::Leaving { .. } => {
+                self.defer(Deferred::Message(PeerMsg::Notify(message)));
+            }
+        }
+    }
+
+    fn released(&mut self, participant: ParticipantId, log: EventLog, cause: ReleaseCause) {
+        if !self.place.is_of(participant) {
+            return;
+        }
+        self.last_seq = log.last();
+        self.place = Place::Outside(log);
+        match cause {
+            ReleaseCause::Kicked => {
+                self.registration.forget_token();
+                if let Some(socket) = self.socket.take() {
+                    socket.close(close::KICKED, "kicked");
+                }
+                self.end_with_resume();
+            }
+            ReleaseCause::GraceOver => self.end_with_resume(),
+            ReleaseCause::Closed if self.socket.is_none() => self.end_with_resume(),
+            ReleaseCause::Left | ReleaseCause::CallEnded | ReleaseCause::Closed => {
+                if let Some(takeover) = self.resuming.take() {
+                    self.taken_over(takeover);
+                }
+                self.settle();
+            }
+        }
+    }
+
+    /// Ends the session; a socket that was about to continue it came too late.
+    fn end_with_resume(&mut self) {
+        if let Some(takeover) = self.resuming.take() {
+            self.turn_back(takeover, Refusal::new(ErrorCode::ResumeExpired, "the session is over"));
+        }
+        self.registration.forget_token();
+        self.end();
+    }
+
+    /// The room failed with the session's events: numbers go on after the last one that came by.
+    fn room_gone(&mut self, participant: ParticipantId) {
+        if !self.place.is_of(participant) {
+            return;
+        }
+        if let Place::Joining { invite, .. } = &self.place {
+            self.told_invite(*invite, false);
+        }
+        self.place = Place::Outside(EventLog::after(self.last_seq, self.shared.args.limits.history));
+        let refusal = Refusal::new(ErrorCode::Internal, "the room failed; join again");
+        self.notify(Arc::new(refusal.into()));
+        if let Some(takeover) = self.resuming.take() {
+            self.taken_over(takeover);
+        }
+        self.settle();
+    }
+
+    // ---- the node goes --------------------------------------------------------------------------------------------
+
+    fn drain(&mut self, guard: DrainGuard) {
+        if self.is_busy() {
+            return self.defer(Deferred::Message(PeerMsg::Drain(guard)));
+        }
+        if self.socket.is_none() {
+            return;
+        }
+        self.draining = Some(guard);
+        let retry_after_ms = self.shared.retry_after_ms();
+        self.notify(Arc::new(ServerMessage::Goodbye(Goodbye {
+            reason: "draining".to_owned(),
+            retry_after_ms,
+        })));
+    }
+}

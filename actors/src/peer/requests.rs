@@ -1,0 +1,356 @@
+//! What a client asks of its session: to be known, to enter and leave rooms, to call users; the rest is the room's.
+
+use caside_protocol::claims::Claims;
+use caside_protocol::client::{Capabilities, ClientMessage, Join, RequestId, SubscribePolicy};
+use caside_protocol::error::{ErrorCode, Refusal, close};
+use caside_protocol::server::{Empty, ServerInfo, ServerMessage, Welcome, WelcomeUser};
+use caside_protocol::{InviteId, ParticipantId, RoomId, UserId};
+
+use super::actor::Session;
+use super::message::{Generation, PeerLink, PeerMsg, Reply};
+use super::place::Place;
+use crate::invites::{Inviter, InvitesMsg};
+use crate::mailbox::Overloaded;
+use crate::room::{EventLog, JoinRequest, RoomMsg, RoomsMsg, Standing};
+
+impl Session {
+    pub(super) fn asked(&mut self, reply: Reply, message: ClientMessage) {
+        match message {
+            ClientMessage::Ping => self.answer(reply, ServerMessage::Pong(Empty {})),
+            ClientMessage::Auth(auth) => self.authenticate(reply, auth.token),
+            _ if self.claims.is_none() => {
+                self.answer(reply, Refusal::new(ErrorCode::Unauthorized, "send auth first"));
+            }
+            ClientMessage::Join(join) => self.join(reply, join, None),
+            ClientMessage::Leave => self.leave(reply),
+            ClientMessage::Call(call) => self.call(reply, call.to_user),
+            ClientMessage::Accept(accept) => self.accept(reply, accept.invite_id),
+            ClientMessage::Decline(decline) => self.decline(reply, decline.invite_id),
+            ClientMessage::Hangup => self.hang_up(reply),
+            message => self.ask_room(reply, message),
+        }
+    }
+
+    fn ask_room(&mut self, reply: Reply, message: ClientMessage) {
+        let Place::Inside { participant, room } = &self.place else {
+            return self.answer(reply, Refusal::new(ErrorCode::NotJoined, "join a room first"));
+        };
+        let ask = RoomMsg::Ask {
+            participant: *participant,
+            reply,
+            message: Box::new(message),
+        };
+        if let Err(Overloaded(RoomMsg::Ask { reply, .. })) = room.send(ask) {
+            self.answer(reply, overloaded());
+        }
+    }
+
+    // ---- who the client is ----------------------------------------------------------------------------------------
+
+    fn authenticate(&mut self, reply: Reply, token: String) {
+        self.authenticating = true;
+        let (myself, shared) = (self.myself.clone(), self.shared.clone());
+        tokio::spawn(async move {
+            let failed = Err(Refusal::new(ErrorCode::Internal, "checking the token failed"));
+            let promise = myself.promise(PeerMsg::Authenticated {
+                reply: None,
+                result: Box::new(failed),
+            });
+            let checking = shared.args.authenticator.authenticate(token);
+            let result = match tokio::time::timeout(shared.args.limits.call_timeout, checking).await {
+                Ok(result) => result,
+                Err(_) => Err(Refusal::new(
+                    ErrorCode::DependencyUnavailable,
+                    "checking the token took too long; try again",
+                )),
+            };
+            promise.keep(PeerMsg::Authenticated {
+                reply: Some(reply),
+                result: Box::new(result),
+            });
+        });
+    }
+
+    /// Without a reply the check failed by itself, and that has been answered.
+    pub(super) fn authenticated(&mut self, reply: Option<Reply>, result: Result<Claims, Refusal>) {
+        self.authenticating = false;
+        if let Some(reply) = reply {
+            match result.and_then(|claims| self.same_user(claims)) {
+                Ok(claims) => {
+                    let (generation, id) = reply.into_address();
+                    self.begin(claims, generation, id);
+                }
+                Err(refusal) => self.not_authenticated(reply, refusal),
+            }
+        }
+        self.settle();
+    }
+
+    /// A session keeps its user, and its room a token that is good for it.
+    fn same_user(&self, claims: Claims) -> Result<Claims, Refusal> {
+        let other_user = self.claims.as_ref().is_some_and(|known| known.sub != claims.sub);
+        let other_room = matches!(&self.place, Place::Inside { room, .. } if !claims.admits(room.id()));
+        if other_user || other_room {
+            return Err(Refusal::new(
+                ErrorCode::Unauthorized,
+                "the token is not for this session's user and room",
+            ));
+        }
+        Ok(claims)
+    }
+
+    /// A first token that does not hold ends the session; one that could not be checked, or a renewal, does not.
+    fn not_authenticated(&mut self, reply: Reply, refusal: Refusal) {
+        let ends = self.claims.is_none() && !refusal.code.retryable() && refusal.code != ErrorCode::Internal;
+        self.answer(reply, refusal);
+        if ends {
+            self.close_unauthorized();
+        }
+    }
+
+    pub(super) fn auth_timeout(&mut self) {
+        if self.claims.is_none() && !self.yielding {
+            let refusal = Refusal::new(ErrorCode::Unauthorized, "no token came in time");
+            self.write_answer(self.generation, None, &refusal.into());
+            self.close_unauthorized();
+        }
+    }
+
+    fn close_unauthorized(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.close(close::UNAUTHORIZED, "unauthorized");
+        }
+        self.end();
+    }
+
+    /// The client is known from here on, or known anew.
+    pub(super) fn begin(&mut self, claims: Claims, generation: Generation, id: Option<RequestId>) {
+        let first = self.claims.is_none();
+        if first {
+            self.cancel_timer();
+            self.registration.belongs_to(claims.sub.clone());
+        } else if let Place::Inside { participant, room } = &self.place {
+            room.post(RoomMsg::Renewed {
+                participant: *participant,
+                grants: claims.grants(),
+            });
+        }
+        let welcome = Welcome {
+            session: self.id,
+            resume_token: self.registration.rotate(),
+            user: WelcomeUser {
+                id: claims.sub.clone(),
+                name: claims.display_name().to_owned(),
+            },
+            ice_servers: (self.shared.args.ice_servers)(&claims.sub),
+            heartbeat_ms: u64::try_from(self.shared.args.limits.heartbeat.as_millis()).unwrap_or(u64::MAX),
+            server: ServerInfo {
+                version: self.shared.args.version.clone(),
+                node: self.shared.args.node.clone(),
+            },
+        };
+        let user = claims.sub.clone();
+        self.claims = Some(Box::new(claims));
+        self.write_answer(generation, id, &ServerMessage::Welcome(Box::new(welcome)));
+        if first {
+            self.shared.invites().post(InvitesMsg::Greet {
+                user,
+                peer: self.myself.clone(),
+            });
+        }
+    }
+
+    // ---- rooms ----------------------------------------------------------------------------------------------------
+
+    fn join(&mut self, reply: Reply, join: Join, invite: Option<InviteId>) {
+        if let Place::Inside { participant, room } = &self.place {
+            if *room.id() != join.room {
+                let text = "this session is in another room; leave it first";
+                return self.answer(reply, Refusal::new(ErrorCode::AlreadyJoined, text));
+            }
+            let rejoin = RoomMsg::Rejoin {
+                participant: *participant,
+                reply,
+            };
+            if let Err(Overloaded(RoomMsg::Rejoin { reply, .. })) = room.send(rejoin) {
+                self.answer(reply, overloaded());
+            }
+            return;
+        }
+        let Some(claims) = self.claims.as_deref().filter(|claims| claims.admits(&join.room)) else {
+            return self.answer(
+                reply,
+                Refusal::new(ErrorCode::Forbidden, "your token is for another room"),
+            );
+        };
+        let participant = ParticipantId::new();
+        let entering = Place::Joining { participant, invite };
+        let display_name = join.display_name.filter(|name| !name.trim().is_empty());
+        let mut request = JoinRequest {
+            room: join.room,
+            mode: join.mode,
+            may_create: claims.grants().may_create(),
+            participant,
+            user: claims.sub.clone(),
+            display_name: display_name.unwrap_or_else(|| claims.display_name().to_owned()),
+            standing: Standing::from(claims),
+            subscribe: join.subscribe,
+            client_ip: self.client_ip,
+            log: EventLog::after(self.last_seq, self.shared.args.limits.history),
+            link: PeerLink::new(self.myself.clone(), participant),
+            reply,
+        };
+        if let Place::Outside(log) = std::mem::replace(&mut self.place, entering) {
+            request.log = log;
+        }
+        if let Err(Overloaded(RoomsMsg::Join(request))) =
+            self.shared.rooms_supervisor().send(RoomsMsg::Join(Box::new(request)))
+        {
+            // Comes back by the mailbox, as a refusal of the room would.
+            request.refuse(overloaded());
+        }
+    }
+
+    fn leave(&mut self, reply: Reply) {
+        let Place::Inside { participant, room } = &self.place else {
+            return self.answer(reply, Refusal::new(ErrorCode::NotJoined, "you are in no room"));
+        };
+        let participant = *participant;
+        // A room that is gone is about to say so.
+        room.post(RoomMsg::Leave {
+            participant,
+            reply: Some(reply),
+        });
+        self.place = Place::Leaving { participant };
+    }
+
+    // ---- calls ----------------------------------------------------------------------------------------------------
+
+    fn call(&mut self, reply: Reply, to: UserId) {
+        if matches!(self.place, Place::Inside { .. }) {
+            let text = "this session is in a room; leave it first, or invite them";
+            return self.answer(reply, Refusal::new(ErrorCode::AlreadyJoined, text));
+        }
+        let Some(claims) = self
+            .claims
+            .as_deref()
+            .filter(|c| c.room.is_none() && c.grants().may_create())
+        else {
+            return self.answer(
+                reply,
+                Refusal::new(ErrorCode::Forbidden, "your token does not permit making rooms"),
+            );
+        };
+        let from = Inviter {
+            user: claims.sub.clone(),
+            name: claims.display_name().to_owned(),
+            peer: self.myself.clone(),
+        };
+        self.ask_invites(InvitesMsg::Call {
+            from,
+            session: self.id,
+            to,
+            reply,
+        });
+    }
+
+    fn accept(&mut self, reply: Reply, invite: InviteId) {
+        if let Some(claims) = &self.claims {
+            let (user, peer) = (claims.sub.clone(), self.myself.clone());
+            self.ask_invites(InvitesMsg::Take {
+                invite,
+                user,
+                session: self.id,
+                peer,
+                reply,
+            });
+        }
+    }
+
+    /// The invitation is held for this session until it is known whether the room let it in.
+    pub(super) fn accepting(&mut self, reply: Reply, invite: InviteId, result: Result<RoomId, Refusal>) {
+        let room = match result {
+            Ok(room) => room,
+            Err(refusal) => return self.answer(reply, refusal),
+        };
+        let same = matches!(&self.place, Place::Inside { room: here, .. } if *here.id() == room);
+        if matches!(self.place, Place::Outside(_)) {
+            let join = Join {
+                room,
+                display_name: None,
+                capabilities: Capabilities::default(),
+                mode: None,
+                subscribe: SubscribePolicy::Auto,
+            };
+            self.join(reply, join, Some(invite));
+            if matches!(self.place, Place::Outside(_)) {
+                self.taken(invite, false);
+            }
+            return;
+        }
+        self.taken(invite, same);
+        if same {
+            return self.ask_room_again(reply);
+        }
+        let text = "this session is in another room; leave it first";
+        self.answer(reply, Refusal::new(ErrorCode::AlreadyJoined, text));
+    }
+
+    fn taken(&self, invite: InviteId, entered: bool) {
+        self.shared.invites().post(InvitesMsg::Taken {
+            invite,
+            session: self.id,
+            entered,
+        });
+    }
+
+    fn ask_room_again(&mut self, reply: Reply) {
+        if let Place::Inside { participant, room } = &self.place {
+            room.post(RoomMsg::Rejoin {
+                participant: *participant,
+                reply,
+            });
+        }
+    }
+
+    fn decline(&mut self, reply: Reply, invite: InviteId) {
+        if let Some(claims) = &self.claims {
+            let user = claims.sub.clone();
+            self.ask_invites(InvitesMsg::Decline {
+                invite,
+                user,
+                session: self.id,
+                reply,
+            });
+        }
+    }
+
+    /// Ends what rings and what runs.
+    fn hang_up(&mut self, reply: Reply) {
+        if matches!(self.place, Place::Inside { .. }) {
+            self.shared.invites().post(InvitesMsg::SessionOver { session: self.id });
+            self.ask_room(reply, ClientMessage::Hangup);
+        } else {
+            self.ask_invites(InvitesMsg::HangUp {
+                session: self.id,
+                reply,
+            });
+        }
+    }
+
+    fn ask_invites(&mut self, message: InvitesMsg) {
+        if let Err(Overloaded(
+            InvitesMsg::Call { reply, .. }
+            | InvitesMsg::Take { reply, .. }
+            | InvitesMsg::Decline { reply, .. }
+            | InvitesMsg::HangUp { reply, .. },
+        )) = self.shared.invites().send(message)
+        {
+            self.answer(reply, overloaded());
+        }
+    }
+}
+
+pub(super) fn overloaded() -> Refusal {
+    Refusal::new(ErrorCode::Overloaded, "too much is waiting here; try again")
+}

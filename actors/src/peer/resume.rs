@@ -1,0 +1,181 @@
+//! A session's next socket. The socket comes with a session of its own, which hands it to the one it continues.
+
+use caside_protocol::client::{ClientMessage, Request};
+use caside_protocol::codec::Tag;
+use caside_protocol::error::{ErrorCode, Refusal, close};
+use caside_protocol::server::{Resumed, ServerMessage};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::actor::Session;
+use super::message::{PeerMsg, Reply, TakeOver};
+use super::place::Place;
+use super::requests::overloaded;
+use super::sessions::TokenHash;
+use crate::mailbox::Overloaded;
+use crate::room::{Missed, Resumption, RoomMsg};
+
+impl Session {
+    // ---- the socket's own session ---------------------------------------------------------------------------------
+
+    pub(super) fn continue_another(
+        &mut self,
+        request: Request,
+        credit: OwnedSemaphorePermit,
+        settled: oneshot::Sender<()>,
+    ) {
+        let Request {
+            id,
+            message: ClientMessage::Resume(resume),
+            ..
+        } = request
+        else {
+            return;
+        };
+        let reply = Reply::new(self.myself.clone(), self.generation, id, credit);
+        if matches!(self.place, Place::Inside { .. }) {
+            let text = "this socket's session is in a room; resume on a new socket";
+            return self.answer(reply, Refusal::new(ErrorCode::AlreadyJoined, text));
+        }
+        let Some(other) = self.shared.sessions.redeem(&TokenHash::of(&resume.resume_token)) else {
+            return self.answer(reply, expired());
+        };
+        if other.same_as(&self.myself) {
+            self.registration.restore();
+            let text = "this socket has that session; resume on a new one";
+            return self.answer(reply, Refusal::new(ErrorCode::InvalidPayload, text));
+        }
+        let Some(socket) = self.socket.take() else { return };
+        self.yielding = true;
+        let (id, _credit) = reply.into_parts();
+        let (from, last_seq) = (self.myself.clone(), resume.last_seq);
+        let takeover = Box::new(TakeOver {
+            socket,
+            from,
+            id,
+            last_seq,
+            settled,
+            _credit,
+        });
+        if let Err(Overloaded(PeerMsg::TakeOver(takeover))) = other.send(PeerMsg::TakeOver(takeover)) {
+            let refusal = if other.depth() > 0 { overloaded() } else { expired() };
+            self.not_taken(*takeover, refusal);
+        }
+    }
+
+    /// The socket is back: its own session goes on.
+    pub(super) fn not_taken(&mut self, takeover: TakeOver, refusal: Refusal) {
+        self.yielding = false;
+        let closed = takeover.socket.route.lead_to(self.myself.clone(), self.generation);
+        self.socket = Some(takeover.socket);
+        self.write_answer(self.generation, takeover.id, &refusal.into());
+        if self.claims.is_none() {
+            self.set_timer(self.shared.args.limits.auth_timeout, |_| PeerMsg::AuthTimeout);
+        }
+        if let Some(how) = closed {
+            self.socket_closed(how);
+        }
+    }
+
+    // ---- the session that is continued ----------------------------------------------------------------------------
+
+    pub(super) fn taken_over(&mut self, takeover: Box<TakeOver>) {
+        if self.is_busy() {
+            return self.defer_takeover(takeover);
+        }
+        let last_seq = takeover.last_seq;
+        match &mut self.place {
+            Place::Outside(log) => match log.resume(last_seq) {
+                Ok(Missed::Events(events)) => self.continue_on(*takeover, Resumption { reset: None, events }, false),
+                Ok(Missed::Gone) => {
+                    self.continue_on(
+                        *takeover,
+                        Resumption {
+                            reset: None,
+                            events: Vec::new(),
+                        },
+                        true,
+                    );
+                }
+                Err(_) => self.turn_back(takeover, never_sent()),
+            },
+            Place::Inside { participant, room } => {
+                // A room that is gone is about to say so; then the session's own log decides.
+                room.post(RoomMsg::Resume {
+                    participant: *participant,
+                    last_seq,
+                });
+                self.resuming = Some(takeover);
+            }
+            Place::Joining { .. } | Place::Leaving { .. } => self.defer_takeover(takeover),
+        }
+    }
+
+    pub(super) fn room_resumed(&mut self, participant: caside_protocol::ParticipantId, resumption: Option<Resumption>) {
+        if !self.place.is_of(participant) {
+            return;
+        }
+        let Some(takeover) = self.resuming.take() else { return };
+        match resumption {
+            Some(resumption) => {
+                let reset = resumption.reset.is_some();
+                self.continue_on(*takeover, resumption, reset);
+            }
+            None => self.turn_back(takeover, never_sent()),
+        }
+    }
+
+    /// The new socket takes the old one's place, and gets what was missed before anything else.
+    fn continue_on(&mut self, takeover: TakeOver, resumption: Resumption, reset: bool) {
+        let TakeOver {
+            socket,
+            from,
+            id,
+            settled,
+            ..
+        } = takeover;
+        self.generation += 1;
+        if let Some(old) = self.socket.take() {
+            old.close_now(close::REPLACED, "replaced");
+        }
+        self.cancel_timer();
+        let closed = socket.route.lead_to(self.myself.clone(), self.generation);
+        self.socket = Some(socket);
+        let resumed = Resumed {
+            resume_token: self.registration.rotate(),
+            participant_id: self.place.participant(),
+            reset,
+            room_state: resumption.reset.map(|state| *state),
+        };
+        self.write_answer(self.generation, id, &ServerMessage::Resumed(Box::new(resumed)));
+        for (seq, message) in resumption.events {
+            self.write(&Tag::Event(seq), &message);
+        }
+        from.post(PeerMsg::Taken);
+        drop(settled);
+        if let Some(how) = closed {
+            self.socket_closed(how);
+        }
+    }
+
+    /// The socket goes back to its own session. The token stays good: it was not used.
+    pub(super) fn turn_back(&mut self, takeover: Box<TakeOver>, refusal: Refusal) {
+        self.registration.restore();
+        let from = takeover.from.clone();
+        // A socket whose own session is gone closes.
+        from.post(PeerMsg::NotTaken { takeover, refusal });
+        if self.socket.is_none() {
+            self.without_socket();
+        }
+    }
+}
+
+fn expired() -> Refusal {
+    Refusal::new(
+        ErrorCode::ResumeExpired,
+        "the resume token was used, or its session is over",
+    )
+}
+
+fn never_sent() -> Refusal {
+    Refusal::new(ErrorCode::BadSequence, "last_seq names an event that was never sent")
+}

@@ -1,0 +1,192 @@
+//! The sessions of a node: by resume token and by user. Entries are guards: they go with the session, however it ends.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use caside_protocol::{SessionId, UserId};
+
+use super::message::PeerMsg;
+use crate::invites::InvitesMsg;
+use crate::mailbox::Mailbox;
+use crate::node::Shared;
+
+/// SHA-256 of a resume token; the token itself is not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TokenHash([u8; 32]);
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash")
+    }
+}
+
+impl TokenHash {
+    /// Of a token as the client shows it.
+    pub(crate) fn of(token: &str) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        Self(hash)
+    }
+}
+
+/// A new credential of 256 random bits, in hexadecimal.
+fn new_token() -> String {
+    let mut bits = [0; 32];
+    getrandom::fill(&mut bits).expect("the operating system gives random bytes");
+    bits.iter().fold(String::with_capacity(64), |mut text, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
+        }
+        text
+    })
+}
+
+/// The sessions of one user: a few at most.
+type OfUser = Vec<(SessionId, Mailbox<PeerMsg>)>;
+
+/// The sessions of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    by_token: Mutex<HashMap<TokenHash, Mailbox<PeerMsg>>>,
+    by_user: Mutex<HashMap<UserId, OfUser>>,
+    all: Mutex<HashMap<SessionId, Mailbox<PeerMsg>>>,
+    invites: AtomicUsize,
+}
+
+impl Sessions {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        locked(&self.all).len()
+    }
+
+    /// How many calls and invitations wait.
+    pub(crate) fn waiting_invites(&self) -> usize {
+        self.invites.load(Ordering::Relaxed)
+    }
+
+    /// Writes down how many calls and invitations wait.
+    pub(crate) fn invites(&self, waiting: usize) {
+        self.invites.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Uses a resume token up: whoever gets the session is the only one.
+    pub(crate) fn redeem(&self, hash: &TokenHash) -> Option<Mailbox<PeerMsg>> {
+        locked(&self.by_token).remove(hash)
+    }
+
+    /// The sessions of a user.
+    pub(crate) fn of_user(&self, user: &UserId) -> Vec<Mailbox<PeerMsg>> {
+        locked(&self.by_user)
+            .get(user)
+            .into_iter()
+            .flatten()
+            .map(|(_, peer)| peer.clone())
+            .collect()
+    }
+
+    /// Every session.
+    pub(crate) fn all(&self) -> Vec<Mailbox<PeerMsg>> {
+        locked(&self.all).values().cloned().collect()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics half-way through a change, so what a poisoned lock guards is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A session's entries.
+pub(crate) struct Registration {
+    shared: Arc<Shared>,
+    session: SessionId,
+    peer: Mailbox<PeerMsg>,
+    user: Option<UserId>,
+    token: Option<TokenHash>,
+}
+
+impl Registration {
+    /// Counts a session.
+    pub(crate) fn new(shared: Arc<Shared>, session: SessionId, peer: Mailbox<PeerMsg>) -> Self {
+        locked(&shared.sessions.all).insert(session, peer.clone());
+        Self {
+            shared,
+            session,
+            peer,
+            user: None,
+            token: None,
+        }
+    }
+
+    /// Lists the session under its user.
+    pub(crate) fn belongs_to(&mut self, user: UserId) {
+        let mut by_user = locked(&self.shared.sessions.by_user);
+        by_user
+            .entry(user.clone())
+            .or_default()
+            .push((self.session, self.peer.clone()));
+        drop(by_user);
+        self.user = Some(user);
+    }
+
+    /// Makes the token that the next resume needs; an earlier one is void.
+    pub(crate) fn rotate(&mut self) -> String {
+        let token = new_token();
+        self.forget_token();
+        self.list(TokenHash::of(&token));
+        token
+    }
+
+    /// Lists the token of a resume that did not come about: it was not used.
+    pub(crate) fn restore(&mut self) {
+        if let Some(hash) = self.token {
+            self.list(hash);
+        }
+    }
+
+    /// Voids the token: the session can no longer be resumed.
+    pub(crate) fn forget_token(&mut self) {
+        if let Some(hash) = self.token.take() {
+            locked(&self.shared.sessions.by_token).remove(&hash);
+        }
+    }
+
+    fn list(&mut self, hash: TokenHash) {
+        locked(&self.shared.sessions.by_token).insert(hash, self.peer.clone());
+        self.token = Some(hash);
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.forget_token();
+        let sessions = &self.shared.sessions;
+        if let Some(user) = self.user.take() {
+            let mut by_user = locked(&sessions.by_user);
+            if let Some(of_user) = by_user.get_mut(&user) {
+                of_user.retain(|(session, _)| *session != self.session);
+                if of_user.is_empty() {
+                    by_user.remove(&user);
+                }
+            }
+        }
+        locked(&sessions.all).remove(&self.session);
+        self.shared
+            .invites()
+            .post(InvitesMsg::SessionOver { session: self.session });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_256_bits_in_hexadecimal_and_never_the_same() {
+        let (one, other) = (new_token(), new_token());
+        assert!(one.len() == 64 && one.chars().all(|c| c.is_ascii_hexdigit()));
+        assert_ne!(one, other);
+    }
+}

@@ -1,0 +1,413 @@
+//! The shell around a room's state: mailbox in, effects out, and the clock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::{ParticipantId, RecordingId, Timestamp, UserId};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::command::{Command, Entry, Moment, ReplyId, Ticket};
+use super::effects::{Effect, Report};
+use super::message::{JoinRequest, RoomHandle, RoomMsg};
+use super::state::{RoomState, Setup};
+use super::supervisor::{Card, RoomsMsg};
+use super::wiring::{Recorder, Sfu};
+use crate::invites::{Inviter, InvitesMsg};
+use crate::mailbox::{Alive, Mailbox, Overloaded, Traced};
+use crate::node::Shared;
+use crate::peer::{PeerGone, PeerLink, PeerMsg, Reply};
+
+/// Requests that may wait for a room; beyond it they are refused as overloaded.
+const MAILBOX: usize = 8192;
+
+/// What a room's actor starts with.
+pub(crate) struct RoomArgs {
+    pub(crate) setup: Setup,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) rooms: Mailbox<RoomsMsg>,
+    pub(crate) card: Arc<Card>,
+}
+
+/// The actor.
+pub(crate) struct Room;
+
+/// Its state.
+pub(crate) struct Running {
+    pub(super) shared: Arc<Shared>,
+    pub(super) myself: RoomHandle,
+    pub(super) actor: ActorRef<Traced<RoomMsg>>,
+    rooms: Mailbox<RoomsMsg>,
+    card: Arc<Card>,
+    state: RoomState,
+    began: Instant,
+    links: HashMap<ParticipantId, PeerLink>,
+    replies: HashMap<ReplyId, Reply>,
+    tickets: HashMap<Ticket, oneshot::Sender<Result<Report, Refusal>>>,
+    next_id: u64,
+    joins_seen: u64,
+    pub(super) sfu: Sfu,
+    pub(super) sfu_incarnation: u64,
+    pub(super) recorders: HashMap<RecordingId, Recorder>,
+    timer: Option<(Instant, JoinHandle<()>)>,
+    _alive: Alive,
+}
+
+impl RoomArgs {
+    /// The handle of the actor that is about to start with these arguments.
+    fn handle(&self, actor: &ActorRef<Traced<RoomMsg>>) -> RoomHandle {
+        let mailbox = Mailbox::new(actor.clone(), MAILBOX, self.shared.counters.room.clone());
+        RoomHandle::new(self.setup.room.id.clone(), mailbox)
+    }
+}
+
+impl Actor for Room {
+    type Msg = Traced<RoomMsg>;
+    type State = Running;
+    type Arguments = (RoomArgs, oneshot::Sender<RoomHandle>);
+
+    async fn pre_start(
+        &self,
+        actor: ActorRef<Traced<RoomMsg>>,
+        (args, started): Self::Arguments,
+    ) -> Result<Running, ActorProcessingErr> {
+        let myself = args.handle(&actor);
+        started.send(myself.clone()).map_err(|_| "nobody waits for the room")?;
+        Ok(Running {
+            _alive: args.shared.counters.room.alive(),
+            shared: args.shared,
+            myself,
+            actor,
+            rooms: args.rooms,
+            card: args.card,
+            state: RoomState::new(args.setup),
+            began: Instant::now(),
+            links: HashMap::new(),
+            replies: HashMap::new(),
+            tickets: HashMap::new(),
+            next_id: 0,
+            joins_seen: 0,
+            sfu: Sfu::Absent,
+            sfu_incarnation: 0,
+            recorders: HashMap::new(),
+            timer: None,
+        })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Traced<RoomMsg>>,
+        message: Traced<RoomMsg>,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        message.handle(|message| running.take(message));
+        Ok(())
+    }
+
+    /// A child of the room is its SFU. The room goes on without: media starts anew.
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Traced<RoomMsg>>,
+        event: SupervisionEvent,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(_, error) = &event {
+            tracing::error!(room.id = %running.myself.id(), error = %error, "the room's SFU failed");
+        }
+        if matches!(
+            event,
+            SupervisionEvent::ActorFailed(..) | SupervisionEvent::ActorTerminated(..)
+        ) && matches!(running.sfu, Sfu::Up(_))
+        {
+            running.lose_sfu();
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Traced<RoomMsg>>, running: &mut Running) -> Result<(), ActorProcessingErr> {
+        running.apply(Command::Close { tell: false });
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+    }
+}
+
+impl Running {
+    fn take(&mut self, message: RoomMsg) {
+        match message {
+            RoomMsg::Join(request) => self.join(*request),
+            RoomMsg::Rejoin { participant, reply } => {
+                let reply = self.expect(reply);
+                self.apply(Command::Rejoin { participant, reply });
+            }
+            RoomMsg::Resume { participant, last_seq } => self.apply(Command::Resume { participant, last_seq }),
+            RoomMsg::Lost { participant } => self.apply(Command::Lost { participant }),
+            RoomMsg::Leave { participant, reply } => {
+                let reply = reply.map(|reply| self.expect(reply));
+                self.apply(Command::Leave { participant, reply });
+            }
+            RoomMsg::Gone { participant } => self.apply(Command::Gone { participant }),
+            RoomMsg::Renewed { participant, grants } => self.apply(Command::Renewed { participant, grants }),
+            RoomMsg::Ask {
+                participant,
+                reply,
+                message,
+            } => {
+                let reply = self.expect(reply);
+                self.apply(Command::Ask {
+                    participant,
+                    reply,
+                    message: *message,
+                });
+            }
+            RoomMsg::Post { participant, message } => self.apply(Command::Post { participant, message }),
+            RoomMsg::View(answer) => tell(answer, self.state.view()),
+            RoomMsg::Act { by, act, answer } => {
+                let ticket = Ticket(self.number());
+                self.tickets.insert(ticket, answer);
+                self.apply(Command::Act { by, ticket, act });
+            }
+            RoomMsg::Update { change, done } => {
+                self.apply(Command::Update(*change));
+                tell(done, ());
+            }
+            RoomMsg::Close { tell, done } => {
+                self.apply(Command::Close { tell });
+                drop(done);
+            }
+            RoomMsg::SfuStarted { incarnation, result } => self.sfu_started(incarnation, result),
+            RoomMsg::Sfu { incarnation, event } if incarnation == self.sfu_incarnation => {
+                self.apply(Command::Sfu(*event));
+            }
+            // Of an SFU that was replaced.
+            RoomMsg::Sfu { .. } => {}
+            RoomMsg::RecorderStarted { recording, result } => self.recorder_started(recording, result),
+            RoomMsg::Recorder { recording, event } => {
+                self.recorders.remove(&recording);
+                self.apply(Command::Recorder { recording, event });
+            }
+            RoomMsg::Tick => {
+                self.timer = None;
+                self.apply(Command::Tick);
+            }
+        }
+        self.settle();
+    }
+
+    fn join(&mut self, request: JoinRequest) {
+        self.joins_seen += 1;
+        let JoinRequest {
+            participant,
+            user,
+            display_name,
+            standing,
+            subscribe,
+            client_ip,
+            log,
+            link,
+            reply,
+            ..
+        } = request;
+        let reply = self.expect(reply);
+        self.links.insert(participant, link);
+        let entry = Entry {
+            participant,
+            reply,
+            user,
+            display_name,
+            standing,
+            subscribe,
+            client_ip,
+            log,
+        };
+        self.apply(Command::Join(Box::new(entry)));
+    }
+
+    /// Keeps a request until its answer comes.
+    fn expect(&mut self, reply: Reply) -> ReplyId {
+        let id = ReplyId(self.number());
+        self.replies.insert(id, reply);
+        id
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Applies a command, and those that follow from carrying its effects out.
+    pub(super) fn apply(&mut self, command: Command) {
+        let mut commands = vec![command];
+        while let Some(command) = commands.pop() {
+            let now = Moment {
+                elapsed: self.began.elapsed(),
+                utc: Timestamp::now_utc(),
+            };
+            for effect in self.state.apply(now, command) {
+                self.carry_out(effect, &mut commands);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, follow: &mut Vec<Command>) {
+        match effect {
+            Effect::Answer { reply, message } => {
+                if let Some(reply) = self.replies.remove(&reply) {
+                    reply.answer(message);
+                }
+            }
+            Effect::Report { ticket, result } => {
+                if let Some(answer) = self.tickets.remove(&ticket) {
+                    tell(answer, result);
+                }
+            }
+            Effect::Admitted {
+                participant,
+                reply,
+                joined,
+            } => {
+                let room = self.myself.clone();
+                let link = self.links.get(&participant).zip(self.replies.remove(&reply));
+                if let Some((link, reply)) = link {
+                    let told = link.post(PeerMsg::Admitted {
+                        participant,
+                        room,
+                        reply,
+                        joined,
+                    });
+                    reached(participant, told, follow);
+                }
+            }
+            Effect::Refused {
+                participant,
+                reply,
+                refusal,
+                log,
+            } => {
+                let link = self.links.remove(&participant).zip(self.replies.remove(&reply));
+                if let Some((link, reply)) = link {
+                    link.refuse(reply, refusal, log);
+                }
+            }
+            Effect::Resumed {
+                participant,
+                resumption,
+            } => {
+                if let Some(link) = self.links.get_mut(&participant) {
+                    reached(participant, link.resumed(resumption), follow);
+                }
+            }
+            Effect::Deliver { to, seq, message } => {
+                if let Some(link) = self.links.get_mut(&to) {
+                    reached(to, link.deliver(seq, message), follow);
+                }
+            }
+            Effect::Released {
+                participant,
+                log,
+                cause,
+            } => {
+                if let Some(link) = self.links.remove(&participant) {
+                    link.release(log, cause);
+                }
+            }
+            Effect::StartSfu => self.start_sfu(),
+            Effect::Sfu(command) => self.order_sfu(command, follow),
+            Effect::StartRecorder(job) => self.start_recorder(job),
+            Effect::Recorder(recording, order) => self.order_recorder(recording, order),
+            Effect::Journal(entry) => self.shared.write_down(entry),
+            Effect::Invite {
+                reply,
+                from,
+                user,
+                expires_s,
+            } => self.invite(reply, from, user, expires_s),
+        }
+    }
+
+    fn invite(&mut self, reply: ReplyId, from: ParticipantId, user: UserId, expires_s: Option<u64>) {
+        let Some(reply) = self.replies.remove(&reply) else {
+            return;
+        };
+        let Some(link) = self.links.get(&from) else { return };
+        let view = self.state.view();
+        let Some(member) = view.participants.into_iter().find(|p| p.participant_id == from) else {
+            return;
+        };
+        let inviter = Inviter {
+            user: member.user,
+            name: member.display_name,
+            peer: link.peer().clone(),
+        };
+        let message = InvitesMsg::Invite {
+            from: inviter,
+            room: view.id,
+            to: user,
+            expires_s,
+            reply,
+        };
+        if let Err(Overloaded(InvitesMsg::Invite { reply, .. })) = self.shared.invites().send(message) {
+            reply.answer(overloaded());
+        }
+    }
+
+    /// After each message: the clock, the directory's card, and whether the room is still needed.
+    pub(super) fn settle(&mut self) {
+        self.card.update(self.state.call(), self.state.len());
+        self.keep_time();
+        if self.state.is_empty() {
+            let message = RoomsMsg::Empty {
+                room: self.myself.clone(),
+                joins_seen: self.joins_seen,
+            };
+            if !self.rooms.post(message) {
+                tracing::debug!(room.id = %self.myself.id(), "an empty room outlived its supervisor");
+            }
+        }
+    }
+
+    fn keep_time(&mut self) {
+        let due = self.state.next_deadline().map(|deadline| self.began + deadline);
+        if due == self.timer.as_ref().map(|(at, _)| *at) {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+        self.timer = due.map(|at| {
+            let room = self.myself.clone();
+            let timer = tokio::spawn(async move {
+                tokio::time::sleep_until(at).await;
+                room.post(RoomMsg::Tick);
+            });
+            (at, timer)
+        });
+    }
+}
+
+/// Somebody whose session is gone leaves.
+fn reached(participant: ParticipantId, told: Result<(), PeerGone>, follow: &mut Vec<Command>) {
+    if told == Err(PeerGone) {
+        follow.push(Command::Gone { participant });
+    }
+}
+
+/// Answers whoever asked from outside, unless they have stopped waiting.
+fn tell<T>(answer: oneshot::Sender<T>, value: T) {
+    if answer.send(value).is_err() {
+        tracing::debug!("nobody waits for an answer any more");
+    }
+}
+
+pub(super) fn overloaded() -> Refusal {
+    Refusal::new(ErrorCode::Overloaded, "too much is waiting here; try again")
+}

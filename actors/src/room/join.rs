@@ -1,0 +1,303 @@
+//! Coming and going: joins, drops, resumes, leaves, and the call that lasts from the first to the last.
+
+use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::server::{
+    CallState, CallStateChanged, ConnectionQuality, Joined, LeaveReason, ModeReason, PeerLeft, ServerMessage,
+};
+use caside_protocol::view::{Mode, Quality};
+use caside_protocol::{CallId, Grants, ParticipantId, Permission, Role};
+use caside_store::JournalEntry;
+use caside_store::journal::{CallStarted, ParticipantJoined};
+use serde_json::Value;
+
+use super::command::{Entry, Moment, ReplyId};
+use super::effects::{Effect, ReleaseCause, Resumption};
+use super::history::Missed;
+use super::participant::Participant;
+use super::state::{RoomState, role_of, starting_mode};
+use crate::sfu::SfuCommand;
+
+/// From this many on, a room of mode `auto` is on the SFU.
+const SFU_FROM: usize = 3;
+
+impl RoomState {
+    pub(super) fn join(&mut self, now: Moment, entry: Entry) {
+        let is_owner = self.setup.room.owner.as_ref() == Some(&entry.user);
+        let role = role_of(entry.standing.role, is_owner);
+        if let Err(refusal) = self.admits(role) {
+            let Entry {
+                participant,
+                reply,
+                log,
+                ..
+            } = entry;
+            self.effects.push(Effect::Refused {
+                participant,
+                reply,
+                refusal,
+                log,
+            });
+            return;
+        }
+        let call = self.call_for(now);
+        let (id, reply) = (entry.participant, entry.reply);
+        self.journal(JournalEntry::ParticipantJoined(ParticipantJoined {
+            participant: id,
+            call,
+            user: entry.user.clone(),
+            display_name: entry.display_name.clone(),
+            role,
+            joined_at: now.utc,
+            client_ip: entry.client_ip,
+            metadata: Value::Null,
+        }));
+        if self.mode == Mode::P2p && self.setup.room.mode == Mode::Auto && self.participants.len() + 1 >= SFU_FROM {
+            self.move_to_sfu(ModeReason::Participants);
+        }
+        self.participants.insert(id, Box::new(newcomer(now, entry, role)));
+        let room_state = self.seen_by(id);
+        let joined = Box::new(Joined {
+            participant_id: id,
+            call_id: call,
+            role,
+            room_state,
+        });
+        self.effects.push(Effect::Admitted {
+            participant: id,
+            reply,
+            joined,
+        });
+        if let Some(view) = self.participants.get(&id).map(|p| p.view()) {
+            self.broadcast(Some(id), ServerMessage::PeerJoined(view));
+        }
+        if self.sfu {
+            self.attach(id);
+        }
+    }
+
+    fn admits(&self, role: Role) -> Result<(), Refusal> {
+        if self.setup.room.locked && role < Role::Moderator {
+            return Err(Refusal::new(ErrorCode::RoomLocked, "the room is locked"));
+        }
+        if self.participants.len() >= self.capacity() {
+            return Err(Refusal::new(ErrorCode::RoomFull, "the room is full"));
+        }
+        Ok(())
+    }
+
+    /// The call that is on, or the one that begins now: that made by REST, if one waits.
+    fn call_for(&mut self, now: Moment) -> CallId {
+        if let Some(call) = self.call {
+            return call;
+        }
+        let call = self.setup.waiting_call.take().unwrap_or_else(|| CallId(self.id()));
+        self.call = Some(call);
+        self.mode = starting_mode(&self.setup.room);
+        self.journal(JournalEntry::CallStarted(CallStarted {
+            call,
+            room: self.setup.room.id.clone(),
+            created_at: now.utc,
+            started_at: now.utc,
+            node: self.setup.node.clone(),
+            epoch: self.setup.epoch,
+        }));
+        call
+    }
+
+    pub(super) fn rejoin(&mut self, participant: ParticipantId, reply: ReplyId) {
+        let Some((role, call)) = self.participants.get(&participant).map(|p| p.role).zip(self.call) else {
+            return self.refuse(reply, ErrorCode::NotJoined, "the call ended meanwhile; join again");
+        };
+        let joined = Joined {
+            participant_id: participant,
+            call_id: call,
+            role,
+            room_state: self.seen_by(participant),
+        };
+        self.effects.push(Effect::Answer {
+            reply,
+            message: ServerMessage::Joined(Box::new(joined)),
+        });
+    }
+
+    /// Somebody who is out already has been told so; then there is nothing to resume here.
+    pub(super) fn resume(&mut self, participant: ParticipantId, last_seq: u64) {
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        let Ok(missed) = member.log.resume(last_seq) else {
+            return self.effects.push(Effect::Resumed {
+                participant,
+                resumption: None,
+            });
+        };
+        let was_lost = member.lost_until.take().is_some();
+        let resumption = match missed {
+            Missed::Events(events) => Resumption { reset: None, events },
+            Missed::Gone => Resumption {
+                reset: Some(Box::new(self.seen_by(participant))),
+                events: Vec::new(),
+            },
+        };
+        self.effects.push(Effect::Resumed {
+            participant,
+            resumption: Some(resumption),
+        });
+        if was_lost {
+            self.tell_quality(participant, Quality::Good, None);
+        }
+    }
+
+    pub(super) fn lost(&mut self, now: Moment, participant: ParticipantId) {
+        let until = now.elapsed + self.setup.grace;
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        if member.lost_until.is_none() {
+            member.lost_until = Some(until);
+            self.tell_quality(participant, Quality::Lost, Some("signaling_lost"));
+        }
+    }
+
+    pub(super) fn tell_quality(&mut self, participant_id: ParticipantId, quality: Quality, cause: Option<&str>) {
+        let cause = cause.map(str::to_owned);
+        let event = ServerMessage::ConnectionQuality(ConnectionQuality {
+            participant_id,
+            quality,
+            cause,
+        });
+        self.broadcast(Some(participant_id), event);
+    }
+
+    pub(super) fn leave(&mut self, now: Moment, participant: ParticipantId, reply: Option<ReplyId>) {
+        self.remove(now, participant, LeaveReason::Left, ReleaseCause::Left);
+        if let Some(reply) = reply {
+            self.effects.push(Effect::Answer {
+                reply,
+                message: ServerMessage::ok(),
+            });
+        }
+    }
+
+    pub(super) fn gone(&mut self, now: Moment, participant: ParticipantId) {
+        self.remove(now, participant, LeaveReason::ConnectionLost, ReleaseCause::GraceOver);
+    }
+
+    pub(super) fn grace_over(&mut self, now: Moment, participant: ParticipantId) {
+        self.remove(now, participant, LeaveReason::ConnectionLost, ReleaseCause::GraceOver);
+    }
+
+    /// Takes one participant out and tells the others; the call ends with the last.
+    pub(super) fn remove(&mut self, now: Moment, participant: ParticipantId, reason: LeaveReason, cause: ReleaseCause) {
+        if self.release(now, participant, cause) {
+            let left = PeerLeft {
+                participant_id: participant,
+                reason,
+            };
+            self.broadcast(None, ServerMessage::PeerLeft(left));
+            self.forget_speaker(participant);
+            if self.participants.is_empty() {
+                self.call_over(now);
+            }
+        }
+    }
+
+    /// Takes a participant out of everything without a word to the others. `false` when they are not here.
+    fn release(&mut self, now: Moment, participant: ParticipantId, cause: ReleaseCause) -> bool {
+        let Some(member) = self.participants.remove(&participant) else {
+            return false;
+        };
+        for track in &member.tracks {
+            self.recorder_unpublished(track.track.track);
+        }
+        self.order(SfuCommand::Detach { participant });
+        let mut waiting: Vec<u64> = self
+            .pending
+            .iter()
+            .filter(|(_, p)| p.participant == participant)
+            .map(|(n, _)| *n)
+            .collect();
+        waiting.sort_unstable();
+        for request in waiting {
+            self.fail_pending(request, Refusal::new(ErrorCode::NotJoined, "you left the room"));
+        }
+        self.journal(JournalEntry::ParticipantLeft {
+            participant,
+            left_at: now.utc,
+        });
+        self.effects.push(Effect::Released {
+            participant,
+            log: member.log,
+            cause,
+        });
+        true
+    }
+
+    /// Ends the call for everybody.
+    pub(super) fn end_for_all(&mut self, now: Moment, cause: ReleaseCause) {
+        if let (Some(call_id), ReleaseCause::CallEnded) = (self.call, cause) {
+            let ended = CallStateChanged {
+                call_id,
+                state: CallState::Ended,
+            };
+            self.broadcast(None, ServerMessage::CallStateChanged(ended));
+        }
+        while let Some(participant) = self.participants.keys().next().copied() {
+            self.release(now, participant, cause);
+        }
+        self.speakers.clear();
+        self.call_over(now);
+    }
+
+    fn call_over(&mut self, now: Moment) {
+        self.recording_over_with_call(now);
+        if let Some(call) = self.call.take() {
+            self.journal(JournalEntry::CallEnded {
+                call,
+                ended_at: now.utc,
+            });
+        }
+    }
+
+    pub(super) fn close(&mut self, now: Moment, tell: bool) {
+        self.end_for_all(
+            now,
+            if tell {
+                ReleaseCause::CallEnded
+            } else {
+                ReleaseCause::Closed
+            },
+        );
+    }
+
+    pub(super) fn renewed(&mut self, participant: ParticipantId, grants: Grants) {
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        let before = member.may(Permission::Subscribe);
+        member.grants = grants;
+        let receiving = member.may(Permission::Subscribe);
+        let on_hold = member.on_hold;
+        if before != receiving && !on_hold {
+            self.order(SfuCommand::SetReceiving { participant, receiving });
+        }
+        self.silence_unless_permitted(participant);
+    }
+}
+
+fn newcomer(now: Moment, entry: Entry, role: Role) -> Participant {
+    Participant {
+        id: entry.participant,
+        user: entry.user,
+        display_name: entry.display_name,
+        role,
+        grants: entry.standing.grants,
+        joined_at: now.utc,
+        subscribe: entry.subscribe,
+        log: entry.log,
+        tracks: Vec::new(),
+        lost_until: None,
+        on_hold: false,
+        down: Vec::new(),
+    }
+}

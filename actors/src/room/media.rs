@@ -1,0 +1,497 @@
+//! Media by the SFU: negotiation, tracks, mute and hold, speakers, and an SFU that comes late, fails or is lost.
+
+use std::sync::Arc;
+
+use caside_protocol::client::{Candidate, Description, HoldTarget, Subscribe, Target};
+use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::server::{
+    ActiveSpeakers, ConnectionQuality, RoomMoved, ServerMessage, SfuAnswer, SfuOffer, TrackGone,
+};
+use caside_protocol::view::{Mode, Quality};
+use caside_protocol::{ParticipantId, Permission, TrackId};
+
+use super::command::{Moment, ReplyId};
+use super::effects::Effect;
+use super::relay::Answer;
+use super::state::{Pending, RoomState};
+use crate::sfu::{PublishedTrack, SfuCommand, SfuEvent};
+
+/// Who is told of a change to a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Everybody but its publisher, who made it.
+    Others,
+    /// Its publisher too.
+    All,
+}
+
+impl RoomState {
+    // ---- negotiation ----------------------------------------------------------------------------------------------
+
+    pub(super) fn offer(&mut self, now: Moment, from: ParticipantId, reply: ReplyId, offer: Description) -> Answer {
+        if let Some(to) = offer.to {
+            return self.relay(from, to, offer.raw, ServerMessage::RelayedOffer);
+        }
+        if self.mode == Mode::P2p {
+            let to = self.only_other(from)?;
+            return self.relay(from, to, offer.raw, ServerMessage::RelayedOffer);
+        }
+        if offer.target == Some(Target::Subscribe) {
+            return self.start_anew(from, offer.sdp.as_ref());
+        }
+        self.permitted(from, Permission::Publish)?;
+        let sdp = offer.sdp.ok_or_else(no_sdp)?;
+        let sources = offer.tracks;
+        self.ask_sfu(now, from, reply, |participant, request| SfuCommand::PublishOffer {
+            participant,
+            request,
+            sdp,
+            sources,
+        });
+        Ok(None)
+    }
+
+    /// The server offers on the subscribe connection; an offer without a description asks it to do so on a new one.
+    fn start_anew(&mut self, participant: ParticipantId, sdp: Option<&String>) -> Answer {
+        if sdp.is_some() {
+            return Err(Refusal::new(
+                ErrorCode::InvalidPayload,
+                "the server offers on the subscribe connection; leave payload.sdp out to have it offer anew",
+            ));
+        }
+        self.permitted(participant, Permission::Subscribe)?;
+        let tracks = self
+            .participant(participant)?
+            .tracks
+            .iter()
+            .map(|t| t.track.track)
+            .collect();
+        self.unpublished(participant, tracks, Told::Others);
+        if self.sfu {
+            self.attach(participant);
+        } else {
+            self.ensure_sfu();
+        }
+        Ok(Some(ServerMessage::ok()))
+    }
+
+    pub(super) fn answer(&mut self, now: Moment, from: ParticipantId, reply: ReplyId, answer: Description) -> Answer {
+        if let Some(to) = answer.to {
+            return self.relay(from, to, answer.raw, ServerMessage::RelayedAnswer);
+        }
+        if self.mode == Mode::P2p {
+            let to = self.only_other(from)?;
+            return self.relay(from, to, answer.raw, ServerMessage::RelayedAnswer);
+        }
+        if answer.target == Some(Target::Publish) {
+            return Err(Refusal::new(
+                ErrorCode::InvalidPayload,
+                "the client offers on the publish connection",
+            ));
+        }
+        let sdp = answer.sdp.ok_or_else(no_sdp)?;
+        if !self.sfu {
+            return Err(Refusal::new(ErrorCode::InvalidPayload, "there is no offer to answer"));
+        }
+        self.ask_sfu(now, from, reply, |participant, request| SfuCommand::SubscribeAnswer {
+            participant,
+            request,
+            sdp,
+        });
+        Ok(None)
+    }
+
+    /// The SFU is ICE-lite and learns a client's addresses from its checks: candidates for it need no action.
+    pub(super) fn candidate(&mut self, from: ParticipantId, candidate: Candidate) -> Answer {
+        let to = match candidate.to {
+            Some(to) => to,
+            None if self.mode == Mode::P2p => self.only_other(from)?,
+            None => return Ok(Some(ServerMessage::ok())),
+        };
+        self.relay(from, to, candidate.raw, ServerMessage::RelayedCandidate)
+    }
+
+    pub(super) fn subscribe(&mut self, participant: ParticipantId, wish: Subscribe) -> Answer {
+        self.permitted(participant, Permission::Subscribe)?;
+        let published = |id: ParticipantId| id != participant;
+        let known = self
+            .participants
+            .values()
+            .any(|p| published(p.id) && p.track(wish.track).is_some());
+        if !known {
+            return Err(no_track());
+        }
+        self.order(SfuCommand::Subscribe { participant, wish });
+        Ok(Some(ServerMessage::ok()))
+    }
+
+    pub(super) fn stats(&mut self, now: Moment, from: ParticipantId, reply: ReplyId) -> Answer {
+        if !self.sfu {
+            return Ok(Some(ServerMessage::Stats(serde_json::json!({ "connections": [] }))));
+        }
+        self.ask_sfu(now, from, reply, |participant, request| SfuCommand::Stats {
+            participant,
+            request,
+        });
+        Ok(None)
+    }
+
+    /// Asks the SFU, starting it if need be, and remembers who waits for its answer.
+    fn ask_sfu(
+        &mut self,
+        now: Moment,
+        participant: ParticipantId,
+        reply: ReplyId,
+        command: impl FnOnce(ParticipantId, u64) -> SfuCommand,
+    ) {
+        self.ensure_sfu();
+        self.next_request += 1;
+        let deadline = now.elapsed + self.setup.media_timeout;
+        self.pending.insert(
+            self.next_request,
+            Pending {
+                participant,
+                reply,
+                deadline,
+            },
+        );
+        self.order(command(participant, self.next_request));
+    }
+
+    pub(super) fn fail_pending(&mut self, request: u64, refusal: Refusal) {
+        if let Some(pending) = self.pending.remove(&request) {
+            self.effects.push(Effect::Answer {
+                reply: pending.reply,
+                message: refusal.into(),
+            });
+        }
+    }
+
+    /// Answers whoever waits; nobody does after a timeout.
+    fn answer_pending(&mut self, request: u64, message: ServerMessage) {
+        if let Some(pending) = self.pending.remove(&request) {
+            self.effects.push(Effect::Answer {
+                reply: pending.reply,
+                message,
+            });
+        }
+    }
+
+    // ---- the SFU itself -------------------------------------------------------------------------------------------
+
+    fn ensure_sfu(&mut self) {
+        if self.sfu {
+            return;
+        }
+        self.sfu = true;
+        self.effects.push(Effect::StartSfu);
+        let everybody: Vec<ParticipantId> = self.participants.keys().copied().collect();
+        for participant in everybody {
+            self.attach(participant);
+        }
+    }
+
+    pub(super) fn attach(&mut self, id: ParticipantId) {
+        let Some(member) = self.participants.get(&id) else {
+            return;
+        };
+        let may_subscribe = member.may(Permission::Subscribe);
+        let (subscribe, on_hold) = (member.subscribe, member.on_hold);
+        self.order(SfuCommand::Attach {
+            participant: id,
+            subscribe,
+            may_subscribe,
+        });
+        if on_hold {
+            self.order(SfuCommand::SetReceiving {
+                participant: id,
+                receiving: false,
+            });
+        }
+    }
+
+    pub(super) fn sfu_refused(&mut self, request: u64) {
+        self.fail_pending(
+            request,
+            Refusal::new(ErrorCode::Overloaded, "the media server is overloaded; try again"),
+        );
+    }
+
+    pub(super) fn sfu_unavailable(&mut self) {
+        self.sfu = false;
+        self.fail_all_pending();
+    }
+
+    /// Everybody's media moves to the next SFU, which starts with the first offer.
+    pub(super) fn sfu_lost(&mut self) {
+        if !std::mem::take(&mut self.sfu) {
+            return;
+        }
+        self.fail_all_pending();
+        let owners: Vec<(ParticipantId, Vec<TrackId>)> = self
+            .participants
+            .values()
+            .map(|p| (p.id, p.tracks.iter().map(|t| t.track.track).collect()))
+            .collect();
+        for (participant, tracks) in owners {
+            self.unpublished(participant, tracks, Told::All);
+        }
+        self.set_speakers(Vec::new());
+        let (node, epoch) = (self.setup.node.clone(), self.setup.epoch);
+        self.broadcast(None, ServerMessage::RoomMoved(RoomMoved { node, epoch }));
+    }
+
+    fn fail_all_pending(&mut self) {
+        let mut waiting: Vec<u64> = self.pending.keys().copied().collect();
+        waiting.sort_unstable();
+        for request in waiting {
+            let text = "the media server is not there now; try again";
+            self.fail_pending(request, Refusal::new(ErrorCode::Overloaded, text));
+        }
+    }
+
+    pub(super) fn sfu_event(&mut self, now: Moment, event: SfuEvent) {
+        match event {
+            SfuEvent::PublishAnswered {
+                participant,
+                request,
+                result,
+                published,
+                unpublished,
+            } => {
+                let message = match result {
+                    Ok((sdp, tracks)) => ServerMessage::Answer(SfuAnswer {
+                        target: Target::Publish,
+                        sdp,
+                        tracks,
+                    }),
+                    Err(refusal) => refusal.into(),
+                };
+                self.answer_pending(request, message);
+                self.unpublished(participant, unpublished, Told::Others);
+                self.published(now, participant, published);
+            }
+            SfuEvent::SubscribeAnswered { request, result, .. } => {
+                let message = result.map_or_else(ServerMessage::from, |()| ServerMessage::ok());
+                self.answer_pending(request, message);
+            }
+            SfuEvent::SubscribeOffer {
+                participant,
+                sdp,
+                tracks,
+            } => {
+                let offer = SfuOffer {
+                    target: Target::Subscribe,
+                    sdp,
+                    tracks,
+                };
+                self.deliver(participant, Arc::new(ServerMessage::Offer(offer)));
+            }
+            SfuEvent::Failed { participant, refusal } => self.deliver(participant, Arc::new(refusal.into())),
+            SfuEvent::Unpublished { participant, tracks } => self.unpublished(participant, tracks, Told::All),
+            SfuEvent::Connected { participant, target } => self.connected(participant, target),
+            SfuEvent::Disconnected {
+                participant,
+                target,
+                cause,
+            } => self.disconnected(participant, target, cause),
+            SfuEvent::ActiveSpeakers { tracks } => self.speaking(&tracks),
+            SfuEvent::Stats { request, stats } => self.answer_pending(request, ServerMessage::Stats(stats)),
+            // Forwarded by label on the others' own data channels, inside the SFU.
+            SfuEvent::Data { .. } => {}
+        }
+    }
+
+    fn connected(&mut self, participant: ParticipantId, target: Target) {
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        let was_down = !member.down.is_empty();
+        member.down.retain(|t| *t != target);
+        if was_down && member.down.is_empty() {
+            self.tell_media_quality(participant, Quality::Good, None);
+        }
+    }
+
+    fn disconnected(&mut self, participant: ParticipantId, target: Target, cause: &'static str) {
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        if !member.down.contains(&target) {
+            member.down.push(target);
+            self.tell_media_quality(participant, Quality::Poor, Some(cause));
+        }
+    }
+
+    /// Unlike signaling, media may be down while its owner can be told.
+    fn tell_media_quality(&mut self, participant_id: ParticipantId, quality: Quality, cause: Option<&'static str>) {
+        let cause = cause.map(str::to_owned);
+        let event = ConnectionQuality {
+            participant_id,
+            quality,
+            cause,
+        };
+        self.broadcast(None, ServerMessage::ConnectionQuality(event));
+    }
+
+    // ---- tracks ---------------------------------------------------------------------------------------------------
+
+    fn published(&mut self, now: Moment, participant: ParticipantId, published: Vec<PublishedTrack>) {
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        let (muted, held) = (!member.may(Permission::Publish), member.on_hold);
+        let mut announced = Vec::with_capacity(published.len());
+        for mut track in published {
+            track.track.muted |= muted;
+            track.track.held |= held;
+            announced.push(track.clone());
+            member.tracks.push(track);
+        }
+        for track in announced {
+            if track.track.muted || track.track.held {
+                self.order(SfuCommand::SetPaused {
+                    track: track.track.track,
+                    paused: true,
+                });
+            }
+            self.recorder_published(participant, &track);
+            self.broadcast(Some(participant), ServerMessage::TrackPublished(track.track));
+            self.record_from_first_track(now);
+        }
+    }
+
+    pub(super) fn unpublished(&mut self, participant: ParticipantId, tracks: Vec<TrackId>, told: Told) {
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        let known: Vec<TrackId> = tracks.into_iter().filter(|t| member.track(*t).is_some()).collect();
+        member.tracks.retain(|t| !known.contains(&t.track.track));
+        for track in known {
+            self.recorder_unpublished(track);
+            let gone = TrackGone {
+                track,
+                participant_id: participant,
+            };
+            self.broadcast(except(told, participant), ServerMessage::TrackUnpublished(gone));
+        }
+    }
+
+    pub(super) fn mute_own(&mut self, participant: ParticipantId, track: TrackId, muted: bool) -> Answer {
+        let member = self.participant(participant)?;
+        if member.track(track).is_none() {
+            return Err(no_track());
+        }
+        if !muted {
+            self.permitted(participant, Permission::Publish)?;
+        }
+        self.change_track(participant, track, Told::Others, |t| t.track.muted = muted);
+        Ok(Some(ServerMessage::ok()))
+    }
+
+    /// Without a target everything is held, both ways; with one, own tracks only.
+    pub(super) fn hold(&mut self, participant: ParticipantId, target: Option<HoldTarget>, held: bool) -> Answer {
+        let member = self.participant_mut(participant)?;
+        let tracks = member.held_by(target);
+        if matches!(target, Some(HoldTarget::Track(_))) && tracks.is_empty() {
+            return Err(no_track());
+        }
+        if target.is_none() && member.on_hold != held {
+            member.on_hold = held;
+            let receiving = !held && member.may(Permission::Subscribe);
+            self.order(SfuCommand::SetReceiving { participant, receiving });
+        }
+        for track in tracks {
+            self.change_track(participant, track, Told::Others, |t| t.track.held = held);
+        }
+        Ok(Some(ServerMessage::ok()))
+    }
+
+    /// Changes a track and tells what follows: the others, and the SFU and the recorder when it pauses or goes on.
+    pub(super) fn change_track(
+        &mut self,
+        participant: ParticipantId,
+        track: TrackId,
+        told: Told,
+        change: impl FnOnce(&mut PublishedTrack),
+    ) {
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        let Some(published) = member.tracks.iter_mut().find(|t| t.track.track == track) else {
+            return;
+        };
+        let before = published.track.clone();
+        change(published);
+        let after = published.track.clone();
+        if after == before {
+            return;
+        }
+        let paused = after.muted || after.held;
+        if paused != (before.muted || before.held) {
+            self.order(SfuCommand::SetPaused { track, paused });
+            self.recorder_paused(track, paused);
+        }
+        self.broadcast(except(told, participant), ServerMessage::TrackUpdated(after));
+    }
+
+    /// Mutes what a participant may no longer publish; they may unmute it when they may again.
+    pub(super) fn silence_unless_permitted(&mut self, participant: ParticipantId) {
+        let Some(member) = self.participants.get(&participant) else {
+            return;
+        };
+        if member.may(Permission::Publish) {
+            return;
+        }
+        for track in member.held_by(None) {
+            self.change_track(participant, track, Told::All, |t| t.track.muted = true);
+        }
+    }
+
+    // ---- speakers -------------------------------------------------------------------------------------------------
+
+    fn speaking(&mut self, tracks: &[TrackId]) {
+        let mut speakers = Vec::new();
+        for track in tracks {
+            let speaker = self
+                .participants
+                .values()
+                .find(|p| p.track(*track).is_some())
+                .map(|p| p.id);
+            if let Some(speaker) = speaker.filter(|s| !speakers.contains(s)) {
+                speakers.push(speaker);
+            }
+        }
+        self.set_speakers(speakers);
+    }
+
+    pub(super) fn forget_speaker(&mut self, participant: ParticipantId) {
+        let speakers = self.speakers.iter().copied().filter(|s| *s != participant).collect();
+        self.set_speakers(speakers);
+    }
+
+    fn set_speakers(&mut self, speakers: Vec<ParticipantId>) {
+        if speakers != self.speakers {
+            self.speakers.clone_from(&speakers);
+            self.broadcast(
+                None,
+                ServerMessage::ActiveSpeakers(ActiveSpeakers { participants: speakers }),
+            );
+        }
+    }
+}
+
+fn except(told: Told, participant: ParticipantId) -> Option<ParticipantId> {
+    match told {
+        Told::Others => Some(participant),
+        Told::All => None,
+    }
+}
+
+fn no_sdp() -> Refusal {
+    Refusal::new(ErrorCode::InvalidPayload, "payload.sdp: missing")
+}
+
+pub(super) fn no_track() -> Refusal {
+    Refusal::new(ErrorCode::NotFound, "no such track is published here")
+}

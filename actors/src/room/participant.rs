@@ -1,0 +1,68 @@
+//! A member of a call.
+
+use std::time::Duration;
+
+use caside_protocol::client::{HoldTarget, SubscribePolicy, Target};
+use caside_protocol::view::{self, Connection, TrackKind};
+use caside_protocol::{Grants, ParticipantId, Permission, Role, Timestamp, TrackId, UserId};
+
+use super::history::EventLog;
+use crate::sfu::PublishedTrack;
+
+/// A member of a call.
+#[derive(Debug)]
+pub(super) struct Participant {
+    pub(super) id: ParticipantId,
+    pub(super) user: UserId,
+    pub(super) display_name: String,
+    pub(super) role: Role,
+    pub(super) grants: Grants,
+    pub(super) joined_at: Timestamp,
+    pub(super) subscribe: SubscribePolicy,
+    pub(super) log: EventLog,
+    pub(super) tracks: Vec<PublishedTrack>,
+    /// Until when a dropped socket is waited for; `None` while there is one.
+    pub(super) lost_until: Option<Duration>,
+    /// Holds everything, both ways, tracks to come among it.
+    pub(super) on_hold: bool,
+    /// Media connections that closed on their own and are not back.
+    pub(super) down: Vec<Target>,
+}
+
+impl Participant {
+    pub(super) fn may(&self, permission: Permission) -> bool {
+        self.grants.permit(self.role, permission)
+    }
+
+    pub(super) fn track(&self, track: TrackId) -> Option<&PublishedTrack> {
+        self.tracks.iter().find(|t| t.track.track == track)
+    }
+
+    /// Own tracks that a hold means.
+    pub(super) fn held_by(&self, target: Option<HoldTarget>) -> Vec<TrackId> {
+        let meant = |t: &&PublishedTrack| match target {
+            None => true,
+            Some(HoldTarget::Audio) => t.track.kind == TrackKind::Audio,
+            Some(HoldTarget::Video) => t.track.kind == TrackKind::Video,
+            Some(HoldTarget::Track(id)) => t.track.track == id,
+        };
+        self.tracks.iter().filter(meant).map(|t| t.track.track).collect()
+    }
+
+    /// As others see them.
+    pub(super) fn view(&self) -> view::Participant {
+        view::Participant {
+            participant_id: self.id,
+            user: self.user.clone(),
+            display_name: self.display_name.clone(),
+            role: self.role,
+            joined_at: self.joined_at,
+            connection: if self.lost_until.is_some() {
+                Connection::Lost
+            } else {
+                Connection::Connected
+            },
+            tracks: self.tracks.iter().map(|t| t.track.clone()).collect(),
+        }
+    }
+}

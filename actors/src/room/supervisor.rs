@@ -1,0 +1,492 @@
+//! The supervisor of rooms: loads, makes and claims them on first need, passes joins on, and clears away those that are
+//! empty or have failed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use caside_cluster::{Claim, Owner};
+use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::view::{Mode, RecordPolicy};
+use caside_protocol::{CallId, RoomId, Timestamp, UserId};
+use caside_store::JournalEntry;
+use caside_store::rooms::StoredRoom;
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use serde_json::Value;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::actor::{Room, RoomArgs, overloaded};
+use super::message::{JoinRequest, RoomHandle, RoomMsg};
+use super::state::Setup;
+use crate::mailbox::{Alive, Mailbox, Named, Overloaded, Traced};
+use crate::node::Shared;
+use crate::peer::DrainGuard;
+use crate::ports::CatalogRoom;
+
+/// Joins that may wait for the supervisor, and for one room that is loading.
+pub(crate) const MAILBOX: usize = 16_384;
+const MAX_WAITING: usize = 1024;
+
+/// What others may know of a room without asking it.
+#[derive(Debug)]
+pub(crate) struct Card {
+    /// Who made it.
+    pub(crate) owner: Option<UserId>,
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+    /// What changes.
+    now: Mutex<(Option<CallId>, usize)>,
+}
+
+impl Card {
+    /// Writes down the call that is on and how many are here.
+    pub(super) fn update(&self, call: Option<CallId>, participants: usize) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = (call, participants);
+    }
+
+    /// The call that is on and how many are here.
+    pub(crate) fn now(&self) -> (Option<CallId>, usize) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A room in the table.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// The way to it.
+    pub(crate) handle: RoomHandle,
+    /// What is known of it.
+    pub(crate) card: Arc<Card>,
+}
+
+/// The rooms that run; written by their supervisor alone.
+#[derive(Debug, Default)]
+pub(crate) struct RoomTable(Mutex<HashMap<RoomId, Listed>>);
+
+impl RoomTable {
+    /// Every room.
+    pub(crate) fn read(&self) -> MutexGuard<'_, HashMap<RoomId, Listed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One room.
+    pub(crate) fn find(&self, room: &RoomId) -> Option<Listed> {
+        self.read().get(room).cloned()
+    }
+}
+
+/// A message to the supervisor.
+#[derive(Debug)]
+pub(crate) enum RoomsMsg {
+    /// Somebody wants into a room.
+    Join(Box<JoinRequest>),
+    /// The catalog answered.
+    Loaded {
+        room: RoomId,
+        result: Result<Option<CatalogRoom>, Refusal>,
+    },
+    /// The directory answered.
+    Claimed {
+        found: Box<Found>,
+        result: Result<u64, Refusal>,
+    },
+    /// Nobody is in this room after so many joins.
+    Empty { room: RoomHandle, joins_seen: u64 },
+    /// Every room is to close.
+    Drain(DrainGuard),
+}
+
+impl Named for RoomsMsg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join",
+            Self::Loaded { .. } => "loaded",
+            Self::Claimed { .. } => "claimed",
+            Self::Empty { .. } => "empty",
+            Self::Drain(_) => "drain",
+        }
+    }
+}
+
+/// A room that is to start.
+#[derive(Debug)]
+pub(crate) struct Found {
+    room: CatalogRoom,
+    ringing: bool,
+}
+
+/// The actor.
+pub(crate) struct Rooms;
+
+/// What it starts with.
+pub(crate) struct RoomsArgs {
+    /// What the tree shares.
+    pub(crate) shared: Arc<Shared>,
+    /// Given its mailbox.
+    pub(crate) started: oneshot::Sender<Mailbox<RoomsMsg>>,
+}
+
+/// Its state.
+pub(crate) struct Running {
+    shared: Arc<Shared>,
+    myself: Mailbox<RoomsMsg>,
+    slots: HashMap<RoomId, Slot>,
+    by_actor: HashMap<ActorId, RoomId>,
+    draining: bool,
+    _alive: Alive,
+}
+
+enum Slot {
+    /// Being loaded and claimed; these wait at the door.
+    Opening(Vec<JoinRequest>),
+    Open {
+        handle: RoomHandle,
+        card: Arc<Card>,
+        owner: Owner,
+        joins_sent: u64,
+    },
+}
+
+impl Actor for Rooms {
+    type Msg = Traced<RoomsMsg>;
+    type State = Running;
+    type Arguments = RoomsArgs;
+
+    async fn pre_start(
+        &self,
+        actor: ActorRef<Traced<RoomsMsg>>,
+        args: RoomsArgs,
+    ) -> Result<Running, ActorProcessingErr> {
+        let counters = &args.shared.counters.rooms;
+        let myself = Mailbox::new(actor, MAILBOX, counters.clone());
+        args.started
+            .send(myself.clone())
+            .map_err(|_| "nobody waits for the supervisor of rooms")?;
+        let _alive = counters.alive();
+        let (slots, by_actor) = (HashMap::new(), HashMap::new());
+        Ok(Running {
+            shared: args.shared,
+            myself,
+            slots,
+            by_actor,
+            draining: false,
+            _alive,
+        })
+    }
+
+    async fn handle(
+        &self,
+        actor: ActorRef<Traced<RoomsMsg>>,
+        message: Traced<RoomsMsg>,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some((found, epoch)) = message.handle(|message| running.take(message)) {
+            running.open(actor.get_cell(), found, epoch).await;
+        }
+        Ok(())
+    }
+
+    /// A room that fails takes nobody with it: its participants hear of it from their links' ends and may join again.
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Traced<RoomsMsg>>,
+        event: SupervisionEvent,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(who, error) => {
+                running.shared.counters.room.failed();
+                if let Some(room) = running.by_actor.get(&who.get_id()) {
+                    tracing::error!(room.id = %room, error = %error, "a room failed and was closed");
+                }
+                running.clear_away(who.get_id());
+            }
+            SupervisionEvent::ActorTerminated(who, ..) => running.clear_away(who.get_id()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Handles a message; a room that is to start is given back, for starting waits.
+    fn take(&mut self, message: RoomsMsg) -> Option<(Found, u64)> {
+        match message {
+            RoomsMsg::Join(request) => self.join(*request),
+            RoomsMsg::Loaded { room, result } => self.loaded(&room, result),
+            RoomsMsg::Claimed { found, result } => match result {
+                Ok(epoch) => return Some((*found, epoch)),
+                Err(refusal) => self.turn_away(&found.room.room.id, &refusal),
+            },
+            RoomsMsg::Empty { room, joins_seen } => self.empty(&room, joins_seen),
+            RoomsMsg::Drain(guard) => self.drain(&guard),
+        }
+        None
+    }
+
+    fn join(&mut self, request: JoinRequest) {
+        if self.draining {
+            let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
+            return request.refuse(refusal.retry_after_ms(self.shared.retry_after_ms()));
+        }
+        let room = request.room.clone();
+        let all_rooms = self.slots.len() >= self.shared.args.limits.max_rooms;
+        match self.slots.get_mut(&room) {
+            Some(Slot::Open { handle, joins_sent, .. }) => match handle.send(RoomMsg::Join(Box::new(request))) {
+                Ok(()) => *joins_sent += 1,
+                Err(Overloaded(RoomMsg::Join(request))) => request.refuse(overloaded()),
+                Err(Overloaded(_)) => {}
+            },
+            Some(Slot::Opening(waiting)) if waiting.len() >= MAX_WAITING => request.refuse(overloaded()),
+            Some(Slot::Opening(waiting)) => waiting.push(request),
+            None if all_rooms => request.refuse(overloaded()),
+            None => {
+                self.slots.insert(room.clone(), Slot::Opening(vec![request]));
+                self.load(room);
+            }
+        }
+    }
+
+    fn load(&self, room: RoomId) {
+        let (shared, myself) = (self.shared.clone(), self.myself.clone());
+        tokio::spawn(async move {
+            let failed = Err(Refusal::new(ErrorCode::Internal, "loading the room failed"));
+            let promise = myself.promise(RoomsMsg::Loaded {
+                room: room.clone(),
+                result: failed,
+            });
+            let loading = tokio::time::timeout(shared.args.limits.call_timeout, shared.args.catalog.load(&room)).await;
+            let result = match loading {
+                Ok(Ok(found)) => Ok(found),
+                Ok(Err(error)) => {
+                    tracing::warn!(room.id = %room, error = %error, "a room could not be loaded");
+                    Err(away("the rooms cannot be read now; try again"))
+                }
+                Err(_) => Err(away("reading the room took too long; try again")),
+            };
+            promise.keep(RoomsMsg::Loaded { room, result });
+        });
+    }
+
+    fn loaded(&mut self, room: &RoomId, result: Result<Option<CatalogRoom>, Refusal>) {
+        let found = match result {
+            Ok(Some(found)) => Some(Found {
+                room: found,
+                ringing: false,
+            }),
+            Ok(None) => self.make(room),
+            Err(refusal) => return self.turn_away(room, &refusal),
+        };
+        match found {
+            Some(found) => self.claim(found),
+            None => {
+                let refusal = Refusal::new(ErrorCode::RoomNotFound, "nobody created a room of this id");
+                self.turn_away(room, &refusal);
+            }
+        }
+    }
+
+    /// A room that nobody created: made for a call, or by the first who may make rooms by joining them.
+    fn make(&mut self, room: &RoomId) -> Option<Found> {
+        let Some(Slot::Opening(waiting)) = self.slots.get_mut(room) else {
+            return None;
+        };
+        let ringing = self.shared.plans.find(room);
+        let auto_create = self.shared.args.limits.auto_create_rooms;
+        let maker = match &ringing {
+            Some(_) => 0,
+            None => waiting.iter().position(|request| auto_create && request.may_create)?,
+        };
+        // Those who came before it found no room.
+        for early in waiting.drain(..maker) {
+            early.refuse(Refusal::new(
+                ErrorCode::RoomNotFound,
+                "nobody created a room of this id",
+            ));
+        }
+        let first = waiting.first()?;
+        let (owner, mode) = match &ringing {
+            Some(caller) => (caller.clone(), Mode::Auto),
+            None => (first.user.clone(), first.mode.unwrap_or_default()),
+        };
+        let room = StoredRoom {
+            id: room.clone(),
+            name: None,
+            mode,
+            max_participants: 0,
+            record: RecordPolicy::default(),
+            locked: false,
+            metadata: Value::Null,
+            owner: Some(owner),
+            created_at: Timestamp::now_utc(),
+        };
+        self.shared.write_down(JournalEntry::RoomEnsured(room.clone()));
+        Some(Found {
+            room: CatalogRoom {
+                room,
+                waiting_call: None,
+            },
+            ringing: ringing.is_some(),
+        })
+    }
+
+    fn claim(&self, found: Found) {
+        let (shared, myself) = (self.shared.clone(), self.myself.clone());
+        tokio::spawn(async move {
+            let room = &found.room.room.id;
+            let claiming = shared.args.directory.claim(room, &shared.args.node);
+            let result = match tokio::time::timeout(shared.args.limits.call_timeout, claiming).await {
+                Ok(Ok(Claim::Granted { epoch })) => Ok(epoch),
+                Ok(Ok(Claim::Taken(owner))) => {
+                    tracing::warn!(room.id = %room, owner = %owner.node, "a room is owned by another node");
+                    Err(away("another node has the room; try again"))
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(room.id = %room, error = %error, "a room could not be claimed");
+                    Err(away("the room directory is away; try again"))
+                }
+                Err(_) => Err(away("claiming the room took too long; try again")),
+            };
+            myself.post(RoomsMsg::Claimed {
+                found: Box::new(found),
+                result,
+            });
+        });
+    }
+
+    async fn open(&mut self, supervisor: ActorCell, found: Found, epoch: u64) {
+        let Found {
+            room: CatalogRoom { room, waiting_call },
+            ringing,
+        } = found;
+        let id = room.id.clone();
+        let owner = Owner {
+            node: self.shared.args.node.clone(),
+            epoch,
+        };
+        if self.draining {
+            self.give_up(id.clone(), owner);
+            let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
+            return self.turn_away(&id, &refusal.retry_after_ms(self.shared.retry_after_ms()));
+        }
+        let now = Mutex::new((None, 0));
+        let card = Arc::new(Card {
+            owner: room.owner.clone(),
+            created_at: room.created_at,
+            now,
+        });
+        let limits = &self.shared.args.limits;
+        let setup = Setup {
+            room,
+            waiting_call,
+            ringing,
+            node: self.shared.args.node.clone(),
+            epoch,
+            max_size: limits.max_room_size,
+            grace: limits.grace,
+            media_timeout: limits.media_timeout,
+            ids: Box::new(Uuid::now_v7),
+        };
+        let args = RoomArgs {
+            setup,
+            shared: self.shared.clone(),
+            rooms: self.myself.clone(),
+            card: card.clone(),
+        };
+        let (started, handle) = oneshot::channel();
+        let spawned = Actor::spawn_linked(None, Room, (args, started), supervisor).await;
+        let (Ok((actor, _)), Ok(handle)) = (spawned, handle.await) else {
+            tracing::error!(room.id = %id, "a room did not start");
+            self.give_up(id.clone(), owner);
+            return self.turn_away(&id, &Refusal::new(ErrorCode::Internal, "the room did not start"));
+        };
+        self.by_actor.insert(actor.get_id(), id.clone());
+        self.shared.rooms.read().insert(
+            id.clone(),
+            Listed {
+                handle: handle.clone(),
+                card: card.clone(),
+            },
+        );
+        let slot = Slot::Open {
+            handle,
+            card,
+            owner,
+            joins_sent: 0,
+        };
+        if let Some(Slot::Opening(waiting)) = self.slots.insert(id, slot) {
+            for request in waiting {
+                self.join(request);
+            }
+        }
+    }
+
+    /// Nobody gets in; the next join begins anew.
+    fn turn_away(&mut self, room: &RoomId, refusal: &Refusal) {
+        if let Some(Slot::Opening(waiting)) = self.slots.remove(room) {
+            for request in waiting {
+                request.refuse(refusal.clone());
+            }
+        }
+    }
+
+    /// A room that is empty and has seen every join that was sent to it is no longer needed. Otherwise somebody is on
+    /// their way, and it will say again that it is empty.
+    fn empty(&mut self, room: &RoomHandle, joins_seen: u64) {
+        let Some(Slot::Open { handle, joins_sent, .. }) = self.slots.get(room.id()) else {
+            return;
+        };
+        if handle.mailbox().same_as(room.mailbox()) && *joins_sent == joins_seen {
+            let cell = handle.mailbox().cell();
+            self.clear_away(cell.get_id());
+            cell.stop(Some("empty".to_owned()));
+        }
+    }
+
+    /// Forgets a room that ended, writes its call's end down in case it could not, and gives it up.
+    fn clear_away(&mut self, actor: ActorId) {
+        let Some(room) = self.by_actor.remove(&actor) else {
+            return;
+        };
+        self.shared.rooms.read().remove(&room);
+        let Some(Slot::Open { card, owner, .. }) = self.slots.remove(&room) else {
+            return;
+        };
+        if let (Some(call), _) = card.now() {
+            self.shared.write_down(JournalEntry::CallEnded {
+                call,
+                ended_at: Timestamp::now_utc(),
+            });
+        }
+        self.give_up(room, owner);
+    }
+
+    /// Lets another node have the room. Until that has come about, it finds that nobody runs it.
+    fn give_up(&self, room: RoomId, owner: Owner) {
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let releasing = shared.args.directory.release(&room, &owner);
+            match tokio::time::timeout(shared.args.limits.call_timeout, releasing).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(room.id = %room, error = %error, "a room could not be given up"),
+                Err(_) => tracing::warn!(room.id = %room, "giving a room up took too long"),
+            }
+        });
+    }
+
+    fn drain(&mut self, guard: &DrainGuard) {
+        self.draining = true;
+        for slot in self.slots.values() {
+            if let Slot::Open { handle, .. } = slot {
+                handle.post(RoomMsg::Close {
+                    tell: false,
+                    done: Some(guard.clone()),
+                });
+            }
+        }
+    }
+}
+
+fn away(text: &str) -> Refusal {
+    Refusal::new(ErrorCode::DependencyUnavailable, text)
+}
