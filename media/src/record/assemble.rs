@@ -176,7 +176,7 @@ impl Assembler {
         self.reorder.lost()
     }
 
-    /// Packets that came twice or too late.
+    /// Packets that came twice, too late, or beside the current stream.
     pub fn duplicates(&self) -> u64 {
         self.reorder.duplicates()
     }

@@ -15,8 +15,9 @@ pub const WINDOW: usize = 512;
 pub const PATIENCE: Duration = Duration::from_millis(500);
 /// How long a new stream's first packets are kept back, in case that earlier ones come behind them.
 pub const START_PATIENCE: Duration = Duration::from_millis(60);
-/// How long packets of a replaced stream are taken for late ones, not for its return.
-const REPLACED: Duration = Duration::from_secs(1);
+/// How long a stream has to be silent before another one takes its place. A publisher that starts anew goes silent first; the
+/// layers of a simulcast do not, of which the one that came first is kept.
+pub const SILENCE: Duration = Duration::from_millis(200);
 /// A sequence number further off than this has nothing to do with the stream so far (RFC 3550 §A.1, MAX_DROPOUT).
 const MAX_DROPOUT: i64 = 3000;
 
@@ -38,7 +39,7 @@ pub enum Ordered {
 #[derive(Debug, Default)]
 pub struct Reorder {
     ssrc: Option<Ssrc>,
-    replaced: Option<(Ssrc, Instant)>,
+    last_received: Option<Instant>,
     /// Sequence number of the window's front, unless the stream has yet to begin.
     next: Option<u16>,
     /// From `next` on; never ends with `None`.
@@ -118,27 +119,24 @@ impl Reorder {
         self.lost
     }
 
-    /// Packets dropped because they came twice or too late.
+    /// Packets dropped because they came twice, too late, or beside the current stream.
     pub fn duplicates(&self) -> u64 {
         self.duplicates
     }
 
-    /// Follows changes of the SSRC; `false` for a late packet of the stream before.
+    /// Follows changes of the SSRC; `false` for a packet of a stream beside the current one.
     fn is_current_stream(&mut self, packet: &TapPacket) -> bool {
-        if self.ssrc == Some(packet.ssrc) {
-            return true;
+        if self.ssrc != Some(packet.ssrc) {
+            let running = self.last_received.is_some_and(|last| packet.received < last + SILENCE);
+            if self.next.is_some() && running {
+                return false;
+            }
+            if self.ssrc.replace(packet.ssrc).is_some() {
+                self.flush();
+                self.ready.push_back(Ordered::Restart);
+            }
         }
-        if let Some((ssrc, since)) = self.replaced
-            && ssrc == packet.ssrc
-            && packet.received < since + REPLACED
-        {
-            return false;
-        }
-        if let Some(ssrc) = self.ssrc.replace(packet.ssrc) {
-            self.replaced = Some((ssrc, packet.received));
-            self.flush();
-            self.ready.push_back(Ordered::Restart);
-        }
+        self.last_received = Some(packet.received);
         true
     }
 

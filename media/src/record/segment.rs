@@ -63,7 +63,7 @@ pub struct CodecChanged {
 pub struct GroupStats {
     /// Packets taken.
     pub packets: u64,
-    /// Packets that came twice or too late.
+    /// Packets that came twice, too late, or in a stream (SSRC) beside the current one.
     pub duplicates: u64,
     /// Packets that never came in time.
     pub lost: u64,

@@ -257,6 +257,27 @@ fn a_publisher_that_starts_anew_continues_the_file() {
 }
 
 #[test]
+fn of_several_layers_one_is_recorded() {
+    let start = epoch();
+    let low = send(&video(100), &Sending::new(start));
+    let high = Sending {
+        ssrc: 4242,
+        delay: ms(31),
+        ..Sending::new(start)
+    };
+    let high = send(&synthetic_video(&[9000; 100], 25), &high);
+    let recording = record(start, &[CodecKind::Vp8], merged([low, high]));
+    assert_eq!((recording.stats.frames, recording.stats.lost), (100, 0));
+    let (_, bytes) = finish(&recording.segments);
+    assert!(
+        oracle::read(&bytes)
+            .data_of(1)
+            .iter()
+            .all(|picture| picture.len() == 2000)
+    );
+}
+
+#[test]
 fn segments_that_nobody_fetches_are_bounded() {
     let start = epoch();
     let mut writer = TrackGroupWriter::new(parameters(start, &[CodecKind::Vp8]));
