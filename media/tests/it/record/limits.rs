@@ -371,7 +371,7 @@ fn h264_parameters_may_change_midway() {
         &Sending {
             ssrc: 4242,
             first_sequence: 9,
-            ..Sending::new(start + ms(2000))
+            ..Sending::new(start + ms(2300))
         },
     );
     let recording = record(start, &[CodecKind::H264], merged([first, then]));
