@@ -37,6 +37,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest request with all its tries.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(180);
 const MAX_ATTEMPTS: u32 = 4;
+const MIN_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// How to reach an S3 bucket.
@@ -113,6 +114,7 @@ impl S3Objects {
             .build();
         let retries = RetryConfig::standard()
             .with_max_attempts(MAX_ATTEMPTS)
+            .with_initial_backoff(MIN_BACKOFF)
             .with_max_backoff(MAX_BACKOFF);
         let mut config = Config::builder()
             .behavior_version(BehaviorVersion::latest())

@@ -237,7 +237,7 @@ async fn an_invitation_waits_until_it_is_answered_or_expires(db: Database) {
         !db.store.answer_invite(first.id, InviteAnswer::Accepted).await.unwrap(),
         "the first answer counts"
     );
-    assert_eq!(waiting().await, [second.clone()]);
+    assert_eq!(waiting().await, [second]);
     let kept = db.store.invite(first.id).await.unwrap().unwrap();
     assert_eq!(kept.answer, Some(InviteAnswer::Declined));
 

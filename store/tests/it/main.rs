@@ -1,4 +1,5 @@
 //! The store against real databases, file systems and an S3-compatible server.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected shall panic")]
 
 mod accounts;
 mod calls;

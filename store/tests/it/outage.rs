@@ -5,7 +5,10 @@ use std::time::Duration;
 use caside_protocol::CallId;
 use caside_protocol::rest::CallStatus;
 use caside_store::journal::{AppendError, Journal, JournalOptions};
-use caside_store::{JournalEntry, StoreOptions};
+use caside_store::{JournalEntry, Store, StoreOptions};
+use sea_orm::TransactionTrait;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::watch;
 
 use crate::calls::{at, joined, started};
 use crate::database;
@@ -110,6 +113,53 @@ async fn a_frozen_postgres_is_a_timeout_and_then_serves_again() {
     );
 }
 
+/// A way to the server whose connections can be cut off without their ends noticing; new ones get through.
+async fn way_to(socket: std::path::PathBuf) -> (String, watch::Sender<u32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (cut, cuts) = watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = UnixStream::connect(&socket).await.unwrap();
+            let mut cuts = cuts.clone();
+            cuts.mark_unchanged();
+            tokio::spawn(async move {
+                tokio::select! {
+                    // Either end closed, which is the same to the other.
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    cut = cuts.changed() => if cut.is_ok() { std::future::pending().await },
+                }
+            });
+        }
+    });
+    (
+        format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable"),
+        cut,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_were_cut_off_are_replaced() {
+    let db = database::postgres().await;
+    let (url, cut) = way_to(db.postgres.as_ref().unwrap().socket()).await;
+    let store = Store::connect(&url, IMPATIENT).await.unwrap();
+    let call = CallId::new();
+    store.apply(&[started(call, "standup", "n1", 1)]).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..IMPATIENT.max_connections {
+        held.push(store.connection().begin().await.unwrap());
+    }
+    cut.send_modify(|cuts| *cuts += 1);
+    // Each has to be rolled back on a connection that never answers.
+    drop(held);
+    assert!(store.call(call).await.unwrap_err().is_unavailable());
+    let recovered = async { while store.call(call).await.is_err() {} };
+    tokio::time::timeout(LONG, recovered)
+        .await
+        .expect("the pool has connections again");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_journal_refuses_and_counts_and_loses_nothing_it_took() {
     let mut db = database::postgres_with(IMPATIENT).await;
@@ -142,6 +192,6 @@ async fn connecting_to_nobody_says_that_the_database_is_away() {
     let mut server = crate::postgres::Postgres::start().await;
     let url = server.url();
     server.stop();
-    let error = caside_store::Store::connect(&url, IMPATIENT).await.unwrap_err();
+    let error = Store::connect(&url, IMPATIENT).await.unwrap_err();
     assert!(error.is_unavailable(), "{error:?}");
 }

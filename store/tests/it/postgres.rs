@@ -37,6 +37,11 @@ impl Postgres {
         )
     }
 
+    /// Where the server listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join(".s.PGSQL.5432")
+    }
+
     /// Ends the server at once, as a crash of its machine would.
     pub(crate) fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {

@@ -190,7 +190,7 @@ async fn what_is_removed_leaves_nothing_on_disk() {
         spool.remove(id(recordings[1], n)).await.unwrap();
     }
     assert_eq!(spool.used_bytes(), 0);
-    assert_eq!(files(dir.path()), [PathBuf::new(); 0]);
+    assert!(files(dir.path()).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
