@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a bench may panic")]
 #![expect(clippy::disallowed_methods, reason = "a bench is about real time")]
 #![expect(clippy::print_stdout, reason = "a bench prints its result")]
-#![expect(missing_docs, reason = "made by criterion's macros")]
 
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../tests/it/transport/client.rs"]
@@ -30,7 +29,7 @@ use caside_media::rtp::RtpHeader;
 use caside_media::transport::TransportConfig;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fan_out::FanOut;
-use rtc_crypto::{AeadAlgorithm, RTCCryptoProvider};
+use rtc_crypto::AeadAlgorithm;
 
 /// A full packet as browsers send it: about 1200 bytes with its header.
 const PAYLOAD: usize = 1160;
@@ -57,13 +56,15 @@ fn fan_out(receivers: usize) -> FanOut {
 }
 
 /// Time that rounds take, sealing by the publisher left out.
-fn rounds(fan_out: &mut FanOut, count: u64) -> Duration {
+fn rounds(fan_out: &mut FanOut, receivers: usize, count: u64) -> Duration {
     let mut took = Duration::ZERO;
     for _ in 0..count {
+        fan_out.check();
         let mut datagrams = fan_out.datagrams(PACKETS);
         let start = Instant::now();
-        black_box(fan_out.round(&mut datagrams));
+        let sent = black_box(fan_out.round(&mut datagrams));
         took += start.elapsed();
+        assert!(sent >= receivers * PACKETS, "{sent} datagrams to {receivers} receivers");
     }
     took
 }
@@ -77,22 +78,31 @@ struct Bare {
 
 impl Bare {
     fn new() -> Self {
-        let cipher = client::provider().crypto().new_aead(AeadAlgorithm::Aes128Gcm, &[7; 16]).unwrap();
-        Self { cipher, header: [0x90; HEADER], payload: vec![0x55; PAYLOAD] }
+        let cipher = client::provider()
+            .crypto()
+            .new_aead(AeadAlgorithm::Aes128Gcm, &[7; 16])
+            .unwrap();
+        Self {
+            cipher,
+            header: [0x90; HEADER],
+            payload: vec![0x55; PAYLOAD],
+        }
     }
 
     fn seal(&mut self, number: u64) {
         let mut nonce = [0; 12];
         nonce[4..].copy_from_slice(&number.to_be_bytes());
         let mut tag = [0; 16];
-        self.cipher.seal_in_place(&nonce, &self.header, &mut self.payload, &mut tag).unwrap();
+        self.cipher
+            .seal_in_place(&nonce, &self.header, &mut self.payload, &mut tag)
+            .unwrap();
         black_box(tag);
     }
 }
 
-/// The least time of several runs, which disturbs comparisons least.
-fn best(mut run: impl FnMut() -> f64) -> f64 {
-    (0..9).map(|_| run()).fold(f64::INFINITY, f64::min)
+/// The least time of many short runs: what else the machine does disturbs some of them only.
+fn least(mut run: impl FnMut() -> f64) -> f64 {
+    (0..400).map(|_| run()).fold(f64::INFINITY, f64::min)
 }
 
 fn forward(c: &mut Criterion) {
@@ -110,13 +120,15 @@ fn forward(c: &mut Criterion) {
         let mut fan_out = fan_out(receivers);
         let packets = (receivers * PACKETS) as u64;
         group.throughput(Throughput::Elements(packets));
-        group.bench_function(format!("1→{receivers}"), |b| b.iter_custom(|count| rounds(&mut fan_out, count)));
-        let count = 20_000 / packets;
-        let forward = best(|| rounds(&mut fan_out, count).as_nanos() as f64 / (count * packets) as f64);
-        let limit = best(|| {
+        group.bench_function(format!("1→{receivers}"), |b| {
+            b.iter_custom(|count| rounds(&mut fan_out, receivers, count))
+        });
+        let count = (800 / packets).max(2);
+        let forward = least(|| rounds(&mut fan_out, receivers, count).as_nanos() as f64 / (count * packets) as f64);
+        let limit = least(|| {
             let start = Instant::now();
-            (0..20_000).for_each(|_| bare.seal(next()));
-            start.elapsed().as_nanos() as f64 / 20_000.0
+            (0..800).for_each(|_| bare.seal(next()));
+            start.elapsed().as_nanos() as f64 / 800.0
         });
         summary.push((receivers, forward, limit));
     }
@@ -135,7 +147,10 @@ fn parse(c: &mut Criterion) {
         b.iter(|| {
             let packet = black_box(&packet);
             let header = RtpHeader::parse(packet).unwrap();
-            header.extensions(packet).map(|(id, data)| usize::from(id) + data.len()).sum::<usize>()
+            header
+                .extensions(packet)
+                .map(|(id, data)| usize::from(id) + data.len())
+                .sum::<usize>()
         });
     });
 }

@@ -69,15 +69,20 @@ fn a_forwarded_packet_allocates_nothing() {
     let mut fan_out = FanOut::new(config, now, RECEIVERS, 1100);
     // The ring, the tables and the buffers reach their sizes: two turns of the ring, and several seconds of reports.
     for _ in 0..400 {
+        fan_out.check();
         let mut datagrams = fan_out.datagrams(PACKETS);
         fan_out.round(&mut datagrams);
     }
     // Reports are made anew each second; between two of them nothing is.
     let mut without = 0;
     for _ in 0..200 {
+        fan_out.check();
         let mut datagrams = fan_out.datagrams(PACKETS);
         let mut sent = 0;
-        let reports_due = fan_out.engine.poll_timeout().is_some_and(|at| at <= fan_out.now + Duration::from_millis(5));
+        let reports_due = fan_out
+            .engine
+            .poll_timeout()
+            .is_some_and(|at| at <= fan_out.now + Duration::from_millis(5));
         let allocated = allocations(|| sent = fan_out.round(&mut datagrams));
         if reports_due {
             continue;

@@ -266,6 +266,7 @@ fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
 mod tests {
     use proptest::prelude::*;
 

@@ -130,6 +130,7 @@ pub fn write_fixed(
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
 mod tests {
     use proptest::prelude::*;
 

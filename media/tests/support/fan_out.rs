@@ -20,6 +20,8 @@ pub(crate) struct FanOut {
     pub(crate) now: Instant,
     pub(crate) out: SendBuffer,
     publisher: Connected,
+    receivers: Vec<Connected>,
+    next_check: Instant,
     sequence: u16,
     payload: Vec<u8>,
 }
@@ -32,16 +34,43 @@ impl FanOut {
         let publisher = connect(&mut engine, now, ROUTER, TransportId(0), 5000);
         let producer = ProducerId(1);
         let parameters = produced(MediaKind::Video, "0", SSRC);
-        engine.handle(now, Command::Produce { transport: TransportId(0), producer, parameters });
+        engine.handle(
+            now,
+            Command::Produce {
+                transport: TransportId(0),
+                producer,
+                parameters,
+            },
+        );
+        let mut connected = Vec::new();
         for n in 1..=receivers as u64 {
             let transport = TransportId(n);
-            connect(&mut engine, now, ROUTER, transport, 5000 + n as u16);
+            connected.push(connect(&mut engine, now, ROUTER, transport, 5000 + n as u16));
             let parameters = consumed(MediaKind::Video, "0", 0x10_0000);
             let consumer = ConsumerId(n);
-            engine.handle(now, Command::Consume { transport, producer, consumer, parameters, paused: false });
+            engine.handle(
+                now,
+                Command::Consume {
+                    transport,
+                    producer,
+                    consumer,
+                    parameters,
+                    paused: false,
+                },
+            );
         }
         let out = SendBuffer::with_capacity(receivers * 8 + 64);
-        Self { engine, now, out, publisher, sequence: 0, payload: vec![0x55; payload_len] }
+        let payload = vec![0x55; payload_len];
+        Self {
+            engine,
+            now,
+            out,
+            publisher,
+            receivers: connected,
+            next_check: now,
+            sequence: 0,
+            payload,
+        }
     }
 
     /// The next packets as they come from the network. The first of all begins a key frame.
@@ -52,7 +81,15 @@ impl FanOut {
     fn datagram(&mut self) -> Vec<u8> {
         let mut fixed = [0; FIXED_HEADER_LEN];
         let timestamp = u32::from(self.sequence) * 3000;
-        write_fixed(&mut fixed, true, true, PayloadType(96), self.sequence, timestamp, Ssrc(SSRC));
+        write_fixed(
+            &mut fixed,
+            true,
+            true,
+            PayloadType(96),
+            self.sequence,
+            timestamp,
+            Ssrc(SSRC),
+        );
         let mid = PUBLISHED.mid.unwrap() << 4;
         let transport_cc = PUBLISHED.transport_cc.unwrap() << 4 | 1;
         let [n0, n1] = self.sequence.to_be_bytes();
@@ -62,6 +99,18 @@ impl FanOut {
         let packet = [&fixed[..], &extension, &self.payload].concat();
         self.sequence = self.sequence.wrapping_add(1);
         self.publisher.seal.encrypt_rtp(&packet).unwrap().to_vec()
+    }
+
+    /// Sends the checks by which clients keep their transports alive (RFC 7675), when they are due.
+    pub(crate) fn check(&mut self) {
+        if self.now < self.next_check {
+            return;
+        }
+        self.next_check = self.now + Duration::from_secs(5);
+        for client in self.receivers.iter().chain([&self.publisher]) {
+            self.engine.receive(self.now, client.path, &mut client.check());
+        }
+        self.engine.flush(self.now, &mut self.out);
     }
 
     /// A round: takes the datagrams and sends what comes of them. Returns how many datagrams go out.

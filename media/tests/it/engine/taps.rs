@@ -77,7 +77,7 @@ fn a_tap_sees_each_packet_once_with_what_was_restored() {
     }
     assert!(items.iter().any(|item| matches!(item, TapItem::SenderReport { .. })));
     assert!(
-        sim.source(video).plis.len() >= 1,
+        !sim.source(video).plis.is_empty(),
         "recording a picture begins with a key frame"
     );
 }
