@@ -22,6 +22,8 @@ mod wiring;
 mod properties;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod trial;
 
 pub(crate) use command::{Act, Authority, Standing};
 pub(crate) use effects::{ReleaseCause, Report, Resumption};
