@@ -30,7 +30,7 @@ pub(crate) mod timers;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use self::association::Association;
 pub use self::config::{Counts, DropCounters, EngineConfig, Limits};
@@ -51,6 +51,9 @@ pub(crate) type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Events kept for whoever polls them. Beyond it, messages and speakers are dropped, never the fate of a transport.
 const MAX_EVENTS: usize = 16_384;
+
+/// The least time to a timer.
+const MIN_TIMER: Duration = Duration::from_millis(1);
 
 /// The media of all routers that one worker thread serves.
 pub struct Engine {
@@ -203,7 +206,7 @@ impl Engine {
             Received::Rtcp(compound) => self.receive_rtcp(now, key, compound),
             Received::Nothing => {
                 self.transport_events(now, key);
-                self.plan_transport(key);
+                self.plan_transport(now, key);
             }
         }
     }
@@ -224,11 +227,11 @@ impl Engine {
             self.report(now, key);
         }
         self.queue_feedback(key);
-        self.plan_transport(key);
+        self.plan_transport(now, key);
     }
 
     /// Plans the transport's own timers and its reports. Feedback is planned when it is sent.
-    fn plan_transport(&mut self, key: Key<Association>) {
+    fn plan_transport(&mut self, now: Instant, key: Key<Association>) {
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
@@ -237,6 +240,8 @@ impl Engine {
             .flatten()
             .min();
         if let Some(at) = due {
+            // Never at once: whatever stays due must not keep the others from their turn.
+            let at = at.max(now + MIN_TIMER);
             association
                 .planned
                 .no_later_than(&mut self.timers, at, Due::Association(key));

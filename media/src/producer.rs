@@ -48,6 +48,8 @@ pub(crate) struct Producer {
     pub(crate) extensions: ExtensionIds,
     pub(crate) codecs: Vec<ProducerCodec>,
     payload_types: PayloadTypes,
+    /// Renegotiations so far.
+    updates: u32,
     /// Lowest layer first.
     pub(crate) streams: Vec<Stream>,
     pub(crate) consumers: Vec<Key<Consumer>>,
@@ -94,10 +96,11 @@ impl Producer {
             extensions: parameters.extensions,
             codecs: codecs(&parameters.codecs),
             payload_types: PayloadTypes::new(&parameters.codecs),
+            updates: 0,
             streams: parameters
                 .encodings
                 .iter()
-                .map(|encoding| Stream::new(encoding, capacity))
+                .map(|encoding| Stream::new(encoding, capacity, 0))
                 .collect(),
             consumers: Vec::new(),
             taps: Vec::new(),
@@ -116,11 +119,14 @@ impl Producer {
         self.codecs = codecs(&parameters.codecs);
         self.payload_types = PayloadTypes::new(&parameters.codecs);
         let capacity = ring::capacity(self.kind);
+        self.updates += 1;
+        // A stream that is added in the place of one that was removed is not its continuation.
+        let epoch = self.updates << 16;
         self.streams.truncate(parameters.encodings.len());
         for (index, encoding) in parameters.encodings.iter().enumerate() {
             match self.streams.get_mut(index) {
                 Some(stream) => stream.update(encoding),
-                None => self.streams.push(Stream::new(encoding, capacity)),
+                None => self.streams.push(Stream::new(encoding, capacity, epoch)),
             }
         }
         // The packets of this round may be of streams that are gone.

@@ -21,6 +21,19 @@ pub(crate) struct Mapped {
     pub(crate) timestamp: u32,
 }
 
+/// Where a packet that was sent came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) encoding: usize,
+    pub(crate) epoch: u32,
+    /// Its number in the stream.
+    pub(crate) extended: u64,
+    /// Its number here.
+    pub(crate) index: u64,
+    /// What its timestamp here has more than there.
+    pub(crate) timestamp_offset: u32,
+}
+
 /// A run of packets between two interruptions, in which numbers differ from the producer's by a constant.
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
@@ -128,25 +141,21 @@ impl Mapping {
         self.latest
     }
 
-    /// The packet that a sequence number names, if it is one of those sent or skipped: its stream, its extended number there,
-    /// and its index here.
-    pub(crate) fn locate(&self, sequence: u16) -> Option<(usize, u64, u64)> {
+    /// The packet that a sequence number names, if it is one of those sent or skipped in a run that is remembered.
+    pub(crate) fn locate(&self, sequence: u16) -> Option<Located> {
         let highest = self.next_index.checked_sub(1)?;
         let index = highest.checked_sub(u64::from((highest as u16).wrapping_sub(sequence)))?;
         let run = self.runs[..self.run_count]
             .iter()
             .rev()
             .find(|run| run.first_out <= index)?;
-        Some((run.encoding, run.first_in + (index - run.first_out), index))
-    }
-
-    /// The timestamp under which a located packet goes, or `None` when its run is forgotten.
-    pub(crate) fn timestamp_of(&self, index: u64, timestamp: u32) -> Option<u32> {
-        let run = self.runs[..self.run_count]
-            .iter()
-            .rev()
-            .find(|run| run.first_out <= index)?;
-        Some(timestamp.wrapping_add(run.timestamp_offset))
+        Some(Located {
+            encoding: run.encoding,
+            epoch: run.epoch,
+            extended: run.first_in + (index - run.first_out),
+            index,
+            timestamp_offset: run.timestamp_offset,
+        })
     }
 
     fn run(&self) -> Option<&Run> {
@@ -268,7 +277,7 @@ mod tests {
         for index in 65_530..65_590u64 {
             let located = mapping
                 .locate(index as u16)
-                .map(|(_, extended, index)| (index, extended));
+                .map(|located| (located.index, located.extended));
             let expected = (index >= 65_550).then(|| (index, sent[&index]));
             assert_eq!(located, expected, "{index}");
         }

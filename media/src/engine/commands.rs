@@ -119,7 +119,7 @@ impl Engine {
         self.transport_ids.insert(id, key);
         self.ufrags.insert(ufrag, key);
         self.routers.get_mut(router)?.transports.push(key);
-        self.plan_transport(key);
+        self.plan_transport(now, key);
         Some(())
     }
 
@@ -152,7 +152,7 @@ impl Engine {
                     .connect(now, local, remote, dtls, &mut engine.control);
             }
             engine.transport_events(now, key);
-            engine.plan_transport(key);
+            engine.plan_transport(now, key);
         });
         Some(())
     }
@@ -317,7 +317,7 @@ impl Engine {
             tracing::debug!(transport.id = association.id.0, %error, "a data channel message was dropped");
         }
         self.transport_events(now, key);
-        self.plan_transport(key);
+        self.plan_transport(now, key);
     }
 
     fn stats(&mut self, router: RouterId, request: u64) -> Option<()> {

@@ -165,3 +165,146 @@ impl SsrcTable {
         Some(route)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::{Codec, CodecKind, Encoding, Feedback, MediaKind, ProducerId, ProducerParameters};
+    use crate::producer::test_start;
+
+    struct Table {
+        ssrcs: SsrcTable,
+        keys: Vec<Key<Producer>>,
+        producers: Slab<Producer>,
+    }
+
+    /// Producer 0: sound under 111. Producer 1: two layers under 96 and 97. Producer 2: one stream under 96 and 97.
+    fn table() -> Table {
+        let mut table = Table {
+            ssrcs: SsrcTable::default(),
+            keys: Vec::new(),
+            producers: Slab::default(),
+        };
+        let layers = ["l", "h"].map(|rid| Encoding {
+            rid: Some(rid.to_owned()),
+            ..Encoding::default()
+        });
+        table.add(MediaKind::Audio, &[Encoding::default()]);
+        table.add(MediaKind::Video, &layers);
+        table.add(
+            MediaKind::Video,
+            &[Encoding {
+                ssrc: Some(Ssrc(20)),
+                rtx_ssrc: Some(Ssrc(21)),
+                rid: None,
+            }],
+        );
+        table
+    }
+
+    impl Table {
+        fn add(&mut self, kind: MediaKind, encodings: &[Encoding]) {
+            let is_video = kind == MediaKind::Video;
+            let codec = Codec {
+                kind: if is_video { CodecKind::Vp8 } else { CodecKind::Opus },
+                payload_type: PayloadType(if is_video { 96 } else { 111 }),
+                clock_rate: 90_000,
+                channels: 0,
+                fmtp: String::new(),
+                feedback: Feedback::default(),
+                rtx: is_video.then_some(PayloadType(97)),
+            };
+            let parameters = ProducerParameters {
+                kind,
+                mid: self.keys.len().to_string(),
+                codecs: vec![codec],
+                extensions: ExtensionIds::default(),
+                encodings: encodings.to_vec(),
+            };
+            let nowhere = Slab::<u8>::default().insert_with(|_| 0);
+            let producer = Producer::new(ProducerId(0), nowhere.cast(), nowhere.cast(), &parameters);
+            let key = self.producers.insert_with(|_| producer);
+            self.keys.push(key);
+            self.ssrcs.enter(key, self.producers.get(key).expect("just made"));
+        }
+
+        /// The producer and the stream of a packet.
+        fn route(&mut self, ssrc: u32, payload_type: u8, elements: &Elements<'_>) -> Option<(usize, usize)> {
+            let (ssrc, payload_type) = (Ssrc(ssrc), PayloadType(payload_type));
+            let route = self.ssrcs.find(ssrc).or_else(|| {
+                self.ssrcs.learn(
+                    test_start(),
+                    ssrc,
+                    payload_type,
+                    elements,
+                    &self.keys,
+                    &mut self.producers,
+                )
+            })?;
+            let producer = self.keys.iter().position(|key| *key == route.producer)?;
+            Some((producer, route.encoding))
+        }
+    }
+
+    fn elements<'p>(mid: &'p str, rid: &'p str) -> Elements<'p> {
+        let bytes = |text: &'p str| Some(text.as_bytes()).filter(|bytes| !bytes.is_empty());
+        Elements {
+            mid: bytes(mid),
+            rid: bytes(rid),
+            ..Elements::default()
+        }
+    }
+
+    #[test]
+    fn signaled_ssrcs_are_known() {
+        let mut table = table();
+        assert_eq!(table.route(20, 96, &elements("", "")), Some((2, 0)));
+        assert_eq!(table.route(21, 97, &elements("", "")), Some((2, 0)));
+    }
+
+    #[test]
+    fn layers_are_learnt_by_mid_and_rid_and_then_known() {
+        let mut table = table();
+        assert_eq!(table.route(30, 96, &elements("1", "h")), Some((1, 1)));
+        assert_eq!(table.route(31, 96, &elements("1", "l")), Some((1, 0)));
+        assert_eq!(table.route(30, 96, &elements("", "")), Some((1, 1)));
+        let repaired = Elements {
+            repaired_rid: Some(b"h"),
+            ..elements("1", "")
+        };
+        assert_eq!(table.route(40, 97, &repaired), Some((1, 1)));
+        let stream = &table.producers.get(table.keys[1]).expect("there").streams[1];
+        assert_eq!((stream.ssrc, stream.rtx_ssrc), (Some(Ssrc(30)), Some(Ssrc(40))));
+    }
+
+    #[test]
+    fn a_layer_that_is_not_named_is_not_guessed() {
+        let mut table = table();
+        assert_eq!(table.route(30, 96, &elements("1", "")), None);
+        assert_eq!(table.route(30, 96, &elements("1", "x")), None);
+        assert_eq!(table.route(30, 96, &elements("9", "")), None);
+    }
+
+    #[test]
+    fn a_payload_type_tells_when_only_one_producer_has_it_and_its_stream_is_silent() {
+        let mut table = table();
+        assert_eq!(table.route(50, 96, &elements("", "")), None);
+        assert_eq!(table.route(50, 111, &elements("", "")), Some((0, 0)));
+        let producer = table.producers.get_mut(table.keys[0]).expect("there");
+        producer.streams[0].last_packet = Some((test_start(), 0));
+        assert_eq!(table.route(51, 111, &elements("", "")), None);
+        assert_eq!(table.route(50, 111, &elements("", "")), Some((0, 0)));
+    }
+
+    #[test]
+    fn however_many_ssrcs_a_client_makes_up_the_table_stays_small() {
+        let mut table = table();
+        for ssrc in 1000..3000 {
+            assert_eq!(table.route(ssrc, 96, &elements("2", "")), Some((2, 0)));
+            assert_eq!(table.route(ssrc + 10_000, 97, &elements("2", "")), Some((2, 0)));
+        }
+        assert_eq!(table.ssrcs.routes.len(), 2);
+        table.ssrcs.remove(table.keys[2]);
+        assert!(table.ssrcs.routes.is_empty());
+    }
+}

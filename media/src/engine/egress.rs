@@ -187,6 +187,8 @@ impl Sender<'_> {
                 continue;
             };
             if producer.codec_kind(slot.info.codec) != Some(consumer.codec.kind) {
+                // Should the publisher come back to the codec, that is a new beginning.
+                consumer.mapping.stop();
                 continue;
             }
             let highest = stream.highest().unwrap_or(fresh.extended);
@@ -244,10 +246,16 @@ impl Sender<'_> {
     }
 
     fn send_one_again(&mut self, consumer: &mut Consumer, producer: &Producer, sequence: u16) -> Option<()> {
-        let (encoding, extended, index) = consumer.mapping.locate(sequence)?;
+        let located = consumer.mapping.locate(sequence)?;
+        let index = located.index;
         if let Some((payload_type, ssrc)) = consumer.rtx {
-            let slot = producer.streams.get(encoding)?.ring.get(extended)?;
-            let timestamp = consumer.mapping.timestamp_of(index, slot.info.timestamp)?;
+            let slot = producer.streams.get(located.encoding)?.ring.get(located.extended)?;
+            let is_same =
+                slot.info.epoch == located.epoch && producer.codec_kind(slot.info.codec) == Some(consumer.codec.kind);
+            if !is_same {
+                return None;
+            }
+            let timestamp = slot.info.timestamp.wrapping_add(located.timestamp_offset);
             if !consumer
                 .retransmit
                 .admit(self.now, index, slot.payload().len() + MAX_HEADER / 4, self.rtt)

@@ -60,15 +60,15 @@ pub(crate) enum Place {
 }
 
 impl Stream {
-    /// A stream that keeps `capacity` packets, a power of two.
-    pub(crate) fn new(encoding: &Encoding, capacity: usize) -> Self {
+    /// A stream that keeps `capacity` packets, a power of two. Its epochs begin with `epoch`.
+    pub(crate) fn new(encoding: &Encoding, capacity: usize, epoch: u32) -> Self {
         Self {
             ssrc: encoding.ssrc,
             rtx_ssrc: encoding.rtx_ssrc,
             rid: encoding.rid.clone(),
             ring: Ring::new(capacity),
             highest: None,
-            epoch: 0,
+            epoch,
             renewed: false,
             suspect: None,
             nack: NackGenerator::default(),
@@ -226,6 +226,7 @@ mod tests {
                 ..Encoding::default()
             },
             128,
+            0,
         )
     }
 

@@ -155,3 +155,26 @@ fn a_publisher_without_sender_reports_gets_them_made_up_after_a_while() {
             .all(|(at, ..)| *at - start >= Duration::from_secs(6))
     );
 }
+
+#[test]
+fn where_fir_alone_was_agreed_key_frames_are_asked_for_by_fir() {
+    let mut sim = Sim::good();
+    let (alice, bob) = (sim.join(), sim.join());
+    let video = sim.publish(alice, MediaKind::Video);
+    let (mid, ssrc) = (sim.source(video).mid.clone(), sim.source(video).ssrc);
+    let mut parameters = produced(MediaKind::Video, &mid, ssrc.0);
+    parameters
+        .codecs
+        .iter_mut()
+        .for_each(|codec| codec.feedback.pli = false);
+    sim.command(Command::UpdateProducer {
+        producer: video,
+        parameters,
+    });
+    sim.run(Duration::from_secs(1));
+    assert!(sim.source(video).plis.is_empty());
+    let watch = sim.subscribe(bob, video);
+    sim.run(Duration::from_secs(1));
+    assert_eq!(sim.source(video).plis.len(), 1);
+    assert!(sim.sink(watch).frames().len() > 15);
+}

@@ -231,6 +231,12 @@ fn a_codec_that_the_receiver_did_not_agree_to_is_not_sent() {
     let before = sim.sink(watch).packets.len();
     sim.run(Duration::from_secs(1));
     assert_eq!(frames_since(&mut sim, watch, before), 0);
+    sim.source(video).payload_type = PayloadType(96);
+    let now = sim.now;
+    sim.source(video).pli(now);
+    sim.run(Duration::from_secs(1));
+    assert!(frames_since(&mut sim, watch, before) > 70);
+    assert_continuous(&mut sim, watch);
     let unknown = sim.engine.dropped().unknown_payload_type;
     sim.source(video).payload_type = PayloadType(50);
     sim.run(Duration::from_secs(1));
