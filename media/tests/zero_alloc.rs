@@ -1,4 +1,4 @@
-//! Forwarding a packet allocates nothing.
+//! Forwarding a packet allocates nothing, and a receiver takes little memory.
 
 #![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
 
@@ -26,6 +26,7 @@ use fan_out::FanOut;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -35,11 +36,13 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        LIVE_BYTES.with(|bytes| bytes.set(bytes.get() + layout.size() as isize));
         // SAFETY: the caller keeps alloc's contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.with(|bytes| bytes.set(bytes.get() - layout.size() as isize));
         // SAFETY: the caller keeps dealloc's contract.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -59,20 +62,46 @@ fn start() -> Instant {
     Instant::now()
 }
 
-#[test]
-fn a_forwarded_packet_allocates_nothing() {
-    const RECEIVERS: usize = 50;
-    const PACKETS: usize = 4;
+fn fan_out(receivers: usize) -> FanOut {
     let transport = Arc::new(TransportConfig::new(Certificate::generate().unwrap()));
     let config = EngineConfig::new(transport, (start(), Duration::from_secs(1_800_000_000)));
     let now = config.clock.0 + Duration::from_secs(1);
-    let mut fan_out = FanOut::new(config, now, RECEIVERS, 1100);
-    // The ring, the tables and the buffers reach their sizes: two turns of the ring, and several seconds of reports.
+    FanOut::new(config, now, receivers, 1100)
+}
+
+/// Two turns of the ring, and several seconds of reports: tables and buffers reach their sizes.
+fn warm_up(fan_out: &mut FanOut) {
     for _ in 0..400 {
         fan_out.check();
         let mut datagrams = fan_out.datagrams(PACKETS);
         fan_out.round(&mut datagrams);
     }
+}
+
+/// Packets a round.
+const PACKETS: usize = 4;
+
+#[test]
+fn a_receiver_takes_less_than_200_kib() {
+    const RECEIVERS: isize = 20;
+    let live = |receivers| {
+        let before = LIVE_BYTES.with(Cell::get);
+        let mut fan_out = fan_out(receivers);
+        warm_up(&mut fan_out);
+        // What the clients take is theirs, and the buffer serves all.
+        fan_out.leave_clients_out();
+        LIVE_BYTES.with(Cell::get) - before
+    };
+    let (none, some) = (live(0), live(RECEIVERS as usize));
+    let each = (some - none) / RECEIVERS;
+    assert!((1..200 * 1024).contains(&each), "{each} bytes a receiver");
+}
+
+#[test]
+fn a_forwarded_packet_allocates_nothing() {
+    const RECEIVERS: usize = 50;
+    let mut fan_out = fan_out(RECEIVERS);
+    warm_up(&mut fan_out);
     // Reports are made anew each second; between two of them nothing is.
     let mut without = 0;
     for _ in 0..200 {

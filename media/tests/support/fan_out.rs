@@ -101,6 +101,12 @@ impl FanOut {
         self.publisher.seal.encrypt_rtp(&packet).unwrap().to_vec()
     }
 
+    /// Drops what is not the engine's.
+    pub(crate) fn leave_clients_out(&mut self) {
+        self.receivers = Vec::new();
+        self.out = SendBuffer::default();
+    }
+
     /// Sends the checks by which clients keep their transports alive (RFC 7675), when they are due.
     pub(crate) fn check(&mut self) {
         if self.now < self.next_check {
