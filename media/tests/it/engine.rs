@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
 
 mod bounds;
+mod data;
 mod feedback;
 mod loss;
 mod restart;
