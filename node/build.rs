@@ -16,7 +16,10 @@ fn main() -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(&web)? {
         let path = entry?.path();
-        let served = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| SERVED.contains(&name));
+        let served = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| SERVED.contains(&name));
         match path.is_dir() {
             true if served => walk(&path, &mut files)?,
             false => keep(path, &mut files),
@@ -27,8 +30,13 @@ fn main() -> io::Result<()> {
     let mut list = String::from("&[\n");
     for file in &files {
         let name = file.strip_prefix(&web).map_err(io::Error::other)?;
-        writeln!(list, "    ({:?}, include_bytes!({:?}).as_slice()),", format!("/{}", name.display()), file.display().to_string())
-            .map_err(io::Error::other)?;
+        writeln!(
+            list,
+            "    ({:?}, include_bytes!({:?}).as_slice()),",
+            format!("/{}", name.display()),
+            file.display().to_string()
+        )
+        .map_err(io::Error::other)?;
     }
     list.push(']');
     let out = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
@@ -49,7 +57,11 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 fn keep(path: PathBuf, files: &mut Vec<PathBuf>) {
-    if path.extension().and_then(|ext| ext.to_str()).is_some_and(|ext| KINDS.contains(&ext)) {
+    if path
+        .extension()
+        .and_then(|ext| ext.to_str())
+        .is_some_and(|ext| KINDS.contains(&ext))
+    {
         files.push(path);
     }
 }

@@ -44,7 +44,10 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode
     }
     tracing::info!(node.id = %settings.node_id, version = wiring::VERSION, "the node is up");
     signals.next().await;
-    tracing::info!(sockets = running.app.sockets.open(), "stopping; a second signal exits at once");
+    tracing::info!(
+        sockets = running.app.sockets.open(),
+        "stopping; a second signal exits at once"
+    );
     tokio::select! {
         () = stop(&settings, running, server) => {
             tracing::info!("stopped");
@@ -63,7 +66,10 @@ async fn stop(settings: &Settings, running: Running, server: Server) {
     let deadline = Instant::now() + limit;
     // While rooms drain, HTTP still answers, so that a load balancer sees that the node is no longer ready.
     running.drain(limit - limit / TAIL).await;
-    let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(500)) / 2;
+    let patience = deadline
+        .saturating_duration_since(Instant::now())
+        .max(Duration::from_millis(500))
+        / 2;
     if tokio::time::timeout(patience, server.stop()).await.is_err() {
         tracing::warn!("some requests were cut off");
     }

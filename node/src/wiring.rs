@@ -48,7 +48,9 @@ pub(crate) async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     let store = Store::connect(&settings.database_url(), StoreOptions::default()).await;
     let store = store.context("cannot open the database")?;
     if settings.auto_migrate {
-        let applied = caside_migrations::up(store.connection()).await.context("cannot migrate the database")?;
+        let applied = caside_migrations::up(store.connection())
+            .await
+            .context("cannot migrate the database")?;
         for step in applied {
             tracing::info!(step, "the database was migrated");
         }
@@ -86,7 +88,9 @@ fn start_media(settings: &Settings) -> anyhow::Result<MediaWorkers> {
         loopback: settings.loopback_only(),
     };
     MediaWorkers::start(&config, certificate).map_err(|e| {
-        let cause = std::error::Error::source(&e).map(ToString::to_string).unwrap_or_default();
+        let cause = std::error::Error::source(&e)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         anyhow::anyhow!("{e}: {cause}")
     })
 }
@@ -128,7 +132,9 @@ impl Running {
         let (spool, report) = spool.context("cannot open the spool")?;
         tracing::debug!(?report, "the spool was read");
         let workers = Arc::new(start_media(settings)?);
-        let closed = store.close_orphans(&settings.node_id, OffsetDateTime::now_utc()).await?;
+        let closed = store
+            .close_orphans(&settings.node_id, OffsetDateTime::now_utc())
+            .await?;
         if !closed.is_empty() {
             tracing::info!(calls = closed.len(), "calls that were cut off were ended");
         }
@@ -159,7 +165,10 @@ impl Running {
             ice_servers: Arc::new(move |_| ice_servers.clone()),
         });
         let node = node.await?;
-        recordings.recover().await.context("cannot list unfinished recordings")?;
+        recordings
+            .recover()
+            .await
+            .context("cannot list unfinished recordings")?;
         let app = Arc::new(App {
             auth,
             readiness: Readiness::new(store.clone(), objects.clone()),
@@ -168,7 +177,10 @@ impl Running {
             objects,
             node,
             origins: Origins::new(settings.cors_origins.clone()),
-            sockets: Sockets::new(usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX), heartbeat),
+            sockets: Sockets::new(
+                usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX),
+                heartbeat,
+            ),
             max_room_size: settings.max_room_size.as_u32(),
             auto_create_rooms: settings.auto_create_rooms,
         });
@@ -188,7 +200,9 @@ impl Running {
     pub(crate) async fn stop(self, deadline: Instant) {
         self.recordings.close(deadline).await;
         self.workers.stop();
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(500));
         if let Err(e) = self.app.journal.close(left).await {
             tracing::error!(error = %e, "some writes did not reach the database");
         }

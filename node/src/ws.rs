@@ -62,8 +62,11 @@ impl Sockets {
         }
         let place = Place(self.open.clone());
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.max {
-            return Err(Refusal::new(ErrorCode::TooManyConnections, "the node has as many connections as it may have")
-                .retry_after_ms(5000));
+            return Err(Refusal::new(
+                ErrorCode::TooManyConnections,
+                "the node has as many connections as it may have",
+            )
+            .retry_after_ms(5000));
         }
         Ok(place)
     }

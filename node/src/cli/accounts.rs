@@ -76,7 +76,10 @@ impl PasswordArgs {
             return Ok((secret::password().context("the system has no randomness")?, true));
         }
         let mut line = String::new();
-        stdin().lock().read_line(&mut line).context("cannot read the password")?;
+        stdin()
+            .lock()
+            .read_line(&mut line)
+            .context("cannot read the password")?;
         Ok((line.trim_end_matches(['\n', '\r']).to_owned(), false))
     }
 }
@@ -97,8 +100,15 @@ impl UserCommand {
         let store = open(settings).await?;
         let now = OffsetDateTime::now_utc();
         match self {
-            Self::Add { username, admin, password } => {
-                if username.is_empty() || username.chars().count() > MAX_USERNAME || username.chars().any(char::is_control) {
+            Self::Add {
+                username,
+                admin,
+                password,
+            } => {
+                if username.is_empty()
+                    || username.chars().count() > MAX_USERNAME
+                    || username.chars().any(char::is_control)
+                {
                     bail!("a user name has 1 to {MAX_USERNAME} printable characters");
                 }
                 let (password, show) = password.take()?;
@@ -140,7 +150,12 @@ async fn list_users(store: &Store) -> anyhow::Result<()> {
                 (true, _) => "admin",
                 _ => "user",
             };
-            output::line(format_args!("{}  {standing:8}  {}  {}", user.id, date(user.created_at), user.username));
+            output::line(format_args!(
+                "{}  {standing:8}  {}  {}",
+                user.id,
+                date(user.created_at),
+                user.username
+            ));
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -183,7 +198,12 @@ async fn list_keys(store: &Store) -> anyhow::Result<()> {
         for key in page.items {
             let state = if key.revoked_at.is_some() { "revoked" } else { "good" };
             let used = key.last_used_at.map_or_else(|| "never used".to_owned(), date);
-            output::line(format_args!("{}  {state:8}  {}  {used}  {}", key.id, date(key.created_at), key.name));
+            output::line(format_args!(
+                "{}  {state:8}  {}  {used}  {}",
+                key.id,
+                date(key.created_at),
+                key.name
+            ));
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -194,5 +214,7 @@ async fn list_keys(store: &Store) -> anyhow::Result<()> {
 
 fn date(at: OffsetDateTime) -> String {
     let whole = at.replace_nanosecond(0).unwrap_or(at);
-    whole.format(&Rfc3339).unwrap_or_else(|_| whole.unix_timestamp().to_string())
+    whole
+        .format(&Rfc3339)
+        .unwrap_or_else(|_| whole.unix_timestamp().to_string())
 }

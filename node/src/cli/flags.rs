@@ -52,7 +52,10 @@ mod tests {
         let cli = Cli::try_parse_from(["caside", "serve", "--media-port", "5", "--listen", "127.0.0.1:1"]).unwrap();
         let mut given = cli.flags.0;
         given.sort_unstable();
-        assert_eq!(given, [("listen", "127.0.0.1:1".to_owned()), ("media_port", "5".to_owned())]);
+        assert_eq!(
+            given,
+            [("listen", "127.0.0.1:1".to_owned()), ("media_port", "5".to_owned())]
+        );
         assert!(Cli::try_parse_from(["caside", "--jwt-secret", "x"]).is_err());
     }
 }

@@ -69,8 +69,13 @@ pub(crate) fn permit(methods: &[Method], answer: &mut HeaderMap) {
 
 /// Whether the origin's authority is the one that was asked. A proxy that ends TLS changes the scheme, not the host.
 fn is_own(origin: &str, headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let authority = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"));
     authority.is_some_and(|authority| !host.is_empty() && authority.eq_ignore_ascii_case(host))
 }
 

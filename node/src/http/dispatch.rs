@@ -52,7 +52,11 @@ impl Found<'_> {
 
     fn endpoint(&self, method: &Method) -> Option<&Endpoint> {
         let exact = self.endpoints.iter().find(|endpoint| endpoint.method == *method);
-        let instead = || self.endpoints.iter().find(|endpoint| *method == Method::HEAD && endpoint.method == Method::GET);
+        let instead = || {
+            self.endpoints
+                .iter()
+                .find(|endpoint| *method == Method::HEAD && endpoint.method == Method::GET)
+        };
         exact.or_else(instead).copied()
     }
 }
@@ -64,9 +68,14 @@ impl Dispatcher {
     }
 
     fn find(&self, path: &str) -> Option<Found<'_>> {
-        let mut matching = self.endpoints.iter().filter_map(|endpoint| Some((endpoint, endpoint.matches(path)?)));
+        let mut matching = self
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| Some((endpoint, endpoint.matches(path)?)));
         let (first, params) = matching.next()?;
-        let endpoints = matching.map(|(endpoint, _)| endpoint).filter(|endpoint| endpoint.template == first.template);
+        let endpoints = matching
+            .map(|(endpoint, _)| endpoint)
+            .filter(|endpoint| endpoint.template == first.template);
         Some(Found {
             template: first.template,
             endpoints: std::iter::once(first).chain(endpoints).collect(),
@@ -146,22 +155,39 @@ fn common_headers(headers: &mut HeaderMap, request_id: &str) {
 
 /// One line a request. The path as asked, its query and the client's address stay out: they name people and may bear
 /// tokens.
-fn log(
-    method: &Method,
-    route: &str,
-    status: StatusCode,
-    code: Option<ErrorCode>,
-    took: Duration,
-    request_id: &str,
-) {
+fn log(method: &Method, route: &str, status: StatusCode, code: Option<ErrorCode>, took: Duration, request_id: &str) {
     let (method, status) = (method.as_str(), status.as_u16());
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let code = code.map(ErrorCode::as_str);
     if status >= 500 {
-        tracing::warn!(http.method = method, http.route = route, http.status = status, error.code = code, duration_ms, request.id = request_id, "request failed");
+        tracing::warn!(
+            http.method = method,
+            http.route = route,
+            http.status = status,
+            error.code = code,
+            duration_ms,
+            request.id = request_id,
+            "request failed"
+        );
     } else if route == "(web app)" || route.starts_with("/health") {
-        tracing::debug!(http.method = method, http.route = route, http.status = status, error.code = code, duration_ms, request.id = request_id, "request answered");
+        tracing::debug!(
+            http.method = method,
+            http.route = route,
+            http.status = status,
+            error.code = code,
+            duration_ms,
+            request.id = request_id,
+            "request answered"
+        );
     } else {
-        tracing::info!(http.method = method, http.route = route, http.status = status, error.code = code, duration_ms, request.id = request_id, "request answered");
+        tracing::info!(
+            http.method = method,
+            http.route = route,
+            http.status = status,
+            error.code = code,
+            duration_ms,
+            request.id = request_id,
+            "request answered"
+        );
     }
 }

@@ -13,10 +13,10 @@ use caside_store::{MAX_LIMIT, PageRequest};
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use warp::Filter;
 use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::reject::{self, Rejection};
-use warp::Filter;
 
 use super::SharedApp;
 use super::endpoint::Params;
@@ -62,21 +62,27 @@ struct TokenQuery {
 
 /// The bearer's credential: the `Authorization` header (RFC 6750 §2.1), else `?token=`.
 pub(crate) fn credential() -> impl Filter<Extract = (Option<String>,), Error = Rejection> + Clone {
-    warp::header::headers_cloned().and(raw_query()).and_then(|headers: HeaderMap, query: String| async move {
-        find_credential(&headers, &query).map_err(refuse)
-    })
+    warp::header::headers_cloned()
+        .and(raw_query())
+        .and_then(|headers: HeaderMap, query: String| async move { find_credential(&headers, &query).map_err(refuse) })
 }
 
 fn find_credential(headers: &HeaderMap, query: &str) -> Result<Option<String>, Refusal> {
     if let Some(value) = headers.get("authorization") {
         let malformed = || Refusal::new(ErrorCode::Unauthorized, "authorization: must be `Bearer` and a token");
-        let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(malformed)?;
+        let (scheme, token) = value
+            .to_str()
+            .ok()
+            .and_then(|v| v.split_once(' '))
+            .ok_or_else(malformed)?;
         if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
             return Err(malformed());
         }
         return Ok(Some(token.trim().to_owned()));
     }
-    Ok(parse_query::<TokenQuery>(query)?.token.filter(|token| !token.is_empty()))
+    Ok(parse_query::<TokenQuery>(query)?
+        .token
+        .filter(|token| !token.is_empty()))
 }
 
 /// Whoever asks; nobody is refused here with 401.
@@ -142,17 +148,31 @@ pub(crate) fn page() -> impl Filter<Extract = (PageRequest,), Error = Rejection>
 
 /// A JSON body of at most 64 KiB. A body that is empty counts as `{}`, for bodies whose fields may all be left out.
 pub(crate) fn json<T: DeserializeOwned + Send + 'static>() -> impl Filter<Extract = (T,), Error = Rejection> + Clone {
-    warp::header::headers_cloned().and(warp::body::stream()).and_then(|headers: HeaderMap, body| async move {
-        let read = tokio::time::timeout(BODY_TIMEOUT, read_body(&headers, body)).await;
-        let late = || {
-            let why = "the body did not arrive in time";
-            refuse(Problem::with_status(StatusCode::REQUEST_TIMEOUT, ErrorCode::InvalidPayload, why))
-        };
-        let body = read.map_err(|_| late())?.map_err(refuse)?;
-        let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
-        serde_json::from_slice(text)
-            .map_err(|e| refuse(Refusal::new(ErrorCode::InvalidPayload, format!("body: {e}"))))
-    })
+    warp::header::headers_cloned()
+        .and(warp::body::stream())
+        .and_then(|headers: HeaderMap, body| async move {
+            let read = tokio::time::timeout(BODY_TIMEOUT, read_body(&headers, body)).await;
+            let late = || {
+                let why = "the body did not arrive in time";
+                refuse(Problem::with_status(
+                    StatusCode::REQUEST_TIMEOUT,
+                    ErrorCode::InvalidPayload,
+                    why,
+                ))
+            };
+            let body = read.map_err(|_| late())?.map_err(refuse)?;
+            parse_object(&body).map_err(refuse)
+        })
+}
+
+/// Reads an object. Lists are refused here: serde would take one for the fields in their order.
+fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let text: &[u8] = if body.is_empty() { b"{}" } else { body };
+    let invalid = |why: String| Refusal::new(ErrorCode::InvalidPayload, why);
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(invalid("body: must be a JSON object".to_owned()));
+    }
+    serde_json::from_slice(text).map_err(|e| invalid(format!("body: {e}")))
 }
 
 async fn read_body<B: Buf>(
@@ -175,7 +195,11 @@ async fn read_body<B: Buf>(
     }
     if !bytes.is_empty() && !is_json(headers) {
         let why = "the body must be application/json";
-        return Err(Problem::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::InvalidPayload, why));
+        return Err(Problem::with_status(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ErrorCode::InvalidPayload,
+            why,
+        ));
     }
     Ok(bytes)
 }
@@ -183,7 +207,10 @@ async fn read_body<B: Buf>(
 /// Whether the body says that it is JSON, whatever its parameters. That it must say so keeps plain HTML forms of other
 /// sites away, which need no preflight.
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
 }

@@ -139,7 +139,13 @@ impl Line {
             tracing::debug!(error = %e, "a connection was lost before its first request");
             return;
         }
-        tokio::spawn(connection(self.dispatcher.clone(), stream, from, self.stopped.clone(), place));
+        tokio::spawn(connection(
+            self.dispatcher.clone(),
+            stream,
+            from,
+            self.stopped.clone(),
+            place,
+        ));
     }
 }
 

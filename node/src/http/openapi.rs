@@ -19,7 +19,10 @@ use super::routes::{auth, calls, health, moderation, playback, recordings, rooms
 /// Without a credential that holds.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "documents answers that problems become")]
-#[response(status = 401, description = "`unauthorized`, `invalid_credentials` or `token_expired`")]
+#[response(
+    status = 401,
+    description = "`unauthorized`, `invalid_credentials` or `token_expired`"
+)]
 pub(crate) struct Unauthenticated(#[to_schema] ErrorBody);
 
 /// With one that does not suffice.
@@ -45,7 +48,10 @@ pub(crate) enum Malformed {
     #[response(status = 408, description = "the body did not arrive in time")]
     Late(#[to_schema] ErrorBody),
     /// Too much.
-    #[response(status = 413, description = "`too_large`: over 64 KiB, or a field over its own limit")]
+    #[response(
+        status = 413,
+        description = "`too_large`: over 64 KiB, or a field over its own limit"
+    )]
     TooLarge(#[to_schema] ErrorBody),
     /// Not JSON.
     #[response(status = 415, description = "the body is not `application/json`")]
@@ -63,7 +69,10 @@ pub(crate) enum Busy {
     #[response(status = 500, description = "`internal`")]
     Internal(#[to_schema] ErrorBody),
     /// Later.
-    #[response(status = 503, description = "`overloaded`, `draining` or `dependency_unavailable`; see `Retry-After`")]
+    #[response(
+        status = 503,
+        description = "`overloaded`, `draining` or `dependency_unavailable`; see `Retry-After`"
+    )]
     Unavailable(#[to_schema] ErrorBody),
 }
 
@@ -108,7 +117,9 @@ impl Modify for Bearer {
 struct Document;
 
 static TEXT: LazyLock<String> = LazyLock::new(|| {
-    Document::openapi().to_pretty_json().expect("the document has a form in JSON")
+    Document::openapi()
+        .to_pretty_json()
+        .expect("the document has a form in JSON")
 });
 
 /// `/openapi.json`.
@@ -118,8 +129,12 @@ pub(crate) fn endpoint() -> Endpoint {
 
 async fn document() -> Result<Response, Refusal> {
     let mut response = Response::new(TEXT.as_str().into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
 }
 
@@ -144,9 +159,14 @@ mod tests {
         };
         let keys = KeyRing::load(&settings).unwrap();
         let store = open_store(&settings).await.unwrap();
-        let running = Running::start(&settings, keys, Passwords::new().unwrap(), store).await.unwrap();
+        let running = Running::start(&settings, keys, Passwords::new().unwrap(), store)
+            .await
+            .unwrap();
         let table = routes::table(&running.app);
-        table.iter().map(|endpoint| (endpoint.method.to_string(), endpoint.template.to_owned())).collect()
+        table
+            .iter()
+            .map(|endpoint| (endpoint.method.to_string(), endpoint.template.to_owned()))
+            .collect()
     }
 
     #[tokio::test]

@@ -3,7 +3,9 @@
 use caside_protocol::ErrorCode;
 use caside_protocol::error::Refusal;
 use caside_protocol::rest::{ErrorBody, ErrorDetail};
-use warp::http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
+use warp::http::header::{
+    ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE,
+};
 use warp::http::{Method, StatusCode};
 use warp::reject::Reject;
 use warp::reply::{Reply, Response};

@@ -16,14 +16,20 @@ pub(crate) enum Wanted {
 /// What a request asks of a file of `size` bytes with this strong tag. What is not understood, several ranges among it,
 /// is answered with the whole, as RFC 9110 §14.2 permits.
 pub(crate) fn wanted(headers: &HeaderMap, size: u64, etag: &HeaderValue) -> Wanted {
-    let Some(range) = headers.get(RANGE).and_then(|value| value.to_str().ok()) else { return Wanted::Whole };
+    let Some(range) = headers.get(RANGE).and_then(|value| value.to_str().ok()) else {
+        return Wanted::Whole;
+    };
     // Of another version, a part would not fit to what the client has (§13.1.5). Dates are not compared: files do
     // not change, and their tag says so better.
     if headers.get(IF_RANGE).is_some_and(|version| version != etag) {
         return Wanted::Whole;
     }
-    let Some(spec) = range.strip_prefix("bytes=") else { return Wanted::Whole };
-    let Some((first, last)) = spec.trim().split_once('-') else { return Wanted::Whole };
+    let Some(spec) = range.strip_prefix("bytes=") else {
+        return Wanted::Whole;
+    };
+    let Some((first, last)) = spec.trim().split_once('-') else {
+        return Wanted::Whole;
+    };
     let number = |text: &str| text.trim().parse::<u64>();
     match (first.trim().is_empty(), last.trim().is_empty()) {
         (true, true) => Wanted::Whole,

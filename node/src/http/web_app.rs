@@ -77,7 +77,11 @@ pub(crate) fn answer<B>(request: &Request<B>) -> Response {
         return Problem::method_not_allowed(&[Method::GET, Method::HEAD]).into_response();
     }
     let unchanged = has_tag(request.headers(), &asset.etag);
-    let mut response = Response::new(if unchanged { Vec::new().into() } else { asset.bytes.into() });
+    let mut response = Response::new(if unchanged {
+        Vec::new().into()
+    } else {
+        asset.bytes.into()
+    });
     if unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
@@ -92,9 +96,14 @@ pub(crate) fn answer<B>(request: &Request<B>) -> Response {
 
 /// Whether `If-None-Match` names this tag; compared weakly (RFC 9110 §13.1.2).
 pub(crate) fn has_tag(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let Some(listed) = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()) else { return false };
+    let Some(listed) = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
     let own = etag.to_str().unwrap_or_default();
-    listed.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == own)
+    listed
+        .split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == own)
 }
 
 #[cfg(test)]

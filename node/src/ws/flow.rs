@@ -64,7 +64,11 @@ impl Flow {
                     self.limited_in_a_row = if follows { self.limited_in_a_row + 1 } else { 1 };
                     self.limited_second = Some(second);
                 }
-                if self.limited_in_a_row >= MAX_LIMITED_SECONDS { Admission::Close } else { Admission::Refuse(wait) }
+                if self.limited_in_a_row >= MAX_LIMITED_SECONDS {
+                    Admission::Close
+                } else {
+                    Admission::Refuse(wait)
+                }
             }
         }
     }
@@ -101,7 +105,9 @@ mod tests {
         for _ in 0..400 {
             assert_eq!(flow.admit(now), Admission::Act);
         }
-        let Admission::Refuse(wait) = flow.admit(now) else { panic!("not refused") };
+        let Admission::Refuse(wait) = flow.admit(now) else {
+            panic!("not refused")
+        };
         assert_eq!(flow.admit(now + wait), Admission::Act);
     }
 

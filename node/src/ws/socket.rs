@@ -191,7 +191,9 @@ impl Life {
             while let Some(next) = said.take() {
                 match next {
                     Outbound::Frame(frame) => {
-                        let Some(message) = message(binary, frame.bytes) else { continue };
+                        let Some(message) = message(binary, frame.bytes) else {
+                            continue;
+                        };
                         stream.feed(message).await?;
                         said = outbound.try_next();
                     }
@@ -289,11 +291,12 @@ fn broken(error: &WsError) -> End {
     }
 }
 
-/// Whether a close by the client ends its session, or leaves it to be resumed.
+/// Whether a close by the client ends its session, or leaves it to be resumed. One without a code is what browsers'
+/// `close()` sends: meant, and so clean.
 fn farewell(frame: Option<&CloseFrame>) -> SocketClosed {
     match frame.map(|frame| u16::from(frame.code)) {
-        Some(close::NORMAL | close::GOING_AWAY) => SocketClosed::Clean,
-        _ => SocketClosed::Dropped,
+        None | Some(close::NORMAL | close::GOING_AWAY) => SocketClosed::Clean,
+        Some(_) => SocketClosed::Dropped,
     }
 }
 
@@ -319,7 +322,12 @@ async fn close_with(stream: &mut Stream, code: u16, reason: &'static str) -> Soc
         Ok::<_, WsError>(())
     };
     let closed = timeout(CLOSE_TIMEOUT, closing).await;
-    tracing::trace!(code, reason, answered = matches!(closed, Ok(Ok(()))), "a socket was closed");
+    tracing::trace!(
+        code,
+        reason,
+        answered = matches!(closed, Ok(Ok(()))),
+        "a socket was closed"
+    );
     SocketClosed::Dropped
 }
 
@@ -341,6 +349,6 @@ mod tests {
         ] {
             assert_eq!(farewell(Some(&frame(code))), how, "{code}");
         }
-        assert_eq!(farewell(None), SocketClosed::Dropped);
+        assert_eq!(farewell(None), SocketClosed::Clean);
     }
 }

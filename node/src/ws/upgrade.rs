@@ -26,39 +26,57 @@ use crate::http::problem::Problem;
 
 /// `/ws`.
 pub(crate) fn endpoint(app: &SharedApp) -> Endpoint {
-    let filter = extract::app(app)
-        .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<OnUpgrade>())
-        .and(extract::client_ip())
-        .and(extract::maybe_caller(app))
-        .then(
-            |app: SharedApp, headers: HeaderMap, upgrade: Option<OnUpgrade>, from: IpAddr, caller: Option<Caller>| async move {
-                match (upgrade, accept_key(&headers)) {
-                    (Some(upgrade), Some(key)) => open(&app, &headers, key, upgrade, from, caller).await,
-                    _ => Ok(Problem::upgrade_required().into_response()),
-                }
-            },
-        );
+    let filter =
+        extract::app(app)
+            .and(warp::header::headers_cloned())
+            .and(warp::ext::optional::<OnUpgrade>())
+            .and(extract::client_ip())
+            .and(extract::maybe_caller(app))
+            .then(
+                |app: SharedApp,
+                 headers: HeaderMap,
+                 upgrade: Option<OnUpgrade>,
+                 from: IpAddr,
+                 caller: Option<Caller>| async move {
+                    match (upgrade, accept_key(&headers)) {
+                        (Some(upgrade), Some(key)) => open(&app, &headers, key, upgrade, from, caller).await,
+                        _ => Ok(Problem::upgrade_required().into_response()),
+                    }
+                },
+            );
     Endpoint::new(Method::GET, "/ws", filter)
 }
 
 /// The answer to the client's key, if this is a WebSocket upgrade of the one version there is.
 fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     let has = |name: HeaderName, word: &str| {
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
+        let values = headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(word))
     };
     if !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") || !has(SEC_WEBSOCKET_VERSION, "13") {
         return None;
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY)?;
+    // 16 bytes in base64 (RFC 6455 §4.1).
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24)?;
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 
 /// The first dialect of ours that the client names; JSON when it names none. `Err` when it only names others.
 fn negotiate(headers: &HeaderMap) -> Result<(Dialect, bool), Refusal> {
-    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
-    let mut asked = values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).peekable();
+    let values = headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut asked = values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .peekable();
     if asked.peek().is_none() {
         return Ok((Dialect::Json, false));
     }
@@ -78,7 +96,10 @@ async fn open(
     caller: Option<Caller>,
 ) -> Result<Response, Refusal> {
     if !app.origins.admit(headers) {
-        return Err(Refusal::new(ErrorCode::Forbidden, "the page's origin is not permitted; see CASIDE_CORS_ORIGINS"));
+        return Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "the page's origin is not permitted; see CASIDE_CORS_ORIGINS",
+        ));
     }
     let (dialect, named) = negotiate(headers)?;
     let place = app.sockets.enter(from)?;
@@ -126,8 +147,14 @@ mod tests {
     fn the_clients_first_known_dialect_is_taken() {
         for (asked, want) in [
             (&[][..], Some((Dialect::Json, false))),
-            (&["caside.msgpack.v1, caside.json.v1"], Some((Dialect::MessagePack, true))),
-            (&["chat", "caside.json.v1, caside.msgpack.v1"], Some((Dialect::Json, true))),
+            (
+                &["caside.msgpack.v1, caside.json.v1"],
+                Some((Dialect::MessagePack, true)),
+            ),
+            (
+                &["chat", "caside.json.v1, caside.msgpack.v1"],
+                Some((Dialect::Json, true)),
+            ),
             (&["chat, superchat"], None),
         ] {
             assert_eq!(negotiate(&asking(asked)).ok(), want, "{asked:?}");

@@ -39,7 +39,13 @@ async fn nonsense_is_answered_fifteen_times_and_then_closed() {
         assert_eq!(ws.until("error").await["payload"]["code"], "invalid_payload");
     }
     ws.send_frame(Message::Text("null".into())).await;
-    assert_eq!(ws.closed().await, Closed { code: 1008, reason: "malformed".to_owned() });
+    assert_eq!(
+        ws.closed().await,
+        Closed {
+            code: 1008,
+            reason: "malformed".to_owned()
+        }
+    );
     bystanders.go_on().await;
 }
 
@@ -56,7 +62,13 @@ async fn a_message_that_is_too_large_closes_its_own_socket() {
     ws.send_frame(padded(65_536)).await;
     assert_eq!(ws.receive().await["type"], "pong");
     assert!(ws.try_send_frame(padded(65_537)).await);
-    assert_eq!(ws.closed().await, Closed { code: 1009, reason: "too_large".to_owned() });
+    assert_eq!(
+        ws.closed().await,
+        Closed {
+            code: 1009,
+            reason: "too_large".to_owned()
+        }
+    );
     bystanders.go_on().await;
 }
 
@@ -69,7 +81,9 @@ async fn messages_beyond_the_rate_are_refused_and_not_acted_on() {
     let (mut witness, _) = Ws::joined(&node, &token, "r", JSON).await;
     // Faster than 100 a second, whatever this machine can do: the burst is 400.
     for n in 0..1000 {
-        flooder.send(&json!({"type": "chat", "id": n, "payload": {"text": n.to_string()}})).await;
+        flooder
+            .send(&json!({"type": "chat", "id": n, "payload": {"text": n.to_string()}}))
+            .await;
     }
     let (mut done, mut refused) = (0, 0);
     while done + refused < 1000 {

@@ -2,8 +2,16 @@
 //!
 //! Every test starts its own node in its own folder on a port that the system chooses.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that is surprised fails")]
-#![allow(unused_crate_dependencies, reason = "the binary's dependencies are not all the tests'")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that is surprised fails"
+)]
+#![allow(
+    unused_crate_dependencies,
+    reason = "the binary's dependencies are not all the tests'"
+)]
 
 mod auth;
 mod cli;

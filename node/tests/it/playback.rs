@@ -25,7 +25,10 @@ async fn record(dir: &TempDir, state: RecordingState) -> RecordingId {
     let store = Store::connect(&url, StoreOptions::default()).await.unwrap();
     let objects = ObjectStore::local(dir.path().join("data/objects")).await.unwrap();
     let storage_key = format!("recordings/{recording}/ada-camera.webm");
-    objects.put(&storage_key, "video/webm", Bytes::from_static(BYTES)).await.unwrap();
+    objects
+        .put(&storage_key, "video/webm", Bytes::from_static(BYTES))
+        .await
+        .unwrap();
     let entries = [
         JournalEntry::RecordingStarted(RecordingStarted {
             recording,
@@ -77,7 +80,10 @@ async fn a_file_is_sent_whole_or_in_part() {
     let get = |range: &str| node.request("GET", &path).bearer(&token).header("range", range).send();
     let whole = node.request("GET", &path).bearer(&token).send().await;
     assert_eq!((whole.status, &whole.body[..]), (200, BYTES));
-    assert_eq!((whole.header("content-type"), whole.header("accept-ranges")), ("video/webm", "bytes"));
+    assert_eq!(
+        (whole.header("content-type"), whole.header("accept-ranges")),
+        ("video/webm", "bytes")
+    );
     let etag = whole.header("etag");
     for (range, content_range, part) in [
         ("bytes=0-3", "bytes 0-3/10", "0123"),
@@ -86,15 +92,34 @@ async fn a_file_is_sent_whole_or_in_part() {
         ("bytes=5-500", "bytes 5-9/10", "56789"),
     ] {
         let answer = get(range).await;
-        assert_eq!((answer.status, answer.header("content-range")), (206, content_range), "{range}");
+        assert_eq!(
+            (answer.status, answer.header("content-range")),
+            (206, content_range),
+            "{range}"
+        );
         assert_eq!(answer.body, part);
     }
     let beyond = get("bytes=10-").await;
-    assert_eq!((beyond.refusal().0, beyond.header("content-range")), (416, "bytes */10"));
-    let head = node.request("HEAD", &path).bearer(&token).header("range", "bytes=0-3").send().await;
-    assert_eq!((head.status, head.header("content-length"), head.body.len()), (206, "4", 0));
+    assert_eq!(
+        (beyond.refusal().0, beyond.header("content-range")),
+        (416, "bytes */10")
+    );
+    let head = node
+        .request("HEAD", &path)
+        .bearer(&token)
+        .header("range", "bytes=0-3")
+        .send()
+        .await;
+    assert_eq!(
+        (head.status, head.header("content-length"), head.body.len()),
+        (206, "4", 0)
+    );
     let conditional = |name: &str, value: &str| {
-        node.request("GET", &path).bearer(&token).header("range", "bytes=0-3").header(name, value).send()
+        node.request("GET", &path)
+            .bearer(&token)
+            .header("range", "bytes=0-3")
+            .header(name, value)
+            .send()
     };
     assert_eq!(conditional("if-range", etag).await.status, 206);
     assert_eq!(conditional("if-range", "\"other\"").await.status, 200);
@@ -105,16 +130,30 @@ async fn a_file_is_sent_whole_or_in_part() {
 async fn a_url_plays_without_a_header_and_cannot_be_changed() {
     let (node, token, dir) = node().await;
     let id = record(&dir, RecordingState::Ready).await;
-    let recording = node.request("GET", &format!("/recordings/{id}")).bearer(&token).send().await.json();
-    assert_eq!((&recording["state"], &recording["files"][0]["name"]), (&json!("ready"), &json!(NAME)));
+    let recording = node
+        .request("GET", &format!("/recordings/{id}"))
+        .bearer(&token)
+        .send()
+        .await
+        .json();
+    assert_eq!(
+        (&recording["state"], &recording["files"][0]["name"]),
+        (&json!("ready"), &json!(NAME))
+    );
     let url = recording["files"][0]["url"].as_str().unwrap();
     let played = node.request("GET", url).header("range", "bytes=0-0").send().await;
     assert_eq!((played.status, &played.body[..]), (206, &b"0"[..]));
     let path = url.split('?').next().unwrap();
-    assert_eq!(node.request("GET", path).send().await.refusal(), (401, "unauthorized".to_owned()));
+    assert_eq!(
+        node.request("GET", path).send().await.refusal(),
+        (401, "unauthorized".to_owned())
+    );
     let later = url.replacen("expires=1", "expires=2", 1);
     assert_ne!(later, url);
-    assert_eq!(node.request("GET", &later).send().await.refusal(), (401, "token_expired".to_owned()));
+    assert_eq!(
+        node.request("GET", &later).send().await.refusal(),
+        (401, "token_expired".to_owned())
+    );
     let other = url.replace("ada", "bob");
     assert_eq!(node.request("GET", &other).send().await.refusal().0, 401);
 }
@@ -132,10 +171,25 @@ async fn others_do_not_see_a_recording_and_its_host_deletes_it() {
         assert_eq!(refused.refusal(), (404, "recording_not_found".to_owned()));
     }
     assert_eq!(node.request("DELETE", &path).bearer(&ada).send().await.refusal().0, 404);
-    assert_eq!(node.request("GET", "/recordings").bearer(&ada).send().await.json()["items"], json!([]));
-    let ready = node.request("GET", "/recordings?room=r&state=ready").bearer(&token).send().await.json();
+    assert_eq!(
+        node.request("GET", "/recordings").bearer(&ada).send().await.json()["items"],
+        json!([])
+    );
+    let ready = node
+        .request("GET", "/recordings?room=r&state=ready")
+        .bearer(&token)
+        .send()
+        .await
+        .json();
     assert_eq!(ready["items"].as_array().unwrap().len(), 1);
-    assert_eq!(node.request("DELETE", &format!("/recordings/{running}")).bearer(&token).send().await.status, 409);
+    assert_eq!(
+        node.request("DELETE", &format!("/recordings/{running}"))
+            .bearer(&token)
+            .send()
+            .await
+            .status,
+        409
+    );
     // The bearer of a host's token of that room is its host.
     let host = node.mint(&token, "host", "r", "host").await;
     assert_eq!(node.request("DELETE", &path).bearer(&host).send().await.status, 204);

@@ -10,7 +10,10 @@ fn table() -> String {
     let defaults = Settings::default();
     let row = |key: &super::Key| {
         let default = show::value(&defaults, key).map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
-        format!("| `{}` | `{}` | {default} | {} | {} |\n", key.name, key.variable, key.purpose, key.allowed)
+        format!(
+            "| `{}` | `{}` | {default} | {} | {} |\n",
+            key.name, key.variable, key.purpose, key.allowed
+        )
     };
     KEYS.iter().map(row).collect()
 }

@@ -103,10 +103,16 @@ fn an_unknown_name_is_refused_with_the_nearest_known_one() {
         "CASIDE_MEDIA_PROT (environment): no such setting; did you mean CASIDE_MEDIA_PORT?"
     );
     let e = configured(&[], &[("CASIDE_DATABASE_URL", "sqlite:x")], "", "").unwrap_err();
-    assert_eq!(e, "CASIDE_DATABASE_URL (environment): no such setting; did you mean DATABASE_URL?");
+    assert_eq!(
+        e,
+        "CASIDE_DATABASE_URL (environment): no such setting; did you mean DATABASE_URL?"
+    );
     let e = configured(&[], &[], "CASIDE_SERVICE_HOST=10.0.0.1", "").unwrap_err();
     assert!(e.starts_with("CASIDE_SERVICE_HOST (.env:1): no such setting"), "{e}");
-    let kubernetes = [("CASIDE_SERVICE_HOST", "10.0.0.1"), ("CASIDE_PORT", "tcp://10.0.0.1:8080")];
+    let kubernetes = [
+        ("CASIDE_SERVICE_HOST", "10.0.0.1"),
+        ("CASIDE_PORT", "tcp://10.0.0.1:8080"),
+    ];
     let c = configured(&[], &kubernetes, "", "").unwrap();
     assert_eq!(c.ignored, ["CASIDE_SERVICE_HOST", "CASIDE_PORT"]);
     let e = configured(&[], &[], "", "\nlisten_on = \"x\"\n").unwrap_err();

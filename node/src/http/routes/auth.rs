@@ -6,8 +6,8 @@ use caside_protocol::ErrorCode;
 use caside_protocol::error::Refusal;
 use caside_protocol::rest::{LogoutRequest, TokenRequest, TokenResponse};
 use warp::Filter;
-use warp::http::header::{CACHE_CONTROL, HeaderValue};
 use warp::http::Method;
+use warp::http::header::{CACHE_CONTROL, HeaderValue};
 use warp::reply::Response;
 
 use crate::auth::Caller;
@@ -17,12 +17,28 @@ use crate::http::{SharedApp, extract, reply};
 
 /// `/login`, `/auth/…` and the public keys.
 pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
-    let given = || extract::app(app).and(extract::client_ip()).and(extract::json::<TokenRequest>());
+    let given = || {
+        extract::app(app)
+            .and(extract::client_ip())
+            .and(extract::json::<TokenRequest>())
+    };
     vec![
         Endpoint::new(Method::POST, "/login", given().then(login)),
-        Endpoint::new(Method::POST, "/auth/token", given().and(extract::maybe_caller(app)).then(token)),
-        Endpoint::new(Method::POST, "/auth/logout", extract::app(app).and(extract::json()).then(logout)),
-        Endpoint::new(Method::GET, "/.well-known/jwks.json", extract::app(app).then(public_keys)),
+        Endpoint::new(
+            Method::POST,
+            "/auth/token",
+            given().and(extract::maybe_caller(app)).then(token),
+        ),
+        Endpoint::new(
+            Method::POST,
+            "/auth/logout",
+            extract::app(app).and(extract::json()).then(logout),
+        ),
+        Endpoint::new(
+            Method::GET,
+            "/.well-known/jwks.json",
+            extract::app(app).then(public_keys),
+        ),
     ]
 }
 

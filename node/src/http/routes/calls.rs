@@ -24,7 +24,11 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     let one = || asked().and(extract::params());
     vec![
         Endpoint::new(Method::POST, "/calls", asked().and(extract::json()).then(create)),
-        Endpoint::new(Method::GET, "/calls", asked().and(extract::query()).and(extract::page()).then(list)),
+        Endpoint::new(
+            Method::GET,
+            "/calls",
+            asked().and(extract::query()).and(extract::page()).then(list),
+        ),
         Endpoint::new(Method::GET, "/calls/{id}", one().then(read)),
         Endpoint::new(Method::POST, "/calls/{id}/end", one().then(end)),
     ]
@@ -46,12 +50,19 @@ async fn create(app: SharedApp, caller: Caller, asked: CreateCall) -> Result<Res
     if let Some(on) = room.call_id {
         return Ok(reply::ok(&app.call(on).await?));
     }
-    let waiting = app.store.waiting_call(&room.id).await.map_err(|e| refused_by_store(&e))?;
+    let waiting = app
+        .store
+        .waiting_call(&room.id)
+        .await
+        .map_err(|e| refused_by_store(&e))?;
     if let Some(call) = waiting {
         return Ok(reply::ok(&call));
     }
     let now = OffsetDateTime::now_utc();
-    let call = app.store.create_call(CallId::new(), &room.id, &asked.metadata, now).await;
+    let call = app
+        .store
+        .create_call(CallId::new(), &room.id, &asked.metadata, now)
+        .await;
     let call = call.map_err(|e| refused_by_store(&e))?;
     Ok(reply::created(&format!("/calls/{}", call.id), &call))
 }
@@ -116,7 +127,11 @@ async fn list(app: SharedApp, caller: Caller, query: CallsQuery, page: PageReque
         status: query.status,
         visible_to: visible_to(&caller),
     };
-    let calls = app.store.calls(&filter, &page).await.map_err(|e| refused_by_store(&e))?;
+    let calls = app
+        .store
+        .calls(&filter, &page)
+        .await
+        .map_err(|e| refused_by_store(&e))?;
     Ok(reply::ok(&calls))
 }
 
@@ -154,8 +169,14 @@ async fn end(app: SharedApp, caller: Caller, params: Params) -> Result<Response,
         return Ok(reply::ok(&call));
     }
     if !app.hosts_room_of(&caller, &call).await? {
-        return Err(Refusal::new(ErrorCode::Forbidden, "only the room's host may end its call"));
+        return Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "only the room's host may end its call",
+        ));
     }
-    app.store.end_call(id, OffsetDateTime::now_utc()).await.map_err(|e| refused_by_store(&e))?;
+    app.store
+        .end_call(id, OffsetDateTime::now_utc())
+        .await
+        .map_err(|e| refused_by_store(&e))?;
     Ok(reply::ok(&app.call(id).await?))
 }

@@ -44,7 +44,10 @@ async fn ready(app: SharedApp) -> Result<Response, Refusal> {
     if missing.is_empty() {
         return Ok(reply::ok(&health("ok", missing)));
     }
-    Ok(reply::with(StatusCode::SERVICE_UNAVAILABLE, &health("unavailable", missing)))
+    Ok(reply::with(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &health("unavailable", missing),
+    ))
 }
 
 fn health(status: &str, missing: Vec<String>) -> Health {

@@ -58,7 +58,9 @@ async fn target(app: &App, caller: &Caller, params: &Params) -> Result<(RoomId, 
     responses((status = 200, description = "the answer", body = Participant), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
 async fn mute(app: SharedApp, caller: Caller, params: Params, asked: MuteRequest) -> Result<Response, Refusal> {
     let (room, participant) = target(&app, &caller, &params).await?;
-    Ok(reply::ok(&app.node.mute(&room, participant, asked.track, &caller.claims).await?))
+    Ok(reply::ok(
+        &app.node.mute(&room, participant, asked.track, &caller.claims).await?,
+    ))
 }
 
 /// Removes a participant; answers them as they were. For moderators.
@@ -77,5 +79,9 @@ async fn kick(app: SharedApp, caller: Caller, params: Params) -> Result<Response
     responses((status = 200, description = "the answer", body = Participant), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
 async fn set_role(app: SharedApp, caller: Caller, params: Params, asked: RoleRequest) -> Result<Response, Refusal> {
     let (room, participant) = target(&app, &caller, &params).await?;
-    Ok(reply::ok(&app.node.set_role(&room, participant, asked.role, &caller.claims).await?))
+    Ok(reply::ok(
+        &app.node
+            .set_role(&room, participant, asked.role, &caller.claims)
+            .await?,
+    ))
 }

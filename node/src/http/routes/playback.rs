@@ -11,8 +11,8 @@ use caside_store::objects::{ObjectError, ObjectReader};
 use caside_store::recordings::StoredFile;
 use futures_util::Stream;
 use serde::Deserialize;
-use tokio::io::ReadBuf;
 use time::OffsetDateTime;
+use tokio::io::ReadBuf;
 use warp::Filter;
 use warp::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
@@ -78,16 +78,34 @@ async fn file(
     let name = params.text(1).unwrap_or_default();
     match (&caller, signature) {
         (Some(caller), _) => drop(app.visible_recording(caller, id).await?),
-        (None, Signature { expires: Some(expires), signature: Some(signature) }) => {
-            let holds = app.auth.urls().holds(&file_path(id, name), expires, &signature, OffsetDateTime::now_utc());
+        (
+            None,
+            Signature {
+                expires: Some(expires),
+                signature: Some(signature),
+            },
+        ) => {
+            let holds = app
+                .auth
+                .urls()
+                .holds(&file_path(id, name), expires, &signature, OffsetDateTime::now_utc());
             if !holds {
                 let why = "the URL has expired or was changed; ask for the recording again";
                 return Err(Refusal::new(ErrorCode::TokenExpired, why));
             }
         }
-        _ => return Err(Refusal::new(ErrorCode::Unauthorized, "a token or a signed URL is needed")),
+        _ => {
+            return Err(Refusal::new(
+                ErrorCode::Unauthorized,
+                "a token or a signed URL is needed",
+            ));
+        }
     }
-    let stored = app.store.recording_file(id, name).await.map_err(|e| refused_by_store(&e))?;
+    let stored = app
+        .store
+        .recording_file(id, name)
+        .await
+        .map_err(|e| refused_by_store(&e))?;
     let stored = stored.ok_or_else(|| absent(ErrorCode::NotFound))?;
     app.send(&stored, &method, &headers).await
 }
@@ -109,10 +127,14 @@ impl App {
         let mut response = if *method == Method::HEAD || length == 0 {
             Response::new(Vec::new().into())
         } else {
-            let object = self.objects.get(&file.storage_key, Some(range.clone())).await.map_err(|e| match e {
-                ObjectError::NotFound { .. } => absent(ErrorCode::NotFound),
-                e => refused_by_objects(&e),
-            })?;
+            let object = self
+                .objects
+                .get(&file.storage_key, Some(range.clone()))
+                .await
+                .map_err(|e| match e {
+                    ObjectError::NotFound { .. } => absent(ErrorCode::NotFound),
+                    e => refused_by_objects(&e),
+                })?;
             warp::reply::stream(Chunks::new(object.reader)).into_response()
         };
         let part = (status == StatusCode::PARTIAL_CONTENT).then_some(range);
@@ -132,17 +154,33 @@ fn head(status: StatusCode, file: &StoredFile, etag: HeaderValue, part: Option<s
     let text = |text: &str| HeaderValue::from_str(text).ok();
     headers.insert(ETAG, etag);
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600, immutable"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("private, max-age=3600, immutable"),
+    );
     let unknown = HeaderValue::from_static("application/octet-stream");
     headers.insert(CONTENT_TYPE, text(&file.content_type).unwrap_or(unknown));
     // What was uploaded by somebody is media, or a download: never a page of ours.
-    let quoted: String = file.name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
-    let kind = if is_media(&file.content_type) { "inline" } else { "attachment" };
+    let quoted: String = file
+        .name
+        .chars()
+        .filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\'))
+        .collect();
+    let kind = if is_media(&file.content_type) {
+        "inline"
+    } else {
+        "attachment"
+    };
     if let Some(value) = text(&format!("{kind}; filename=\"{quoted}\"")) {
         headers.insert(CONTENT_DISPOSITION, value);
     }
     if let Some(part) = part
-        && let Some(value) = text(&format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), file.size_bytes))
+        && let Some(value) = text(&format!(
+            "bytes {}-{}/{}",
+            part.start,
+            part.end.saturating_sub(1),
+            file.size_bytes
+        ))
     {
         headers.insert(CONTENT_RANGE, value);
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use caside_protocol::error::Refusal;
 use caside_protocol::rest::{Page, Recording, RecordingState};
 use caside_protocol::{CallId, ErrorCode, RecordingId, Role, RoomId, UserId};
+use caside_store::PageRequest;
 use caside_store::objects::ObjectError;
 use caside_store::recordings::{RecordingFilter, SegmentPlace, StoredRecording};
-use caside_store::PageRequest;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -32,7 +32,11 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     vec![
         Endpoint::new(Method::POST, "/rooms/{id}/recording/start", one().then(start)),
         Endpoint::new(Method::POST, "/rooms/{id}/recording/stop", one().then(stop)),
-        Endpoint::new(Method::GET, "/recordings", asked().and(extract::query()).and(extract::page()).then(list)),
+        Endpoint::new(
+            Method::GET,
+            "/recordings",
+            asked().and(extract::query()).and(extract::page()).then(list),
+        ),
         Endpoint::new(Method::GET, "/recordings/{id}", one().then(read)),
         Endpoint::new(Method::DELETE, "/recordings/{id}", one().then(delete)),
     ]
@@ -86,7 +90,11 @@ async fn list(app: SharedApp, caller: Caller, query: RecordingsQuery, page: Page
         state: query.state,
         visible_to: visible_to(&caller).filter(|_| !hosts),
     };
-    let found = app.store.recordings(&filter, &page).await.map_err(|e| refused_by_store(&e))?;
+    let found = app
+        .store
+        .recordings(&filter, &page)
+        .await
+        .map_err(|e| refused_by_store(&e))?;
     let mut items = Vec::with_capacity(found.items.len());
     for stored in found.items {
         items.push(app.with_urls(stored).await?);
@@ -117,9 +125,15 @@ async fn delete(app: SharedApp, caller: Caller, params: Params) -> Result<Respon
     let id = params.get(0, ErrorCode::RecordingNotFound)?;
     let stored = app.visible_recording(&caller, id).await?;
     if !app.hosts_recording(&caller, &stored).await? {
-        return Err(Refusal::new(ErrorCode::Forbidden, "only the room's host may delete its recordings"));
+        return Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "only the room's host may delete its recordings",
+        ));
     }
-    if matches!(stored.recording.state, RecordingState::Recording | RecordingState::Finalizing) {
+    if matches!(
+        stored.recording.state,
+        RecordingState::Recording | RecordingState::Finalizing
+    ) {
         let why = "the recording is not finished; stop it and wait until it is ready";
         return Ok(Problem::with_status(StatusCode::CONFLICT, ErrorCode::InvalidPayload, why).into_response());
     }
@@ -172,7 +186,9 @@ impl App {
 
     /// Whether a caller was in the recorded call.
     async fn was_recorded(&self, caller: &Caller, stored: &StoredRecording) -> Result<bool, Refusal> {
-        let Some(call) = stored.recording.call_id else { return Ok(false) };
+        let Some(call) = stored.recording.call_id else {
+            return Ok(false);
+        };
         if !caller.claims.admits(&stored.recording.room_id) {
             return Ok(false);
         }
@@ -187,9 +203,15 @@ impl App {
         if recording.files.is_empty() {
             return Ok(recording);
         }
-        let kept = self.store.recording_files(recording.id).await.map_err(|e| refused_by_store(&e))?;
+        let kept = self
+            .store
+            .recording_files(recording.id)
+            .await
+            .map_err(|e| refused_by_store(&e))?;
         for file in &mut recording.files {
-            let Some(kept) = kept.iter().find(|kept| kept.name == file.name) else { continue };
+            let Some(kept) = kept.iter().find(|kept| kept.name == file.name) else {
+                continue;
+            };
             let presigned = self.objects.presign_get(&kept.storage_key, URL_VALID).await;
             file.url = match presigned.map_err(|e| refused_by_objects(&e))? {
                 Some(url) => url,
@@ -206,8 +228,13 @@ impl App {
     async fn delete_objects(&self, id: RecordingId) -> Result<(), Refusal> {
         let files = self.store.recording_files(id).await.map_err(|e| refused_by_store(&e))?;
         let segments = self.store.segments(id).await.map_err(|e| refused_by_store(&e))?;
-        let shipped = segments.into_iter().filter(|segment| segment.place == SegmentPlace::Object);
-        let keys = files.into_iter().map(|file| file.storage_key).chain(shipped.map(|segment| segment.id.object_key()));
+        let shipped = segments
+            .into_iter()
+            .filter(|segment| segment.place == SegmentPlace::Object);
+        let keys = files
+            .into_iter()
+            .map(|file| file.storage_key)
+            .chain(shipped.map(|segment| segment.id.object_key()));
         for key in keys {
             self.objects.delete(&key).await.map_err(|e| refused_by_objects(&e))?;
         }

@@ -38,7 +38,12 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     (status = 409, description = "somebody else owns a room of this id", body = caside_protocol::rest::ErrorBody),
     Unauthenticated, Forbidden, Malformed, Busy))]
 async fn create(app: SharedApp, caller: Caller, asked: CreateRoom) -> Result<Response, Refusal> {
-    check(&app, asked.name.as_deref(), Some(asked.max_participants), Some(&asked.metadata))?;
+    check(
+        &app,
+        asked.name.as_deref(),
+        Some(asked.max_participants),
+        Some(&asked.metadata),
+    )?;
     let id = asked.id.clone().unwrap_or_else(RoomId::generate);
     app.may_create(&caller, &id)?;
     let (room, made) = app.create_room(&caller, id, asked).await?;
@@ -63,7 +68,10 @@ impl App {
             if room.owner.as_ref() == Some(caller.user()) {
                 return Ok((room, false));
             }
-            Err(Refusal::new(ErrorCode::RoomExists, "somebody else owns a room of this id"))
+            Err(Refusal::new(
+                ErrorCode::RoomExists,
+                "somebody else owns a room of this id",
+            ))
         };
         // One that was made by joining it runs before it is in the database.
         if let Some(live) = self.node.room_view(&id).await? {
@@ -81,26 +89,48 @@ impl App {
             created_at: OffsetDateTime::now_utc(),
         };
         let (room, made) = self.store.create_room(&room).await.map_err(|e| refused_by_store(&e))?;
-        if made { Ok((idle(room), true)) } else { owned(idle(room)) }
+        if made {
+            Ok((idle(room), true))
+        } else {
+            owned(idle(room))
+        }
     }
 }
 
 /// Absent metadata is an empty object for readers.
 fn object_or_null(metadata: Value) -> Value {
-    if metadata.is_null() { Value::Object(serde_json::Map::new()) } else { metadata }
+    if metadata.is_null() {
+        Value::Object(serde_json::Map::new())
+    } else {
+        metadata
+    }
 }
 
 /// Checks what types do not.
-fn check(app: &App, name: Option<&str>, max_participants: Option<u32>, metadata: Option<&Value>) -> Result<(), Refusal> {
+fn check(
+    app: &App,
+    name: Option<&str>,
+    max_participants: Option<u32>,
+    metadata: Option<&Value>,
+) -> Result<(), Refusal> {
     let refuse = |code, why: String| Err(Refusal::new(code, why));
     if name.is_some_and(|name| name.chars().count() > MAX_ROOM_NAME) {
-        return refuse(ErrorCode::TooLarge, format!("name: may have {MAX_ROOM_NAME} characters at most"));
+        return refuse(
+            ErrorCode::TooLarge,
+            format!("name: may have {MAX_ROOM_NAME} characters at most"),
+        );
     }
     if max_participants.is_some_and(|most| most > app.max_room_size) {
-        return refuse(ErrorCode::InvalidPayload, format!("max_participants: must be 0 to {}", app.max_room_size));
+        return refuse(
+            ErrorCode::InvalidPayload,
+            format!("max_participants: must be 0 to {}", app.max_room_size),
+        );
     }
     if metadata.is_some_and(|metadata| metadata.to_string().len() > MAX_METADATA_BYTES) {
-        return refuse(ErrorCode::TooLarge, format!("metadata: may have {MAX_METADATA_BYTES} bytes as JSON at most"));
+        return refuse(
+            ErrorCode::TooLarge,
+            format!("metadata: may have {MAX_METADATA_BYTES} bytes as JSON at most"),
+        );
     }
     Ok(())
 }
@@ -119,7 +149,11 @@ async fn list(app: SharedApp, caller: Caller, page: PageRequest) -> Result<Respo
         return Ok(reply::ok(&Page { items, next_cursor }));
     }
     let owner = visible_to(&caller);
-    let stored = app.store.rooms(owner.as_ref(), &page).await.map_err(|e| refused_by_store(&e))?;
+    let stored = app
+        .store
+        .rooms(owner.as_ref(), &page)
+        .await
+        .map_err(|e| refused_by_store(&e))?;
     let mut items = Vec::with_capacity(stored.items.len());
     for room in stored.items {
         items.push(app.node.room_view(&room.id).await?.unwrap_or_else(|| idle(room)));
@@ -144,10 +178,19 @@ async fn read(app: SharedApp, caller: Caller, params: Params) -> Result<Response
     responses((status = 200, description = "the answer", body = Room), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
 async fn update(app: SharedApp, caller: Caller, params: Params, change: UpdateRoom) -> Result<Response, Refusal> {
     let id: RoomId = params.get(0, ErrorCode::RoomNotFound)?;
-    check(&app, change.name.as_deref(), change.max_participants, change.metadata.as_ref())?;
+    check(
+        &app,
+        change.name.as_deref(),
+        change.max_participants,
+        change.metadata.as_ref(),
+    )?;
     app.hosted(&caller, &id).await?;
     app.catch_up().await;
-    let stored = app.store.update_room(&id, &change).await.map_err(|e| refused_by_store(&e))?;
+    let stored = app
+        .store
+        .update_room(&id, &change)
+        .await
+        .map_err(|e| refused_by_store(&e))?;
     let stored = stored.ok_or_else(|| absent(ErrorCode::RoomNotFound))?;
     app.node.update_room(&id, change).await?;
     let live = app.node.room_view(&id).await?;

@@ -50,7 +50,8 @@ impl Request {
     }
 
     pub(crate) fn json(self, body: &Value) -> Self {
-        self.header(CONTENT_TYPE.as_str(), "application/json").body(body.to_string())
+        self.header(CONTENT_TYPE.as_str(), "application/json")
+            .body(body.to_string())
     }
 
     pub(crate) async fn send(self) -> Answer {

@@ -90,7 +90,9 @@ impl Node {
         let find = |all: &Vec<String>| all.iter().find_map(|line| Some(line.split_once(start)?.1.to_owned()));
         let mut lines = self.lines.clone();
         let found = timeout(PATIENCE, lines.wait_for(|all| find(all).is_some())).await;
-        let found = found.unwrap_or_else(|_| panic!("no line with {start:?}")).expect("the node runs");
+        let found = found
+            .unwrap_or_else(|_| panic!("no line with {start:?}"))
+            .expect("the node runs");
         find(&found).unwrap()
     }
 
@@ -107,7 +109,11 @@ impl Node {
     /// The demo admin's token.
     pub(crate) async fn admin(&self) -> String {
         let password = self.line("demo password: ").await;
-        let answer = self.request("POST", "/login").json(&json!({"username": "demo", "password": password})).send().await;
+        let answer = self
+            .request("POST", "/login")
+            .json(&json!({"username": "demo", "password": password}))
+            .send()
+            .await;
         answer.json()["token"].as_str().expect("a token").to_owned()
     }
 
@@ -131,13 +137,20 @@ impl Node {
     /// Sends a signal by its name.
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("the node runs").to_string();
-        let sent = Command::new("kill").args([format!("-{name}"), pid]).status().await.unwrap();
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), pid])
+            .status()
+            .await
+            .unwrap();
         assert!(sent.success());
     }
 
     /// Waits for the end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("the node ends").unwrap()
+        timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("the node ends")
+            .unwrap()
     }
 
     /// Stops it in order, and gives its data back.

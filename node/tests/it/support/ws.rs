@@ -37,10 +37,15 @@ impl Ws {
     pub(crate) async fn open(node: &Node, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
         let mut request = format!("ws://{}{path}", node.address).into_client_request().unwrap();
         for (name, value) in headers {
-            request.headers_mut().insert(*name, HeaderValue::from_str(value).unwrap());
+            request
+                .headers_mut()
+                .insert(*name, HeaderValue::from_str(value).unwrap());
         }
         let stream = TcpStream::connect(&node.address).await.unwrap();
-        match timeout(PATIENCE, client_async(request, stream)).await.expect("an answer in time") {
+        match timeout(PATIENCE, client_async(request, stream))
+            .await
+            .expect("an answer in time")
+        {
             Ok((stream, answer)) => {
                 let chosen = answer.headers().get("sec-websocket-protocol");
                 let binary = chosen.is_some_and(|name| name == MSGPACK);
@@ -85,12 +90,18 @@ impl Ws {
 
     /// Sends a frame as it is.
     pub(crate) async fn send_frame(&mut self, frame: Message) {
-        timeout(PATIENCE, self.stream.send(frame)).await.expect("written in time").unwrap();
+        timeout(PATIENCE, self.stream.send(frame))
+            .await
+            .expect("written in time")
+            .unwrap();
     }
 
     /// Sends a frame that the server may no longer want.
     pub(crate) async fn try_send_frame(&mut self, frame: Message) -> bool {
-        timeout(PATIENCE, self.stream.send(frame)).await.expect("written in time").is_ok()
+        timeout(PATIENCE, self.stream.send(frame))
+            .await
+            .expect("written in time")
+            .is_ok()
     }
 
     /// Sends a request and waits for its answer; events that come before it are passed over.
