@@ -25,9 +25,10 @@ export async function until(what, probe, ms = 15_000) {
 
 /** A running `caside`, with a data directory of its own unless it is given one. */
 export class Node {
-  static async start({ dir, env = {} } = {}) {
+  static async start({ dir, password, env = {} } = {}) {
     const node = new Node();
     node.ownsDir = dir === undefined;
+    node.password = password;
     node.dir = dir ?? (await mkdtemp(path.join(tmpdir(), 'caside-e2e-')));
     node.log = [];
     node.process = spawn(process.env.CASIDE_BIN ?? path.join(root, 'target/release/caside'), [], {
@@ -53,7 +54,7 @@ export class Node {
     try {
       await until('the node to listen', () => {
         if (node.process.exitCode !== null) throw new Error(`caside ended with ${node.process.exitCode}`);
-        return node.url;
+        return node.url && node.password;
       });
     } catch (error) {
       throw new Error(`${error.message}\n${node.log.join('\n')}`);
@@ -63,7 +64,7 @@ export class Node {
 
   /** The same data directory, a new process. */
   restart(env) {
-    return Node.start({ dir: this.dir, env });
+    return Node.start({ dir: this.dir, password: this.password, env });
   }
 
   async login(username = 'demo', password = this.password) {
