@@ -1,0 +1,14 @@
+//! The signaling tree from outside: sessions open, clients speak, frames come out. The clock is paused, SFUs and recorders
+//! are watched doubles, and what is asserted on is what a client receives.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for other code")]
+
+mod calls;
+mod failures;
+mod leaks;
+mod media;
+mod rest;
+mod resume;
+mod rooms;
+mod sessions;
+mod support;

@@ -1,0 +1,129 @@
+//! A node with doubles around it, and clients.
+
+mod client;
+mod doubles;
+
+use std::sync::Arc;
+
+use caside_actors::node::{Limits, NodeArgs, NodeHandle, SessionArgs};
+use caside_actors::outbound::outbound;
+use caside_cluster::LocalDirectory;
+use caside_protocol::NodeId;
+use caside_protocol::claims::Claims;
+use caside_protocol::codec::Dialect;
+use caside_protocol::error::Refusal;
+
+pub(crate) use client::Client;
+pub(crate) use doubles::{Catalog, Journal, Recorders, Sfus, Tokens, claims};
+
+/// A node and what is around it.
+pub(crate) struct World {
+    pub(crate) node: NodeHandle,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) directory: Arc<LocalDirectory>,
+    pub(crate) sfus: Arc<Sfus>,
+    pub(crate) recorders: Arc<Recorders>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(crate) async fn with(limits: Limits) -> Self {
+        let (catalog, journal) = (Arc::new(Catalog::default()), Arc::new(Journal::default()));
+        let (sfus, recorders) = (Arc::new(Sfus::default()), Arc::new(Recorders::default()));
+        let directory = Arc::new(LocalDirectory::new());
+        let args = NodeArgs {
+            node: NodeId::new("n1").unwrap(),
+            version: "0.1.0".to_owned(),
+            directory: directory.clone(),
+            catalog: catalog.clone(),
+            journal: journal.clone(),
+            authenticator: Arc::new(Tokens),
+            sfu: sfus.clone(),
+            recorders: recorders.clone(),
+            limits,
+            ice_servers: Arc::new(|user| {
+                assert_ne!(
+                    user.as_str(),
+                    "mallory",
+                    "a session of mallory's fails, as the test wishes"
+                );
+                Vec::new()
+            }),
+        };
+        Self {
+            node: NodeHandle::start(args).await.unwrap(),
+            catalog,
+            journal,
+            directory,
+            sfus,
+            recorders,
+        }
+    }
+
+    /// A client without a token.
+    pub(crate) async fn socket(&self) -> Client {
+        self.open(None).await.unwrap()
+    }
+
+    /// A client of this user, past its welcome.
+    pub(crate) async fn client(&self, user: &str) -> Client {
+        self.client_with(claims(user)).await
+    }
+
+    pub(crate) async fn client_with(&self, claims: Claims) -> Client {
+        let mut client = self.open(Some(claims)).await.unwrap();
+        let welcome = client.next().await;
+        assert_eq!(welcome["type"], "welcome");
+        client.welcomed(&welcome["payload"]);
+        client
+    }
+
+    pub(crate) async fn open(&self, claims: Option<Claims>) -> Result<Client, Refusal> {
+        let (queue, receiver) = outbound();
+        let args = SessionArgs {
+            dialect: Dialect::Json,
+            outbound: queue,
+            client_ip: None,
+            claims,
+        };
+        Ok(Client::new(self.node.open_session(args).await?, receiver))
+    }
+
+    /// A client of this user, in this room.
+    pub(crate) async fn member(&self, user: &str, room: &str) -> Client {
+        let mut client = self.client(user).await;
+        client.join(room).await;
+        client
+    }
+
+    /// Waits until a condition holds, letting a minute pass at most.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        for _ in 0..60_000 {
+            if condition(self) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        panic!("never: {what}; {:?}", self.node.counts());
+    }
+
+    /// Nothing runs and nothing is owned.
+    pub(crate) async fn until_empty(&self) {
+        self.until("nothing is left", |world| {
+            world.node.counts() == Default::default() && world.directory.is_empty() && world.sfus.open() == 0
+        })
+        .await;
+        for report in self
+            .node
+            .mailboxes()
+            .iter()
+            .filter(|r| ["room", "peer"].contains(&r.actor))
+        {
+            assert_eq!(report.alive, 0, "{report:?}");
+        }
+    }
+}
