@@ -1,0 +1,6 @@
+//! A plain RTCP compound.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| caside_fuzz::rtcp::run(bytes));
