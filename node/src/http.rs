@@ -20,6 +20,7 @@ pub(crate) mod web_app;
 
 use std::sync::Arc;
 
+use caside_actors::media_worker::MediaWorkers;
 use caside_actors::node::NodeHandle;
 use caside_store::{Journal, ObjectStore, Store};
 
@@ -40,12 +41,16 @@ pub(crate) struct App {
     pub(crate) objects: ObjectStore,
     /// What runs.
     pub(crate) node: NodeHandle,
+    /// What forwards its media.
+    pub(crate) media: Arc<MediaWorkers>,
     /// Whose pages may use the API.
     pub(crate) origins: Origins,
     /// WebSockets and their bounds.
     pub(crate) sockets: Sockets,
     /// What is missing.
     pub(crate) readiness: Readiness,
+    /// Whether only this machine can reach us.
+    pub(crate) loopback_only: bool,
     /// Most participants that a room may ask for.
     pub(crate) max_room_size: u32,
     /// Whether rooms are made by using them.

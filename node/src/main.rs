@@ -15,6 +15,10 @@ mod telemetry;
 mod wiring;
 mod ws;
 
+/// A node that thousands of clients have left is to be as small as before they came.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -176,11 +176,13 @@ impl Running {
             journal,
             objects,
             node,
+            media: workers.clone(),
             origins: Origins::new(settings.cors_origins.clone()),
             sockets: Sockets::new(
                 usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX),
                 heartbeat,
             ),
+            loopback_only: settings.loopback_only(),
             max_room_size: settings.max_room_size.as_u32(),
             auto_create_rooms: settings.auto_create_rooms,
         });

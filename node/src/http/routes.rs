@@ -3,6 +3,7 @@
 pub(crate) mod auth;
 pub(crate) mod calls;
 pub(crate) mod health;
+pub(crate) mod metrics;
 pub(crate) mod moderation;
 pub(crate) mod playback;
 pub(crate) mod recordings;
@@ -22,6 +23,7 @@ pub(crate) fn table(app: &SharedApp) -> Vec<Endpoint> {
     table.extend(calls::endpoints(app));
     table.extend(recordings::endpoints(app));
     table.push(playback::endpoint(app));
+    table.push(metrics::endpoint(app));
     table.push(ws::upgrade::endpoint(app));
     table.push(openapi::endpoint());
     table

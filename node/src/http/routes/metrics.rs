@@ -1,0 +1,228 @@
+//! What runs now, as Prometheus reads it (text exposition format 0.0.4).
+
+use std::fmt::Write;
+
+use caside_actors::mailbox::MailboxReport;
+use caside_actors::media_worker::{MediaWorkerHandle, WorkerCounters};
+use caside_protocol::ErrorCode;
+use caside_protocol::error::Refusal;
+use warp::Filter;
+use warp::http::Method;
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use warp::reply::Response;
+
+use crate::auth::Caller;
+use crate::http::endpoint::Endpoint;
+use crate::http::openapi::{Busy, Forbidden, Unauthenticated};
+use crate::http::{App, SharedApp, extract};
+
+/// `/metrics`.
+pub(crate) fn endpoint(app: &SharedApp) -> Endpoint {
+    let filter = extract::app(app).and(extract::maybe_caller(app)).then(metrics);
+    Endpoint::new(Method::GET, "/metrics", filter)
+}
+
+/// Counters and gauges. Open while HTTP is on loopback only, else for admins.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, description = "Prometheus text", content_type = "text/plain", body = String),
+    Unauthenticated, Forbidden, Busy), security((), ("bearer" = [])))]
+async fn metrics(app: SharedApp, caller: Option<Caller>) -> Result<Response, Refusal> {
+    if !app.loopback_only {
+        match caller {
+            None => {
+                return Err(Refusal::new(
+                    ErrorCode::Unauthorized,
+                    "a token is needed: `Authorization: Bearer …`",
+                ));
+            }
+            Some(caller) if !caller.is_admin() => {
+                return Err(Refusal::new(ErrorCode::Forbidden, "metrics are for admins"));
+            }
+            Some(_) => {}
+        }
+    }
+    // A worker answers between two rounds of packets, for which one waits on a thread of its own.
+    let workers = app.media.clone();
+    let media =
+        tokio::task::spawn_blocking(move || workers.workers().iter().map(MediaWorkerHandle::counters).collect());
+    let media: Vec<_> = media.await.unwrap_or_default();
+    let mut response = Response::new(text(&app, &media).into());
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The page; a worker that did not answer is left out.
+fn text(app: &App, media: &[Option<WorkerCounters>]) -> String {
+    let counts = app.node.counts();
+    let journal = app.journal.stats();
+    let mut page = Page::default();
+    page.one("caside_websockets", "gauge", "open WebSockets", app.sockets.open());
+    page.one("caside_rooms", "gauge", "rooms that run", counts.rooms);
+    page.one(
+        "caside_participants",
+        "gauge",
+        "participants in them",
+        counts.participants,
+    );
+    page.one(
+        "caside_sessions",
+        "gauge",
+        "sessions, with those that wait for a resume",
+        counts.sessions,
+    );
+    page.one(
+        "caside_invites",
+        "gauge",
+        "calls and invitations that wait for an answer",
+        counts.invites,
+    );
+    page.one(
+        "caside_journal_entries",
+        "gauge",
+        "writes that wait for the database",
+        journal.depth,
+    );
+    page.one(
+        "caside_journal_refused_total",
+        "counter",
+        "writes lost at the journal's bound",
+        journal.refused,
+    );
+    let reports = app.node.mailboxes();
+    page.each("caside_actors", "gauge", "actors that run", &reports, |r| {
+        r.alive.to_string()
+    });
+    page.each(
+        "caside_actor_messages_total",
+        "counter",
+        "messages handled",
+        &reports,
+        |r| r.handled.to_string(),
+    );
+    page.each(
+        "caside_actor_refused_total",
+        "counter",
+        "messages refused at a mailbox's bound",
+        &reports,
+        |r| r.refused.to_string(),
+    );
+    page.each(
+        "caside_actor_failures_total",
+        "counter",
+        "actors that ended by a failure",
+        &reports,
+        |r| r.failed.to_string(),
+    );
+    page.each(
+        "caside_actor_wait_seconds_total",
+        "counter",
+        "time that messages waited",
+        &reports,
+        |r| seconds(r.waited_us),
+    );
+    page.each(
+        "caside_actor_work_seconds_total",
+        "counter",
+        "time that handling took",
+        &reports,
+        |r| seconds(r.worked_us),
+    );
+    page.workers("caside_media_routers", "rooms on a media worker", media, |w| {
+        w.engine.routers
+    });
+    page.workers("caside_media_transports", "client connections", media, |w| {
+        w.engine.transports
+    });
+    page.workers("caside_media_producers", "incoming tracks", media, |w| {
+        w.engine.producers
+    });
+    page.workers("caside_media_consumers", "outgoing tracks", media, |w| {
+        w.engine.consumers
+    });
+    page.0
+}
+
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("a string takes any text");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+        self.head(name, kind, help);
+        writeln!(self.0, "{name} {value}").expect("a string takes any text");
+    }
+
+    fn workers(
+        &mut self,
+        name: &str,
+        help: &str,
+        media: &[Option<WorkerCounters>],
+        value: impl Fn(&WorkerCounters) -> usize,
+    ) {
+        self.head(name, "gauge", help);
+        let answered = media
+            .iter()
+            .enumerate()
+            .filter_map(|(n, worker)| Some((n, worker.as_ref()?)));
+        for (n, worker) in answered {
+            writeln!(self.0, "{name}{{worker=\"{n}\"}} {}", value(worker)).expect("a string takes any text");
+        }
+    }
+
+    fn each(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        reports: &[MailboxReport],
+        value: impl Fn(&MailboxReport) -> String,
+    ) {
+        self.head(name, kind, help);
+        for report in reports {
+            writeln!(self.0, "{name}{{actor=\"{}\"}} {}", report.actor, value(report))
+                .expect("a string takes any text");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_has_its_head_once_and_a_line_for_each_kind() {
+        let report = |actor| MailboxReport {
+            actor,
+            alive: 1,
+            handled: 2,
+            refused: 0,
+            waited_us: 1_500_000,
+            worked_us: 7,
+            failed: 0,
+        };
+        let mut page = Page::default();
+        page.each(
+            "x_seconds_total",
+            "counter",
+            "time",
+            &[report("room"), report("peer")],
+            |r| seconds(r.waited_us),
+        );
+        let want = "# HELP x_seconds_total time\n# TYPE x_seconds_total counter\n\
+            x_seconds_total{actor=\"room\"} 1.500000\nx_seconds_total{actor=\"peer\"} 1.500000\n";
+        assert_eq!(page.0, want);
+        assert_eq!(seconds(7), "0.000007");
+    }
+}
