@@ -57,7 +57,7 @@ pub(crate) struct Session {
     /// The socket is with the session that it may continue.
     pub(super) yielding: bool,
     /// The socket that continues this session, once the room has said what was missed.
-    pub(super) resuming: Option<Box<TakeOver>>,
+    pub(super) resuming: Option<TakeOver>,
     /// What waits until the session has settled.
     deferred: VecDeque<Deferred>,
     /// The client said goodbye while the session was between places.
@@ -71,7 +71,7 @@ pub(crate) struct Session {
 #[derive(Debug)]
 enum Deferred {
     Message(PeerMsg),
-    TakeOver(Box<TakeOver>),
+    TakeOver(TakeOver),
 }
 
 impl Actor for Peer {
@@ -182,7 +182,7 @@ impl Session {
             PeerMsg::AuthTimeout => self.auth_timeout(),
             PeerMsg::Authenticated { reply, result } => self.authenticated(reply, *result),
             PeerMsg::TakeOver(takeover) => self.taken_over(takeover),
-            PeerMsg::NotTaken { takeover, refusal } => self.not_taken(*takeover, refusal),
+            PeerMsg::NotTaken { yielded, refusal } => self.not_taken(*yielded, refusal),
             PeerMsg::Taken => self.end(),
             PeerMsg::GraceOver(generation) => {
                 if generation == self.generation && self.socket.is_none() && matches!(self.place, Place::Outside(_)) {
@@ -270,7 +270,7 @@ impl Session {
     }
 
     /// A socket that continues this session waits until it has settled.
-    pub(super) fn defer_takeover(&mut self, takeover: Box<TakeOver>) {
+    pub(super) fn defer_takeover(&mut self, takeover: TakeOver) {
         self.defer(Deferred::TakeOver(takeover));
     }
 

@@ -50,9 +50,9 @@ pub(crate) enum PeerMsg {
         result: Box<Result<Claims, Refusal>>,
     },
     /// Another socket continues this session.
-    TakeOver(Box<TakeOver>),
+    TakeOver(TakeOver),
     /// It could not; the socket is back with its own session.
-    NotTaken { takeover: Box<TakeOver>, refusal: Refusal },
+    NotTaken { yielded: Box<Yielded>, refusal: Refusal },
     /// The socket left to the session that it continues; this one was never more than its way there.
     Taken,
     /// The time without a socket is over.
@@ -144,9 +144,13 @@ pub(crate) struct DrainGuard(
     #[allow(dead_code, reason = "its end is what counts")] pub(crate) tokio::sync::mpsc::Sender<()>,
 );
 
-/// A socket on its way to the session it continues.
+/// A socket on its way to the session it continues. Dropped on the way, it goes back: that session is over.
 #[derive(Debug)]
-pub(crate) struct TakeOver {
+pub(crate) struct TakeOver(Option<Box<Yielded>>);
+
+/// A socket, and the `resume` that came over it.
+#[derive(Debug)]
+pub(crate) struct Yielded {
     pub(crate) socket: Socket,
     /// The session that the socket came with.
     pub(crate) from: Mailbox<PeerMsg>,
@@ -155,6 +159,39 @@ pub(crate) struct TakeOver {
     pub(crate) settled: oneshot::Sender<()>,
     /// Held until the client is answered.
     pub(crate) _credit: Option<OwnedSemaphorePermit>,
+}
+
+impl TakeOver {
+    pub(super) fn new(yielded: Yielded) -> Self {
+        Self(Some(Box::new(yielded)))
+    }
+
+    pub(super) fn last_seq(&self) -> u64 {
+        self.0.as_ref().map_or(0, |yielded| yielded.last_seq)
+    }
+
+    /// Keeps the socket.
+    pub(super) fn arrived(mut self) -> Option<Box<Yielded>> {
+        self.0.take()
+    }
+
+    /// Sends the socket back.
+    pub(super) fn turn_back(mut self, refusal: Refusal) {
+        self.send_back(refusal);
+    }
+
+    fn send_back(&mut self, refusal: Refusal) {
+        if let Some(yielded) = self.0.take() {
+            // A socket whose own session is gone closes.
+            yielded.from.clone().post(PeerMsg::NotTaken { yielded, refusal });
+        }
+    }
+}
+
+impl Drop for TakeOver {
+    fn drop(&mut self) {
+        self.send_back(Refusal::new(ErrorCode::ResumeExpired, "the session is over"));
+    }
 }
 
 /// The answer that a request awaits. Dropped unanswered, it answers `internal`: whoever had it failed.

@@ -7,7 +7,7 @@ use caside_protocol::server::{Resumed, ServerMessage};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::actor::Session;
-use super::message::{PeerMsg, Reply, TakeOver};
+use super::message::{PeerMsg, Reply, TakeOver, Yielded};
 use super::place::Place;
 use super::requests::overloaded;
 use super::sessions::TokenHash;
@@ -48,7 +48,7 @@ impl Session {
         self.yielding = true;
         let (id, _credit) = reply.into_parts();
         let (from, last_seq) = (self.myself.clone(), resume.last_seq);
-        let takeover = Box::new(TakeOver {
+        let takeover = TakeOver::new(Yielded {
             socket,
             from,
             id,
@@ -57,17 +57,16 @@ impl Session {
             _credit,
         });
         if let Err(Overloaded(PeerMsg::TakeOver(takeover))) = other.send(PeerMsg::TakeOver(takeover)) {
-            let refusal = if other.depth() > 0 { overloaded() } else { expired() };
-            self.not_taken(*takeover, refusal);
+            takeover.turn_back(if other.depth() > 0 { overloaded() } else { expired() });
         }
     }
 
     /// The socket is back: its own session goes on.
-    pub(super) fn not_taken(&mut self, takeover: TakeOver, refusal: Refusal) {
+    pub(super) fn not_taken(&mut self, yielded: Yielded, refusal: Refusal) {
         self.yielding = false;
-        let closed = takeover.socket.route.lead_to(self.myself.clone(), self.generation);
-        self.socket = Some(takeover.socket);
-        self.write_answer(self.generation, takeover.id, &refusal.into());
+        let closed = yielded.socket.route.lead_to(self.myself.clone(), self.generation);
+        self.socket = Some(yielded.socket);
+        self.write_answer(self.generation, yielded.id, &refusal.into());
         if self.claims.is_none() {
             self.set_timer(self.shared.args.limits.auth_timeout, |_| PeerMsg::AuthTimeout);
         }
@@ -78,17 +77,17 @@ impl Session {
 
     // ---- the session that is continued ----------------------------------------------------------------------------
 
-    pub(super) fn taken_over(&mut self, takeover: Box<TakeOver>) {
+    pub(super) fn taken_over(&mut self, takeover: TakeOver) {
         if self.is_busy() {
             return self.defer_takeover(takeover);
         }
-        let last_seq = takeover.last_seq;
+        let last_seq = takeover.last_seq();
         match &mut self.place {
             Place::Outside(log) => match log.resume(last_seq) {
-                Ok(Missed::Events(events)) => self.continue_on(*takeover, Resumption { reset: None, events }, false),
+                Ok(Missed::Events(events)) => self.continue_on(takeover, Resumption { reset: None, events }, false),
                 Ok(Missed::Gone) => {
                     self.continue_on(
-                        *takeover,
+                        takeover,
                         Resumption {
                             reset: None,
                             events: Vec::new(),
@@ -118,7 +117,7 @@ impl Session {
         match resumption {
             Some(resumption) => {
                 let reset = resumption.reset.is_some();
-                self.continue_on(*takeover, resumption, reset);
+                self.continue_on(takeover, resumption, reset);
             }
             None => self.turn_back(takeover, never_sent()),
         }
@@ -126,13 +125,14 @@ impl Session {
 
     /// The new socket takes the old one's place, and gets what was missed before anything else.
     fn continue_on(&mut self, takeover: TakeOver, resumption: Resumption, reset: bool) {
-        let TakeOver {
+        let Some(yielded) = takeover.arrived() else { return };
+        let Yielded {
             socket,
             from,
             id,
             settled,
             ..
-        } = takeover;
+        } = *yielded;
         self.generation += 1;
         if let Some(old) = self.socket.take() {
             old.close_now(close::REPLACED, "replaced");
@@ -158,11 +158,9 @@ impl Session {
     }
 
     /// The socket goes back to its own session. The token stays good: it was not used.
-    pub(super) fn turn_back(&mut self, takeover: Box<TakeOver>, refusal: Refusal) {
+    pub(super) fn turn_back(&mut self, takeover: TakeOver, refusal: Refusal) {
         self.registration.restore();
-        let from = takeover.from.clone();
-        // A socket whose own session is gone closes.
-        from.post(PeerMsg::NotTaken { takeover, refusal });
+        takeover.turn_back(refusal);
         if self.socket.is_none() {
             self.without_socket();
         }

@@ -1,5 +1,6 @@
 //! A session outlives its sockets: every event once and in order, whatever the sockets do.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use caside_actors::node::Limits;
@@ -267,4 +268,50 @@ async fn a_kicked_participant_is_told_closed_and_cannot_resume() {
         "resume_expired"
     );
     assert_eq!(ada.event("peer-left").await["reason"], "kicked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_socket_may_end_at_any_moment_of_the_resume() {
+    let world = World::new().await;
+    let _ada = world.member("ada", "r").await;
+    for (steps, clean) in (0..16).flat_map(|steps| [(steps, false), (steps, true)]) {
+        let mut bob = world.member("bob", "r").await;
+        let payload = json!({ "resume_token": bob.token, "last_seq": bob.last_seq });
+        let mut next = world.socket().await;
+        let ending = tokio::spawn(async move {
+            for _ in 0..steps {
+                turn().await;
+            }
+            if clean {
+                bob.close()
+            } else {
+                bob.drop_socket()
+            }
+            bob
+        });
+        let answer = next.ask("resume", payload).await;
+        ending.await.unwrap();
+        if answer["type"] == "error" {
+            // A client that says goodbye before it is found by its successor has left.
+            assert!(clean, "after {steps} steps: {answer}");
+            continue;
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let kept = next.ask("chat", json!({ "text": "still here" })).await;
+        assert!(kept["type"] == "ok" || clean, "after {steps} steps: {kept}");
+        next.close();
+    }
+}
+
+/// Lets every task that is ready run once. (Tokio's own `yield_now` lets dozens run.)
+async fn turn() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
