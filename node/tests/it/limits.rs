@@ -133,3 +133,16 @@ async fn connections_are_bounded_and_their_places_come_back() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_client_that_answers_no_heartbeat_is_lost() {
+    let node = Node::start().await;
+    let token = node.admin().await;
+    let (silent, joined) = Ws::joined(&node, &token, "r", JSON).await;
+    let (mut witness, _) = Ws::joined(&node, &token, "r", JSON).await;
+    // Its pings are answered only when it reads, which it does not.
+    let lost = witness.until("connection-quality").await;
+    assert_eq!(lost["payload"]["participant_id"], joined["participant_id"]);
+    assert_eq!(lost["payload"]["quality"], "lost");
+    drop(silent);
+}

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Node;
+use crate::support::ws::JSON;
+use crate::support::{Node, Ws, run};
 
 #[tokio::test]
 async fn refusals_have_the_documented_shape() {
@@ -295,4 +296,37 @@ async fn only_configured_origins_may_read_answers() {
     assert_eq!(refused.refusal().0, 401);
     assert_eq!(refused.header("access-control-allow-origin"), "https://app.example");
     assert_eq!(refused.header("vary"), "Origin");
+}
+
+#[tokio::test]
+async fn metrics_are_open_on_loopback_and_for_admins_elsewhere() {
+    let node = Node::start().await;
+    let (_ada, _) = Ws::joined(&node, &node.admin().await, "r", JSON).await;
+    let metrics = node.request("GET", "/metrics").send().await;
+    assert_eq!(metrics.status, 200);
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    for line in [
+        "caside_websockets 1",
+        "caside_rooms 1",
+        "caside_participants 1",
+        "caside_actors{actor=\"room\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}: {text}");
+    }
+
+    let env = [
+        ("CASIDE_LISTEN", "0.0.0.0:0"),
+        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+    ];
+    let mut public = Node::with(&env).await;
+    public.address = public.address.replace("0.0.0.0", "127.0.0.1");
+    assert_eq!(
+        public.request("GET", "/metrics").send().await.refusal(),
+        (401, "unauthorized".to_owned())
+    );
+    let args = ["token", "--user", "ada"];
+    let token = run(public.dir.path(), &args, &env).await.stdout;
+    let token = String::from_utf8(token).unwrap();
+    let refused = public.request("GET", "/metrics").bearer(token.trim()).send().await;
+    assert_eq!(refused.refusal(), (403, "forbidden".to_owned()));
 }

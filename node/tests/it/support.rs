@@ -11,4 +11,4 @@ pub(crate) use ws::{Closed, Ws};
 use std::time::Duration;
 
 /// How long anything may take before a test gives up on it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
