@@ -4,6 +4,7 @@
 //! Absent on purpose: WebSocket frames and rates (the binary's), a room's events and their numbers (the room's).
 
 mod actor;
+mod membership;
 mod message;
 mod place;
 mod requests;

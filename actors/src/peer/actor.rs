@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use caside_protocol::SessionId;
 use caside_protocol::claims::Claims;
 use caside_protocol::client::{ClientMessage, Request, RequestId};
 use caside_protocol::codec::Tag;
-use caside_protocol::error::{ErrorCode, Refusal, close};
-use caside_protocol::server::{Goodbye, Joined, ServerMessage};
-use caside_protocol::{ParticipantId, SessionId};
+use caside_protocol::error::close;
+use caside_protocol::server::{Goodbye, ServerMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -20,10 +20,9 @@ use super::place::Place;
 use super::sessions::Registration;
 use super::socket::{Route, Socket};
 use super::{PeerHandle, SocketClosed};
-use crate::invites::InvitesMsg;
 use crate::mailbox::{Alive, Mailbox, Traced};
 use crate::node::{SessionArgs, Shared};
-use crate::room::{EventLog, ReleaseCause, RoomHandle, RoomMsg};
+use crate::room::{EventLog, RoomMsg};
 
 /// Messages that may wait for a session; a room beyond it waits for a resume.
 const MAILBOX: usize = 2048;
@@ -69,7 +68,7 @@ pub(crate) struct Session {
 }
 
 #[derive(Debug)]
-enum Deferred {
+pub(super) enum Deferred {
     Message(PeerMsg),
     TakeOver(TakeOver),
 }
@@ -245,7 +244,7 @@ impl Session {
     }
 
     /// Bounded by the credits of the requests in it.
-    fn defer(&mut self, deferred: Deferred) {
+    pub(super) fn defer(&mut self, deferred: Deferred) {
         self.deferred.push_back(deferred);
     }
 
@@ -366,137 +365,6 @@ impl Session {
         if let Some(timer) = self.timer.take() {
             timer.abort();
         }
-    }
-
-    // ---- rooms ----------------------------------------------------------------------------------------------------
-
-    fn admitted(&mut self, participant: ParticipantId, room: RoomHandle, reply: Reply, joined: Box<Joined>) {
-        let Place::Joining { invite, .. } = &self.place else {
-            return;
-        };
-        if !self.place.is_of(participant) {
-            return;
-        }
-        self.told_invite(*invite, true);
-        self.place = Place::Inside { participant, room };
-        self.answer(reply, ServerMessage::Joined(joined));
-        self.settle();
-    }
-
-    fn kept_out(&mut self, participant: ParticipantId, reply: Reply, refusal: Refusal, log: EventLog) {
-        let Place::Joining { invite, .. } = &self.place else {
-            return;
-        };
-        if !self.place.is_of(participant) {
-            return;
-        }
-        self.told_invite(*invite, false);
-        self.place = Place::Outside(log);
-        self.answer(reply, refusal);
-        self.settle();
-    }
-
-    /// Says whether an invitation that was taken led into its room.
-    fn told_invite(&self, invite: Option<caside_protocol::InviteId>, entered: bool) {
-        if let Some(invite) = invite {
-            self.shared.invites().post(InvitesMsg::Taken {
-                invite,
-                session: self.id,
-                entered,
-            });
-        }
-    }
-
-    fn deliver(&mut self, participant: ParticipantId, seq: u64, message: &ServerMessage) {
-        if self.place.is_of(participant) {
-            self.last_seq = seq;
-            self.write_event(seq, message);
-        }
-    }
-
-    fn write_event(&mut self, seq: u64, message: &ServerMessage) {
-        self.write(&Tag::Event(seq), message);
-        if matches!(message, ServerMessage::Goodbye(_)) {
-            if let Some(socket) = self.socket.take() {
-                socket.close(close::GOING_AWAY, "going_away");
-            }
-            self.without_socket();
-        }
-    }
-
-    /// An event from outside of rooms; numbered by whoever has the log.
-    pub(super) fn notify(&mut self, message: Arc<ServerMessage>) {
-        match &mut self.place {
-            Place::Outside(log) => {
-                self.last_seq = log.push(message.clone());
-                self.write_event(self.last_seq, &message);
-            }
-            Place::Inside { participant, room } => {
-                if room
-                    .send(RoomMsg::Post {
-                        participant: *participant,
-                        message,
-                    })
-                    .is_err()
-                {
-                    tracing::warn!(room.id = %room.id(), "an event was dropped: the room is overloaded or gone");
-                }
-            }
-            Place::Joining { .. } | Place::Leaving { .. } => {
-                self.defer(Deferred::Message(PeerMsg::Notify(message)));
-            }
-        }
-    }
-
-    fn released(&mut self, participant: ParticipantId, log: EventLog, cause: ReleaseCause) {
-        if !self.place.is_of(participant) {
-            return;
-        }
-        self.last_seq = log.last();
-        self.place = Place::Outside(log);
-        match cause {
-            ReleaseCause::Kicked => {
-                self.registration.forget_token();
-                if let Some(socket) = self.socket.take() {
-                    socket.close(close::KICKED, "kicked");
-                }
-                self.end_with_resume();
-            }
-            ReleaseCause::GraceOver => self.end_with_resume(),
-            ReleaseCause::Closed if self.socket.is_none() => self.end_with_resume(),
-            ReleaseCause::Left | ReleaseCause::CallEnded | ReleaseCause::Closed => {
-                if let Some(takeover) = self.resuming.take() {
-                    self.taken_over(takeover);
-                }
-                self.settle();
-            }
-        }
-    }
-
-    /// Ends the session; a socket that was about to continue it came too late.
-    fn end_with_resume(&mut self) {
-        if let Some(takeover) = self.resuming.take() {
-            self.turn_back(takeover, Refusal::new(ErrorCode::ResumeExpired, "the session is over"));
-        }
-        self.registration.forget_token();
-        self.end();
-    }
-
-    /// The room failed with the session's events: numbers go on after the last one that came by.
-    fn room_gone(&mut self, participant: ParticipantId) {
-        if !self.place.is_of(participant) {
-            return;
-        }
-        if let Place::Joining { invite, .. } = &self.place {
-            self.told_invite(*invite, false);
-        }
-        self.place = Place::Outside(EventLog::after(self.last_seq, self.shared.args.limits.history));
-        let refusal = Refusal::new(ErrorCode::Internal, "the room failed; join again");
-        self.notify(Arc::new(refusal.into()));
-        if let Some(takeover) = self.resuming.take() {
-            self.taken_over(takeover);
-        }
-        self.settle();
     }
 
     // ---- the node goes --------------------------------------------------------------------------------------------

@@ -1,0 +1,145 @@
+//! A session's membership: let into a room or kept out, told its events, released, or left behind by a room that failed.
+
+use std::sync::Arc;
+
+use caside_protocol::codec::Tag;
+use caside_protocol::error::{ErrorCode, Refusal, close};
+use caside_protocol::server::{Joined, ServerMessage};
+use caside_protocol::{InviteId, ParticipantId};
+
+use super::actor::{Deferred, Session};
+use super::message::{PeerMsg, Reply};
+use super::place::Place;
+use crate::invites::InvitesMsg;
+use crate::room::{EventLog, ReleaseCause, RoomHandle, RoomMsg};
+
+impl Session {
+    pub(super) fn admitted(&mut self, participant: ParticipantId, room: RoomHandle, reply: Reply, joined: Box<Joined>) {
+        let Place::Joining { invite, .. } = &self.place else {
+            return;
+        };
+        if !self.place.is_of(participant) {
+            return;
+        }
+        self.told_invite(*invite, true);
+        self.place = Place::Inside { participant, room };
+        self.answer(reply, ServerMessage::Joined(joined));
+        self.settle();
+    }
+
+    pub(super) fn kept_out(&mut self, participant: ParticipantId, reply: Reply, refusal: Refusal, log: EventLog) {
+        let Place::Joining { invite, .. } = &self.place else {
+            return;
+        };
+        if !self.place.is_of(participant) {
+            return;
+        }
+        self.told_invite(*invite, false);
+        self.place = Place::Outside(log);
+        self.answer(reply, refusal);
+        self.settle();
+    }
+
+    /// Says whether an invitation that was taken led into its room.
+    fn told_invite(&self, invite: Option<InviteId>, entered: bool) {
+        if let Some(invite) = invite {
+            self.shared.invites().post(InvitesMsg::Taken {
+                invite,
+                session: self.id,
+                entered,
+            });
+        }
+    }
+
+    pub(super) fn deliver(&mut self, participant: ParticipantId, seq: u64, message: &ServerMessage) {
+        if self.place.is_of(participant) {
+            self.last_seq = seq;
+            self.write_event(seq, message);
+        }
+    }
+
+    fn write_event(&mut self, seq: u64, message: &ServerMessage) {
+        self.write(&Tag::Event(seq), message);
+        if matches!(message, ServerMessage::Goodbye(_)) {
+            if let Some(socket) = self.socket.take() {
+                socket.close(close::GOING_AWAY, "going_away");
+            }
+            self.without_socket();
+        }
+    }
+
+    /// An event from outside of rooms; numbered by whoever has the log.
+    pub(super) fn notify(&mut self, message: Arc<ServerMessage>) {
+        match &mut self.place {
+            Place::Outside(log) => {
+                self.last_seq = log.push(message.clone());
+                self.write_event(self.last_seq, &message);
+            }
+            Place::Inside { participant, room } => {
+                if room
+                    .send(RoomMsg::Post {
+                        participant: *participant,
+                        message,
+                    })
+                    .is_err()
+                {
+                    tracing::warn!(room.id = %room.id(), "an event was dropped: the room is overloaded or gone");
+                }
+            }
+            Place::Joining { .. } | Place::Leaving { .. } => {
+                self.defer(Deferred::Message(PeerMsg::Notify(message)));
+            }
+        }
+    }
+
+    pub(super) fn released(&mut self, participant: ParticipantId, log: EventLog, cause: ReleaseCause) {
+        if !self.place.is_of(participant) {
+            return;
+        }
+        self.last_seq = log.last();
+        self.place = Place::Outside(log);
+        match cause {
+            ReleaseCause::Kicked => {
+                self.registration.forget_token();
+                if let Some(socket) = self.socket.take() {
+                    socket.close(close::KICKED, "kicked");
+                }
+                self.end_with_resume();
+            }
+            ReleaseCause::GraceOver => self.end_with_resume(),
+            ReleaseCause::Closed if self.socket.is_none() => self.end_with_resume(),
+            ReleaseCause::Left | ReleaseCause::CallEnded | ReleaseCause::Closed => {
+                if let Some(takeover) = self.resuming.take() {
+                    self.taken_over(takeover);
+                }
+                self.settle();
+            }
+        }
+    }
+
+    /// Ends the session; a socket that was about to continue it came too late.
+    fn end_with_resume(&mut self) {
+        if let Some(takeover) = self.resuming.take() {
+            self.turn_back(takeover, Refusal::new(ErrorCode::ResumeExpired, "the session is over"));
+        }
+        self.registration.forget_token();
+        self.end();
+    }
+
+    /// The room failed with the session's events: numbers go on after the last one that came by.
+    pub(super) fn room_gone(&mut self, participant: ParticipantId) {
+        if !self.place.is_of(participant) {
+            return;
+        }
+        if let Place::Joining { invite, .. } = &self.place {
+            self.told_invite(*invite, false);
+        }
+        self.place = Place::Outside(EventLog::after(self.last_seq, self.shared.args.limits.history));
+        let refusal = Refusal::new(ErrorCode::Internal, "the room failed; join again");
+        self.notify(Arc::new(refusal.into()));
+        if let Some(takeover) = self.resuming.take() {
+            self.taken_over(takeover);
+        }
+        self.settle();
+    }
+}
