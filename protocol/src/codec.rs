@@ -14,6 +14,8 @@ use crate::server::ServerMessage;
 
 /// Largest WebSocket message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 65_536;
+/// Longest quotation of a parser's complaint, in characters.
+const MAX_COMPLAINT: usize = 160;
 
 /// An encoding, named by its WebSocket subprotocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -98,16 +100,18 @@ impl Payload<'_> {
             Self::Value(value) => serde_json::from_value(value),
             Self::Missing => serde_json::from_str("{}"),
         };
-        parsed.map_err(|e| Refusal::new(ErrorCode::InvalidPayload, format!("payload: {}", without_position(&e))))
+        parsed.map_err(|e| Refusal::new(ErrorCode::InvalidPayload, format!("payload: {}", complaint(&e))))
     }
 }
 
-/// The complaint without "at line 1 column 17", which says nothing about a nested payload.
-fn without_position(error: &serde_json::Error) -> String {
+/// What is wrong, without "at line 1 column 17", which says nothing about a nested payload, and shortened: it may quote
+/// what the client sent, at any length.
+fn complaint(error: &impl std::fmt::Display) -> String {
     let text = error.to_string();
-    match text.find(" at line ") {
-        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
-        None => text,
+    let text = text.rfind(" at line ").and_then(|end| text.get(..end)).unwrap_or(&text);
+    match text.char_indices().nth(MAX_COMPLAINT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -123,12 +127,8 @@ pub fn decode(dialect: Dialect, frame: &[u8]) -> Result<Request, DecodeError> {
     };
     let (kind, id, traceparent, payload) = match dialect {
         Dialect::Json => {
-            let e: JsonEnvelope<'_> = serde_json::from_slice(frame).map_err(|e| {
-                malformed(format!(
-                    "not an envelope {{type, id?, payload}}: {}",
-                    without_position(&e)
-                ))
-            })?;
+            let e: JsonEnvelope<'_> = serde_json::from_slice(frame)
+                .map_err(|e| malformed(format!("not an envelope {{type, id?, payload}}: {}", complaint(&e))))?;
             (
                 e.kind,
                 e.id,
@@ -140,7 +140,7 @@ pub fn decode(dialect: Dialect, frame: &[u8]) -> Result<Request, DecodeError> {
             let mut reader = rmp_serde::Deserializer::from_read_ref(frame).with_human_readable();
             reader.set_max_depth(64);
             let e = ValueEnvelope::deserialize(&mut reader)
-                .map_err(|e| malformed(format!("not an envelope {{type, id?, payload}}: {e}")))?;
+                .map_err(|e| malformed(format!("not an envelope {{type, id?, payload}}: {}", complaint(&e))))?;
             let payload = match e.payload {
                 None | Some(Value::Null) => Payload::Missing,
                 Some(value) => Payload::Value(value),
@@ -216,12 +216,9 @@ fn message(kind: &str, payload: Payload<'_>) -> Result<ClientMessage, Refusal> {
 fn field<T: DeserializeOwned>(raw: &Map<String, Value>, name: &str) -> Result<Option<T>, Refusal> {
     match raw.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => T::deserialize(value).map(Some).map_err(|e| {
-            Refusal::new(
-                ErrorCode::InvalidPayload,
-                format!("payload.{name}: {}", without_position(&e)),
-            )
-        }),
+        Some(value) => T::deserialize(value)
+            .map(Some)
+            .map_err(|e| Refusal::new(ErrorCode::InvalidPayload, format!("payload.{name}: {}", complaint(&e)))),
     }
 }
 
@@ -266,14 +263,13 @@ fn checked(message: ClientMessage) -> Result<ClientMessage, Refusal> {
                 return too_long("display_name", MAX_DISPLAY_NAME, "characters");
             }
         }
-        ClientMessage::Offer(d) | ClientMessage::Answer(d) => {
+        ClientMessage::Offer(d) | ClientMessage::Answer(d)
             if d.tracks
                 .values()
                 .filter_map(|t| t.label.as_ref())
-                .any(|l| l.chars().count() > MAX_LABEL)
-            {
-                return too_long("label", MAX_LABEL, "characters");
-            }
+                .any(|l| l.chars().count() > MAX_LABEL) =>
+        {
+            return too_long("label", MAX_LABEL, "characters");
         }
         ClientMessage::Chat(chat) => {
             if chat.text.is_empty() {
@@ -297,10 +293,8 @@ fn checked(message: ClientMessage) -> Result<ClientMessage, Refusal> {
                 return invalid("payload.tones: must have 1 to 32 of 0-9 A-D * # , w");
             }
         }
-        ClientMessage::Invite(invite) => {
-            if invite.expires_s.is_some_and(|s| !(1..=30 * 86_400).contains(&s)) {
-                return invalid("payload.expires_s: must be 1 to 2592000");
-            }
+        ClientMessage::Invite(invite) if invite.expires_s.is_some_and(|s| !(1..=30 * 86_400).contains(&s)) => {
+            return invalid("payload.expires_s: must be 1 to 2592000");
         }
         _ => {}
     }
@@ -500,6 +494,28 @@ mod tests {
             ),
         ] {
             assert_eq!(json(&text).unwrap_err().refusal.code, code);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_short_whatever_it_quotes() {
+        let long = "\u{1}".repeat(9000);
+        for wrong in [
+            serde_json::json!({"type": "mute", "payload": {"track": long}}),
+            serde_json::json!({"type": "offer", "payload": {"target": long}}),
+            serde_json::json!({"type": "join", "payload": {"room": "r", "mode": long}}),
+            serde_json::json!({"type": "ping", "id": {long.clone(): 1}}),
+            serde_json::json!({"type": long.clone()}),
+            serde_json::json!(long),
+        ] {
+            for (dialect, frame) in [
+                (Dialect::Json, wrong.to_string().into_bytes()),
+                (Dialect::MessagePack, msgpack(&wrong)),
+            ] {
+                let e = decode(dialect, &frame).unwrap_err();
+                let answer = encode(dialect, &Tag::Answer(e.id), &e.refusal.into()).unwrap();
+                assert!(answer.len() < 1100, "{} bytes", answer.len());
+            }
         }
     }
 

@@ -33,7 +33,10 @@ fn every_code_has_its_paragraph_and_every_paragraph_its_code() {
 fn the_page_agrees_with_the_code_on_status_and_retries() {
     for (name, statuses, retryable) in documented() {
         let code = *ErrorCode::ALL.iter().find(|code| code.as_str() == name).unwrap();
-        assert!(statuses.contains(&code.http_status().to_string()), "{name} is not a {statuses}");
+        assert!(
+            statuses.contains(&code.http_status().to_string()),
+            "{name} is not a {statuses}"
+        );
         assert_eq!(retryable, code.retryable(), "{name}: whether it may succeed later");
     }
 }
