@@ -113,7 +113,9 @@ pub struct MediaWorkerHandle {
 
 impl std::fmt::Debug for MediaWorkerHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MediaWorkerHandle").field("candidates", &self.candidates).finish_non_exhaustive()
+        f.debug_struct("MediaWorkerHandle")
+            .field("candidates", &self.candidates)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,7 +138,10 @@ impl MediaWorkerHandle {
         let router = RouterId(NEXT.fetch_add(1, Ordering::Relaxed));
         self.order(Order::Register(router, sink))?;
         self.rooms.fetch_add(1, Ordering::Relaxed);
-        Ok(Registration { worker: self.clone(), router })
+        Ok(Registration {
+            worker: self.clone(),
+            router,
+        })
     }
 
     /// Where clients reach it, most preferred first.
@@ -219,7 +224,10 @@ impl MediaWorkers {
         let addresses = socket::addresses(&config.addresses, config.loopback)?;
         let fingerprint = Arc::new(certificate.fingerprint().clone());
         let transport = Arc::new(TransportConfig::new(certificate));
-        let mut started = Self { workers: Vec::new(), threads: Mutex::default() };
+        let mut started = Self {
+            workers: Vec::new(),
+            threads: Mutex::default(),
+        };
         for index in 0..config.workers.max(1) {
             let port = match config.port {
                 0 => 0,
@@ -229,9 +237,13 @@ impl MediaWorkers {
             let candidates = sockets
                 .local_addresses()
                 .into_iter()
-                .map(|address| Candidate { address, transport: CandidateTransport::Udp })
+                .map(|address| Candidate {
+                    address,
+                    transport: CandidateTransport::Udp,
+                })
                 .collect();
-            let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| StartError::Thread(e.into()))?;
+            let wake =
+                eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| StartError::Thread(e.into()))?;
             let (orders, receiver) = sync_channel(ORDER_QUEUE);
             let handle = MediaWorkerHandle {
                 orders,
@@ -253,7 +265,11 @@ impl MediaWorkers {
                 .spawn(move || thread.run())
                 .map_err(StartError::Thread)?;
             started.workers.push(handle);
-            started.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(joined);
+            started
+                .threads
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(joined);
         }
         Ok(started)
     }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::parameters::{
-    ConsumerId, ConsumerParameters, DtlsParameters, IceCredentials, PayloadType, ProducerId,
-    ProducerParameters, RouterId, Ssrc, TapId, TransportId,
+    ConsumerId, ConsumerParameters, DtlsParameters, IceCredentials, PayloadType, ProducerId, ProducerParameters,
+    RouterId, Ssrc, TapId, TransportId,
 };
 
 /// An order to the engine. Ids are chosen by whoever gives it. An order that names an unknown id is counted and ignored:

@@ -46,7 +46,10 @@ impl IceCredentials {
     /// New credentials from the crypto library's random source.
     pub fn random() -> Self {
         Self::generate(&mut |bytes| {
-            provider().random().fill(bytes).expect("a generator seeded by the operating system does not run dry");
+            provider()
+                .random()
+                .fill(bytes)
+                .expect("a generator seeded by the operating system does not run dry");
         })
     }
 }

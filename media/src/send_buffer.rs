@@ -71,7 +71,11 @@ impl SendBuffer {
             return;
         }
         // A round's arena stays far below 4 GiB: the owner flushes at every round.
-        self.datagrams.push(Datagram { path, start: self.used as u32, len: len as u32 });
+        self.datagrams.push(Datagram {
+            path,
+            start: self.used as u32,
+            len: len as u32,
+        });
         self.used += len;
     }
 

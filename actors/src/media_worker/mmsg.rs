@@ -6,7 +6,10 @@
 //! Safety rests on three things: the kernel is given pointers only into buffers that this module owns or borrows for the
 //! length of the call; every length it is given is the length of that buffer; what it wrote is read back only as far as it
 //! said it wrote.
-#![allow(unsafe_code, reason = "system calls without a safe wrapper, see the module's documentation")]
+#![allow(
+    unsafe_code,
+    reason = "system calls without a safe wrapper, see the module's documentation"
+)]
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -46,7 +49,9 @@ impl Receiver {
         let (header, iovec) = unsafe { (zeroed(), zeroed()) };
         Self {
             bytes: vec![0; RECV_MESSAGES * RECV_BYTES],
-            names: std::iter::repeat_with(SockAddrStorage::zeroed).take(RECV_MESSAGES).collect(),
+            names: std::iter::repeat_with(SockAddrStorage::zeroed)
+                .take(RECV_MESSAGES)
+                .collect(),
             controls: vec![Control([0; CONTROL_BYTES]); RECV_MESSAGES],
             headers: vec![header; RECV_MESSAGES],
             iovecs: vec![iovec; RECV_MESSAGES],
@@ -59,7 +64,12 @@ impl Receiver {
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.received = 0;
         let buffers = self.bytes.chunks_exact_mut(RECV_BYTES);
-        let rows = self.headers.iter_mut().zip(&mut self.iovecs).zip(&mut self.names).zip(&mut self.controls);
+        let rows = self
+            .headers
+            .iter_mut()
+            .zip(&mut self.iovecs)
+            .zip(&mut self.names)
+            .zip(&mut self.controls);
         for ((((header, iovec), name), control), buffer) in rows.zip(buffers) {
             iovec.iov_base = buffer.as_mut_ptr().cast();
             iovec.iov_len = buffer.len();
@@ -84,7 +94,9 @@ impl Receiver {
                 ptr::null_mut(),
             )
         };
-        self.received = usize::try_from(n).map_err(|_| io::Error::last_os_error())?.min(RECV_MESSAGES);
+        self.received = usize::try_from(n)
+            .map_err(|_| io::Error::last_os_error())?
+            .min(RECV_MESSAGES);
         Ok(self.received)
     }
 
@@ -101,7 +113,9 @@ impl Receiver {
             if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || len == 0 {
                 continue;
             }
-            let Some(from) = peer_address(name, header.msg_hdr.msg_namelen) else { continue };
+            let Some(from) = peer_address(name, header.msg_hdr.msg_namelen) else {
+                continue;
+            };
             let segment = gro_segment(&header.msg_hdr).unwrap_or(len).max(1);
             for datagram in buffer[..len].chunks_mut(segment) {
                 take(from, datagram);
@@ -120,7 +134,12 @@ unsafe impl Send for Sender {}
 fn peer_address(name: &SockAddrStorage, len: libc::socklen_t) -> Option<SocketAddr> {
     // SAFETY: the structure is plain bytes, so it may be copied; the kernel wrote `len` bytes of an address into it, and the
     // length is capped to its size.
-    let address = unsafe { SockAddr::new(ptr::read(name), len.min(size_of::<SockAddrStorage>() as libc::socklen_t)) };
+    let address = unsafe {
+        SockAddr::new(
+            ptr::read(name),
+            len.min(size_of::<SockAddrStorage>() as libc::socklen_t),
+        )
+    };
     address.as_socket()
 }
 
@@ -185,9 +204,16 @@ impl Sender {
         let runs = &runs[..runs.len().min(SEND_MESSAGES)];
         self.names.clear();
         self.names.extend(runs.iter().map(|run| SockAddr::from(run.to)));
-        let rows = self.headers.iter_mut().zip(&mut self.iovecs).zip(&self.names).zip(&mut self.controls);
+        let rows = self
+            .headers
+            .iter_mut()
+            .zip(&mut self.iovecs)
+            .zip(&self.names)
+            .zip(&mut self.controls);
         for ((((header, iovec), name), control), run) in rows.zip(runs) {
-            let data = bytes.get(run.start..run.start + run.len).ok_or(io::ErrorKind::InvalidInput)?;
+            let data = bytes
+                .get(run.start..run.start + run.len)
+                .ok_or(io::ErrorKind::InvalidInput)?;
             iovec.iov_base = data.as_ptr().cast_mut().cast();
             iovec.iov_len = data.len();
             header.msg_len = 0;
@@ -273,7 +299,12 @@ mod tests {
     fn a_run_arrives_as_its_datagrams() {
         let (a, b) = pair();
         let bytes: Vec<u8> = (0..2500u32).map(|i| i as u8).collect();
-        let run = Run { to: b.local_addr().unwrap(), start: 0, len: 2500, segment: 1000 };
+        let run = Run {
+            to: b.local_addr().unwrap(),
+            start: 0,
+            len: 2500,
+            segment: 1000,
+        };
         assert_eq!(Sender::new().send(a.as_fd(), &[run], &bytes).unwrap(), 1);
         let mut buffer = [0; 2000];
         for want in [&bytes[..1000], &bytes[1000..2000], &bytes[2000..]] {
@@ -290,8 +321,18 @@ mod tests {
         let bytes = vec![7; 4100];
         let to = b.local_addr().unwrap();
         let runs = [
-            Run { to, start: 0, len: 4000, segment: 1000 },
-            Run { to, start: 4000, len: 100, segment: 100 },
+            Run {
+                to,
+                start: 0,
+                len: 4000,
+                segment: 1000,
+            },
+            Run {
+                to,
+                start: 4000,
+                len: 100,
+                segment: 100,
+            },
         ];
         assert_eq!(Sender::new().send(a.as_fd(), &runs, &bytes).unwrap(), 2);
         let mut receiver = Receiver::new();
@@ -312,7 +353,12 @@ mod tests {
     #[test]
     fn a_run_beyond_the_bytes_is_refused() {
         let (a, b) = pair();
-        let run = Run { to: b.local_addr().unwrap(), start: 5, len: 6, segment: 6 };
+        let run = Run {
+            to: b.local_addr().unwrap(),
+            start: 5,
+            len: 6,
+            segment: 6,
+        };
         let error = Sender::new().send(a.as_fd(), &[run], &[0; 10]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }

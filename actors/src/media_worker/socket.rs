@@ -122,10 +122,16 @@ impl Sockets {
 
     /// Sleeps until a datagram waits, `wake` is readable, or `timeout` has passed. Returns whether `wake` is.
     pub(super) fn wait(&self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
-        let mut fds: Vec<PollFd<'_>> =
-            self.bound.iter().map(|b| PollFd::from_borrowed_fd(b.socket.as_fd(), PollFlags::IN)).collect();
+        let mut fds: Vec<PollFd<'_>> = self
+            .bound
+            .iter()
+            .map(|b| PollFd::from_borrowed_fd(b.socket.as_fd(), PollFlags::IN))
+            .collect();
         fds.push(PollFd::from_borrowed_fd(wake, PollFlags::IN));
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
@@ -142,7 +148,14 @@ impl Sockets {
                         let counters = &mut self.counters;
                         self.receiver.for_each(|remote, datagram| {
                             counters.received += 1;
-                            take(Path { local: bound.local, remote, tcp: false }, datagram);
+                            take(
+                                Path {
+                                    local: bound.local,
+                                    remote,
+                                    tcp: false,
+                                },
+                                datagram,
+                            );
                         });
                         if messages < Receiver::capacity() {
                             break;
@@ -235,7 +248,12 @@ fn gather(datagrams: &[Datagram], segments: bool, runs: &mut Vec<Run>) {
             run.len += len;
             open = len == run.segment;
         } else {
-            runs.push(Run { to, start, len, segment: len });
+            runs.push(Run {
+                to,
+                start,
+                len,
+                segment: len,
+            });
             open = segments;
         }
     }
@@ -249,14 +267,23 @@ fn split(runs: &mut Vec<Run>, from: usize) {
         let end = run.start + run.len;
         while start < end {
             let len = run.segment.min(end - start);
-            runs.push(Run { to: run.to, start, len, segment: len });
+            runs.push(Run {
+                to: run.to,
+                start,
+                len,
+                segment: len,
+            });
             start += len;
         }
     }
 }
 
 fn bind(address: SocketAddr) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM.nonblocking(),
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -275,12 +302,19 @@ fn bind(address: SocketAddr) -> io::Result<Bound> {
         tracing::debug!(%address, "no coalescing of received datagrams here");
     }
     let local = socket.local_addr()?;
-    Ok(Bound { socket, local, segments: true })
+    Ok(Bound {
+        socket,
+        local,
+        segments: true,
+    })
 }
 
 fn wait_writable(socket: &UdpSocket) {
     let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT)];
-    let timeout = Timespec { tv_sec: 0, tv_nsec: SEND_WAIT.subsec_nanos().into() };
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: SEND_WAIT.subsec_nanos().into(),
+    };
     if let Err(e) = poll(&mut fds, Some(&timeout)) {
         tracing::debug!(error = %e, "waiting for a full socket was cut short");
     }
@@ -291,7 +325,11 @@ mod tests {
     use super::*;
 
     fn path(port: u16) -> Path {
-        Path { local: "127.0.0.1:1".parse().unwrap(), remote: ([127, 0, 0, 1], port).into(), tcp: false }
+        Path {
+            local: "127.0.0.1:1".parse().unwrap(),
+            remote: ([127, 0, 0, 1], port).into(),
+            tcp: false,
+        }
     }
 
     fn runs_of(sizes: &[(u16, usize)], segments: bool) -> Vec<(u16, usize, usize)> {
@@ -310,7 +348,10 @@ mod tests {
             (vec![(5, 100), (5, 100), (5, 40)], vec![(5, 240, 100)]),
             (vec![(5, 100), (5, 40), (5, 40)], vec![(5, 140, 100), (5, 40, 40)]),
             (vec![(5, 40), (5, 100)], vec![(5, 40, 40), (5, 100, 100)]),
-            (vec![(5, 100), (6, 100), (5, 100)], vec![(5, 100, 100), (6, 100, 100), (5, 100, 100)]),
+            (
+                vec![(5, 100), (6, 100), (5, 100)],
+                vec![(5, 100, 100), (6, 100, 100), (5, 100, 100)],
+            ),
         ] {
             assert_eq!(runs_of(&sizes, true), want);
         }
@@ -327,9 +368,25 @@ mod tests {
     #[test]
     fn a_run_taken_apart_has_the_same_datagrams() {
         let to = ([127, 0, 0, 1], 5).into();
-        let mut runs = vec![Run { to, start: 0, len: 50, segment: 50 }, Run { to, start: 50, len: 250, segment: 100 }];
+        let mut runs = vec![
+            Run {
+                to,
+                start: 0,
+                len: 50,
+                segment: 50,
+            },
+            Run {
+                to,
+                start: 50,
+                len: 250,
+                segment: 100,
+            },
+        ];
         split(&mut runs, 1);
-        assert_eq!(runs.iter().map(|r| (r.start, r.len)).collect::<Vec<_>>(), [(0, 50), (50, 100), (150, 100), (250, 50)]);
+        assert_eq!(
+            runs.iter().map(|r| (r.start, r.len)).collect::<Vec<_>>(),
+            [(0, 50), (50, 100), (150, 100), (250, 50)]
+        );
     }
 
     #[test]
@@ -337,7 +394,11 @@ mod tests {
         let addresses = [IpAddr::from([127, 0, 0, 1])];
         let mut a = Sockets::bind(&addresses, 0, true).unwrap();
         let mut b = Sockets::bind(&addresses, 0, true).unwrap();
-        let path = Path { local: a.local_addresses()[0], remote: b.local_addresses()[0], tcp: false };
+        let path = Path {
+            local: a.local_addresses()[0],
+            remote: b.local_addresses()[0],
+            tcp: false,
+        };
         let mut out = SendBuffer::with_capacity(8);
         for i in 0..200u8 {
             out.push(path, &[i; 600]);

@@ -24,7 +24,10 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// Datagrams that a round's buffer holds before it grows.
 const ROUND_DATAGRAMS: usize = 512;
 
-#[expect(clippy::disallowed_types, reason = "sockets live on real time; the engine itself is tested on virtual time")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "sockets live on real time; the engine itself is tested on virtual time"
+)]
 type Instant = std::time::Instant;
 
 /// How a round ended.
@@ -92,7 +95,9 @@ impl Thread {
 
     fn engine(&self) -> Engine {
         // A clock before 1970 would only shift sender reports.
-        let unix = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = std::time::SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Engine::new(EngineConfig::new(self.transport.clone(), (Instant::now(), unix)))
     }
 
@@ -112,8 +117,11 @@ impl Thread {
                     engine.handle(now, Command::OpenRouter { router });
                 }
                 Ok(Order::Counters(reply)) => {
-                    let counters =
-                        WorkerCounters { sockets: self.sockets.counters, engine: engine.counts(), dropped: engine.dropped() };
+                    let counters = WorkerCounters {
+                        sockets: self.sockets.counters,
+                        engine: engine.counts(),
+                        dropped: engine.dropped(),
+                    };
                     if reply.send(counters).is_err() {
                         tracing::debug!("nobody waits for the worker's counters any more");
                     }
@@ -129,7 +137,8 @@ impl Thread {
                 }
             }
         }
-        self.sockets.receive(|path, datagram| engine.receive(now, path, datagram));
+        self.sockets
+            .receive(|path, datagram| engine.receive(now, path, datagram));
         let now = Instant::now();
         if engine.poll_timeout().is_some_and(|t| t <= now) {
             engine.handle_timeout(now);

@@ -34,7 +34,9 @@ pub(super) struct Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecorderHandle").field("recording", &self.recording).finish_non_exhaustive()
+        f.debug_struct("RecorderHandle")
+            .field("recording", &self.recording)
+            .finish_non_exhaustive()
     }
 }
 
@@ -112,7 +114,12 @@ impl Actor for Recorder {
         })
     }
 
-    async fn handle(&self, myself: ActorRef<RecorderMsg>, message: RecorderMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<RecorderMsg>,
+        message: RecorderMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match message.0 {
             RecorderCommand::TrackPublished { track, sfu, .. } => state.published(*track, sfu),
             RecorderCommand::TrackUnpublished { track } => state.unpublished(track),
@@ -135,19 +142,38 @@ impl State {
         }
         let kind = kind_of(published.track.kind);
         let key = (published.track.participant_id, Part::group_of(published.track.source));
-        let free = self.groups.iter().position(|g| (g.part.participant, g.part.source) == key && !g.tracks.contains_key(&kind));
+        let free = self
+            .groups
+            .iter()
+            .position(|g| (g.part.participant, g.part.source) == key && !g.tracks.contains_key(&kind));
         let index = free.unwrap_or_else(|| self.begin_group(key.0, key.1));
         let group = &mut self.groups[index];
         group.tracks.insert(kind, track);
-        let begin = GroupItem::Track(GroupTrack { kind, track, codecs: published.parameters.codecs, sfu: sfu.clone() });
+        let begin = GroupItem::Track(GroupTrack {
+            kind,
+            track,
+            codecs: published.parameters.codecs,
+            sfu: sfu.clone(),
+        });
         if group.queue.try_send(begin).is_err() {
             tracing::error!(recording.id = %self.recording, track.id = %track, "a track is not recorded: its group does not keep up");
             return;
         }
-        let sink = GroupSink { kind, queue: group.queue.clone(), dropped: group.dropped.clone() };
+        let sink = GroupSink {
+            kind,
+            queue: group.queue.clone(),
+            dropped: group.dropped.clone(),
+        };
         let tap = next_tap();
         self.taps.insert(track, (tap, sfu.clone()));
-        if sfu.send(SfuCommand::Tap { track, tap, sink: Box::new(sink) }).is_err() {
+        if sfu
+            .send(SfuCommand::Tap {
+                track,
+                tap,
+                sink: Box::new(sink),
+            })
+            .is_err()
+        {
             tracing::error!(recording.id = %self.recording, track.id = %track, "a track is not recorded: the SFU takes no orders");
         }
     }
@@ -155,7 +181,11 @@ impl State {
     fn begin_group(&mut self, participant: ParticipantId, source: Source) -> usize {
         let parts = self.parts.entry((participant, source)).or_default().clone();
         let index = u32::try_from(parts.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX);
-        let part = Part { participant, source, index };
+        let part = Part {
+            participant,
+            source,
+            index,
+        };
         let (queue, waiting) = group::queue();
         let dropped = Arc::<AtomicU64>::default();
         let group = Group {
@@ -168,7 +198,12 @@ impl State {
             dropped: dropped.clone(),
         };
         self.tasks.spawn(group.run(waiting));
-        self.groups.push(Running { part, queue, dropped, tracks: HashMap::new() });
+        self.groups.push(Running {
+            part,
+            queue,
+            dropped,
+            tracks: HashMap::new(),
+        });
         self.groups.len() - 1
     }
 
@@ -204,7 +239,8 @@ impl State {
             tracing::error!(recording.id = %self.recording, "some sources did not end in time; what they kept is used");
             self.tasks.abort_all();
         }
-        self.keeping.finalize_later(self.recording, missing, self.events.clone());
+        self.keeping
+            .finalize_later(self.recording, missing, self.events.clone());
     }
 }
 

@@ -43,7 +43,11 @@ pub(super) enum FinalizeError {
 
 impl Keeping {
     /// Finishes a recording, trying again until it succeeds: its state, and why it failed or what is missing from it.
-    pub(super) async fn finalize(self: &Arc<Self>, recording: RecordingId, missing: Vec<String>) -> (RecordingState, Option<String>) {
+    pub(super) async fn finalize(
+        self: &Arc<Self>,
+        recording: RecordingId,
+        missing: Vec<String>,
+    ) -> (RecordingState, Option<String>) {
         let mut pause = Duration::from_secs(1);
         loop {
             match self.try_finalize(recording, &missing).await {
@@ -58,7 +62,11 @@ impl Keeping {
         }
     }
 
-    async fn try_finalize(&self, recording: RecordingId, missing: &[String]) -> Result<(RecordingState, Option<String>), FinalizeError> {
+    async fn try_finalize(
+        &self,
+        recording: RecordingId,
+        missing: &[String],
+    ) -> Result<(RecordingState, Option<String>), FinalizeError> {
         let mut parts: BTreeMap<Part, Vec<StoredSegment>> = BTreeMap::new();
         for segment in self.segments(recording).await? {
             parts.entry(Part::of(&segment.id)).or_default().push(segment);
@@ -77,13 +85,21 @@ impl Keeping {
             used.extend(segments.iter().map(|s| (s.id, s.place)));
         }
         let (state, error) = match (entries.is_empty(), missing.is_empty()) {
-            (true, true) => (RecordingState::Failed, Some("nothing was published while it ran".to_owned())),
+            (true, true) => (
+                RecordingState::Failed,
+                Some("nothing was published while it ran".to_owned()),
+            ),
             (true, false) => (RecordingState::Failed, Some(missing.join("; "))),
             (false, true) => (RecordingState::Ready, None),
             (false, false) => (RecordingState::Ready, Some(missing.join("; "))),
         };
         let duration_ms = Some(duration_ms);
-        entries.push(JournalEntry::RecordingState { recording, state, error: error.clone(), duration_ms });
+        entries.push(JournalEntry::RecordingState {
+            recording,
+            state,
+            error: error.clone(),
+            duration_ms,
+        });
         self.write_rows(entries).await?;
         self.delete_segments(recording, used).await;
         Ok((state, error))
@@ -93,7 +109,11 @@ impl Keeping {
     /// for what is here.
     async fn segments(&self, recording: RecordingId) -> Result<Vec<StoredSegment>, FinalizeError> {
         let mut all: BTreeMap<SegmentId, StoredSegment> = match self.store.segments(recording).await {
-            Ok(listed) => listed.into_iter().filter(|s| s.place == SegmentPlace::Object).map(|s| (s.id, s)).collect(),
+            Ok(listed) => listed
+                .into_iter()
+                .filter(|s| s.place == SegmentPlace::Object)
+                .map(|s| (s.id, s))
+                .collect(),
             Err(error) if error.is_unavailable() => BTreeMap::new(),
             Err(error) => return Err(error.into()),
         };
@@ -112,7 +132,10 @@ impl Keeping {
         let mut ids = Vec::with_capacity(segments.len());
         for segment in segments {
             let Some(bytes) = self.segment_bytes(segment).await? else {
-                missing.push(format!("{}–{} ms of {} were lost", segment.start_ms, segment.end_ms, part.participant));
+                missing.push(format!(
+                    "{}–{} ms of {} were lost",
+                    segment.start_ms, segment.end_ms, part.participant
+                ));
                 continue;
             };
             match inspect_segment(&bytes) {
@@ -122,7 +145,10 @@ impl Keeping {
                 }
                 Err(error) => {
                     tracing::error!(segment = segment.id.object_key(), %error, "a segment cannot be read and is left out");
-                    missing.push(format!("{}–{} ms of {} were damaged", segment.start_ms, segment.end_ms, part.participant));
+                    missing.push(format!(
+                        "{}–{} ms of {} were damaged",
+                        segment.start_ms, segment.end_ms, part.participant
+                    ));
                 }
             }
         }
@@ -152,7 +178,11 @@ impl Keeping {
                             Ok(bytes) => finisher.supply(bytes),
                             Err(error) => {
                                 // The object store must not take what is there for the whole file.
-                                if chunks.send(Err(io::Error::other("a segment cannot be read now"))).await.is_err() {
+                                if chunks
+                                    .send(Err(io::Error::other("a segment cannot be read now")))
+                                    .await
+                                    .is_err()
+                                {
                                     tracing::debug!("the upload ended before");
                                 }
                                 return Err(error);
@@ -168,7 +198,8 @@ impl Keeping {
             }
         };
         let body = StreamReader::new(futures_util::stream::poll_fn(move |context| waiting.poll_recv(context)));
-        let (produced, put) = tokio::join!(produce, self.objects.put_stream(&storage_key, meta.content_type, body));
+        let put = Box::pin(self.objects.put_stream(&storage_key, meta.content_type, body));
+        let (produced, put) = tokio::join!(produce, put);
         produced?;
         let size_bytes = put?;
         Ok(Some(stored_file(recording, part, name, storage_key, size_bytes, &meta)))
@@ -187,15 +218,24 @@ impl Keeping {
         let mut bytes = Vec::new();
         match object.reader.take(MAX_SEGMENT_BYTES).read_to_end(&mut bytes).await {
             Ok(_) => Ok(Some(bytes.into())),
-            Err(source) => Err(ObjectError::Io { what: "a segment was not read whole".to_owned(), source }.into()),
+            Err(source) => Err(ObjectError::Io {
+                what: "a segment was not read whole".to_owned(),
+                source,
+            }
+            .into()),
         }
     }
 
     async fn write_rows(&self, entries: Vec<JournalEntry>) -> Result<(), FinalizeError> {
         for entry in entries {
-            self.journal.append(entry).map_err(|e| FinalizeError::Rows(e.to_string()))?;
+            self.journal
+                .append(entry)
+                .map_err(|e| FinalizeError::Rows(e.to_string()))?;
         }
-        self.journal.flush(ROWS_LIMIT).await.map_err(|e| FinalizeError::Rows(e.to_string()))
+        self.journal
+            .flush(ROWS_LIMIT)
+            .await
+            .map_err(|e| FinalizeError::Rows(e.to_string()))
     }
 
     /// The files are listed: their segments are of no more use. One that stays is found and deleted at the next start.
@@ -233,7 +273,11 @@ fn stored_file(
         participant: Some(part.participant),
         source: Some(part.source_of_file(meta.video.is_some())),
         content_type: meta.content_type.to_owned(),
-        codecs: tracks.into_iter().flatten().map(|t| codec_name(t.codec).to_owned()).collect(),
+        codecs: tracks
+            .into_iter()
+            .flatten()
+            .map(|t| codec_name(t.codec).to_owned())
+            .collect(),
         size_bytes,
         duration_ms: meta.duration_ms,
         offset_ms: meta.offset_ms,

@@ -54,7 +54,9 @@ impl Group {
         let mut tracks: HashMap<MediaKind, GroupTrack> = HashMap::new();
         let mut writer = self.writer(&tracks);
         loop {
-            let due = writer.poll_timeout().map_or_else(|| Instant::now() + IDLE, Instant::from_std);
+            let due = writer
+                .poll_timeout()
+                .map_or_else(|| Instant::now() + IDLE, Instant::from_std);
             tokio::select! {
                 item = queue.recv() => match item {
                     None => break,
@@ -77,7 +79,9 @@ impl Group {
         self.end(&mut writer, &mut outcome).await;
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
-            outcome.missing.push(format!("{dropped} packets were dropped because the recorder did not keep up"));
+            outcome.missing.push(format!(
+                "{dropped} packets were dropped because the recorder did not keep up"
+            ));
         }
         outcome
     }
@@ -102,7 +106,9 @@ impl Group {
         outcome: &mut GroupOutcome,
     ) {
         let now = Instant::now().into_std();
-        let Err(CodecChanged { item, from, to, .. }) = writer.push(now, kind, item) else { return };
+        let Err(CodecChanged { item, from, to, .. }) = writer.push(now, kind, item) else {
+            return;
+        };
         tracing::info!(recording.id = %self.recording, from = from.name(), to = to.name(), "the codec changed: another file begins");
         self.end(writer, outcome).await;
         self.part.index = u32::try_from(self.parts.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX);
@@ -115,7 +121,15 @@ impl Group {
     async fn end(&self, writer: &mut TrackGroupWriter, outcome: &mut GroupOutcome) {
         writer.finish(Instant::now().into_std());
         self.keep_segments(writer, outcome).await;
-        let GroupStats { packets, lost, frames, frames_dropped, malformed, unknown, .. } = writer.stats();
+        let GroupStats {
+            packets,
+            lost,
+            frames,
+            frames_dropped,
+            malformed,
+            unknown,
+            ..
+        } = writer.stats();
         tracing::info!(
             recording.id = %self.recording,
             participant.id = %self.part.participant,
@@ -141,7 +155,11 @@ impl Group {
             n: segment.meta.number,
         };
         let (start_ms, end_ms) = (segment.meta.start_ms, segment.meta.end_ms);
-        let info = SegmentInfo { start_ms, end_ms, metadata: serde_json::Value::Null };
+        let info = SegmentInfo {
+            start_ms,
+            end_ms,
+            metadata: serde_json::Value::Null,
+        };
         match self.keeping.spool.append(id, info, segment.bytes).await {
             Ok(stored) => {
                 if let Err(error) = self.keeping.journal.append(JournalEntry::SegmentAdded(stored.clone())) {

@@ -35,7 +35,11 @@ impl Part {
 
     /// The part that a segment belongs to.
     pub(super) fn of(segment: &SegmentId) -> Self {
-        Self { participant: segment.participant, source: segment.source, index: segment.n / SEGMENTS_PER_PART }
+        Self {
+            participant: segment.participant,
+            source: segment.source,
+            index: segment.n / SEGMENTS_PER_PART,
+        }
     }
 
     /// What to call its source: a group without picture is named by its sound.
@@ -75,9 +79,19 @@ mod tests {
     fn a_segments_number_tells_its_part() {
         let participant = ParticipantId::new();
         for index in [0, 1, 7] {
-            let part = Part { participant, source: Source::Camera, index };
+            let part = Part {
+                participant,
+                source: Source::Camera,
+                index,
+            };
             for n in [part.first_segment(), part.first_segment() + 99_999] {
-                let id = SegmentId { recording: RecordingId::new(), epoch: 1, participant, source: Source::Camera, n };
+                let id = SegmentId {
+                    recording: RecordingId::new(),
+                    epoch: 1,
+                    participant,
+                    source: Source::Camera,
+                    n,
+                };
                 assert_eq!(Part::of(&id), part);
             }
         }
@@ -85,8 +99,16 @@ mod tests {
 
     #[test]
     fn a_group_without_picture_is_named_by_its_sound() {
-        let part = Part { participant: ParticipantId::new(), source: Source::Camera, index: 1 };
+        let part = Part {
+            participant: ParticipantId::new(),
+            source: Source::Camera,
+            index: 1,
+        };
         assert!(part.file_name(true, "webm").ends_with("-camera-2.webm"));
-        assert!(Part { index: 0, ..part }.file_name(false, "webm").ends_with("-microphone.webm"));
+        assert!(
+            Part { index: 0, ..part }
+                .file_name(false, "webm")
+                .ends_with("-microphone.webm")
+        );
     }
 }

@@ -15,7 +15,9 @@ use tokio_util::task::TaskTracker;
 
 use super::actor::{self, RecorderArgs};
 use super::shipping::Shipping;
-use crate::ports::{Later, RecorderEvent, RecorderEvents, RecorderFactory, RecorderHandle, RecorderJob, RecorderStartError};
+use crate::ports::{
+    Later, RecorderEvent, RecorderEvents, RecorderFactory, RecorderHandle, RecorderJob, RecorderStartError,
+};
 
 /// How long the groups of a stopped recording may take to write what is left.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -57,7 +59,9 @@ impl Keeping {
         let keeping = self.clone();
         self.tasks.spawn(async move {
             let event = match keeping.finalize(recording, missing).await {
-                (RecordingState::Failed, reason) => RecorderEvent::Failed { reason: reason.unwrap_or_default() },
+                (RecordingState::Failed, reason) => RecorderEvent::Failed {
+                    reason: reason.unwrap_or_default(),
+                },
                 _ => RecorderEvent::Finished,
             };
             tracing::info!(recording.id = %recording, ?event, "a recording is over");
@@ -100,12 +104,18 @@ impl Recordings {
             shipping,
             tasks: TaskTracker::new(),
         });
-        let supervisor = Supervisor { keeping: keeping.clone() };
+        let supervisor = Supervisor {
+            keeping: keeping.clone(),
+        };
         let supervisor = match parent {
             Some(parent) => Actor::spawn_linked(None, supervisor, (), parent).await?.0,
             None => Actor::spawn(None, supervisor, ()).await?.0,
         };
-        Ok(Self { node: args.node, keeping, supervisor })
+        Ok(Self {
+            node: args.node,
+            keeping,
+            supervisor,
+        })
     }
 
     /// Finishes what a crash left behind, in the background; how many recordings that are.
@@ -122,15 +132,27 @@ impl Recordings {
                 continue;
             }
             // It ended with the last media that is safe.
-            let last_ms = self.keeping.spool.segments(recording).iter().map(|s| s.end_ms).max().unwrap_or_default();
+            let last_ms = self
+                .keeping
+                .spool
+                .segments(recording)
+                .iter()
+                .map(|s| s.end_ms)
+                .max()
+                .unwrap_or_default();
             let ended_at = stored.recording.started_at + Duration::from_millis(last_ms);
-            if let Err(error) = self.keeping.journal.append(JournalEntry::RecordingStopped { recording, ended_at }) {
+            if let Err(error) = self
+                .keeping
+                .journal
+                .append(JournalEntry::RecordingStopped { recording, ended_at })
+            {
                 tracing::error!(recording.id = %recording, %error, "the end of a recording is not listed");
             }
         }
         for recording in &left {
             tracing::info!(recording.id = %recording, "a recording that was cut off is finished");
-            self.keeping.finalize_later(*recording, Vec::new(), Arc::new(Mutex::new(Box::new(|_| {}))));
+            self.keeping
+                .finalize_later(*recording, Vec::new(), Arc::new(Mutex::new(Box::new(|_| {}))));
         }
         listed.map(|_| left.len())
     }
@@ -138,7 +160,10 @@ impl Recordings {
     /// Waits until files that are being made are there, at most until `deadline`. What is left is finished at the next start.
     pub async fn close(&self, deadline: Instant) {
         self.keeping.tasks.close();
-        if tokio::time::timeout_at(deadline, self.keeping.tasks.wait()).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.keeping.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some recordings are not finished yet; the next start finishes them");
         }
     }
@@ -153,11 +178,19 @@ impl RecorderFactory for Recordings {
         Box::pin(async move {
             let recording = job.recording;
             let events: SharedEvents = Arc::new(Mutex::new(events));
-            let args = RecorderArgs { job, keeping: self.keeping.clone(), events: events.clone() };
+            let args = RecorderArgs {
+                job,
+                keeping: self.keeping.clone(),
+                events: events.clone(),
+            };
             let failed = |reason: String| RecorderStartError { reason };
             let spawned = actor::spawn(self.supervisor.get_cell(), args).await;
             let (actor, handle) = spawned.map_err(|e| failed(e.to_string()))?;
-            let started = SupervisorMsg::Started { actor, recording, events };
+            let started = SupervisorMsg::Started {
+                actor,
+                recording,
+                events,
+            };
             self.supervisor.cast(started).map_err(|e| failed(e.to_string()))?;
             Ok(Box::new(handle) as Box<dyn RecorderHandle>)
         })
@@ -167,7 +200,11 @@ impl RecorderFactory for Recordings {
 #[derive(RactorMessage)]
 enum SupervisorMsg {
     /// A recorder runs.
-    Started { actor: ActorId, recording: RecordingId, events: SharedEvents },
+    Started {
+        actor: ActorId,
+        recording: RecordingId,
+        events: SharedEvents,
+    },
 }
 
 /// Keeps recorders apart: one that fails is finished from its segments and hurts no other.
@@ -190,7 +227,11 @@ impl Actor for Supervisor {
         message: SupervisorMsg,
         running: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let SupervisorMsg::Started { actor, recording, events } = message;
+        let SupervisorMsg::Started {
+            actor,
+            recording,
+            events,
+        } = message;
         running.insert(actor, (recording, events));
         Ok(())
     }
@@ -206,7 +247,9 @@ impl Actor for Supervisor {
                 running.remove(&actor.get_id());
             }
             SupervisionEvent::ActorFailed(actor, error) => {
-                let Some((recording, events)) = running.remove(&actor.get_id()) else { return Ok(()) };
+                let Some((recording, events)) = running.remove(&actor.get_id()) else {
+                    return Ok(());
+                };
                 tracing::error!(recording.id = %recording, %error, "a recorder failed; what it kept is made files");
                 let missing = vec!["the recorder failed before the recording was stopped".to_owned()];
                 self.keeping.finalize_later(recording, missing, events);

@@ -48,10 +48,15 @@ async fn run(mut waiting: mpsc::Receiver<StoredSegment>, spool: Spool, objects: 
         let mut pause = FIRST_PAUSE;
         loop {
             // A segment that is gone was finished in the meantime.
-            let Ok((stored, bytes)) = spool.read(segment.id).await else { break };
+            let Ok((stored, bytes)) = spool.read(segment.id).await else {
+                break;
+            };
             match put(&objects, &stored, bytes).await {
                 Ok(()) => {
-                    let shipped = StoredSegment { place: SegmentPlace::Object, ..stored };
+                    let shipped = StoredSegment {
+                        place: SegmentPlace::Object,
+                        ..stored
+                    };
                     if let Err(error) = journal.append(JournalEntry::SegmentAdded(shipped)) {
                         tracing::warn!(%error, "a shipped segment is not listed");
                     }

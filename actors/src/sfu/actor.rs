@@ -38,7 +38,9 @@ pub struct SfuArgs {
 
 impl fmt::Debug for SfuArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SfuArgs").field("worker", &self.worker).finish_non_exhaustive()
+        f.debug_struct("SfuArgs")
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,7 +63,10 @@ impl SfuHandle {
         order: impl Fn(SfuCommand) -> Result<(), SfuOverloaded> + Send + Sync + 'static,
         close: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self { order: Arc::new(order), close: Arc::new(close) }
+        Self {
+            order: Arc::new(order),
+            close: Arc::new(close),
+        }
     }
 
     /// Starts an SFU under `supervisor`, usually its room.
@@ -147,7 +152,12 @@ impl Actor for Sfu {
             next_id: Box::new(next_id),
             credentials: Box::new(fresh_credentials),
         });
-        Ok(Running { state, registration, events: args.events, myself })
+        Ok(Running {
+            state,
+            registration,
+            events: args.events,
+            myself,
+        })
     }
 
     async fn handle(
@@ -186,7 +196,10 @@ impl Running {
         }
         for (participant, offer) in effects.timers {
             // Ends by itself: with the actor, or by one message that a later offer's number makes void.
-            drop(self.myself.send_after(ANSWER_TIMEOUT, move || SfuMsg::OfferTimeout(participant, offer)));
+            drop(
+                self.myself
+                    .send_after(ANSWER_TIMEOUT, move || SfuMsg::OfferTimeout(participant, offer)),
+            );
         }
         Ok(())
     }

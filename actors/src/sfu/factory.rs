@@ -25,9 +25,15 @@ impl LocalSfus {
 
 impl SfuFactory for LocalSfus {
     fn start(&self, supervisor: ActorCell, events: SfuEvents) -> Later<'_, Result<SfuHandle, SfuStartError>> {
-        let args = SfuArgs { worker: self.workers.least_loaded(), policy: self.policy.clone(), events };
+        let args = SfuArgs {
+            worker: self.workers.least_loaded(),
+            policy: self.policy.clone(),
+            events,
+        };
         Box::pin(async move {
-            SfuHandle::spawn(supervisor, args).await.map_err(|e| SfuStartError { reason: e.to_string() })
+            SfuHandle::spawn(supervisor, args)
+                .await
+                .map_err(|e| SfuStartError { reason: e.to_string() })
         })
     }
 }

@@ -59,7 +59,14 @@ pub(super) struct Consumption {
 
 impl Member {
     pub(super) fn new(policy: SubscribePolicy, may_subscribe: bool) -> Self {
-        Self { policy, may_subscribe, receiving: true, publish: None, subscribe: None, wishes: HashMap::new() }
+        Self {
+            policy,
+            may_subscribe,
+            receiving: true,
+            publish: None,
+            subscribe: None,
+            wishes: HashMap::new(),
+        }
     }
 
     /// Whether a track is to be on one of their m-lines.
@@ -80,6 +87,9 @@ impl Member {
 impl Subscribing {
     /// The consumer of a track.
     pub(super) fn consumer_of(&self, track: TrackId) -> Option<(ConsumerId, Consumption)> {
-        self.consumers.iter().find(|(_, c)| c.track == track).map(|(id, c)| (*id, *c))
+        self.consumers
+            .iter()
+            .find(|(_, c)| c.track == track)
+            .map(|(id, c)| (*id, *c))
     }
 }

@@ -80,16 +80,29 @@ impl SfuState {
     /// Carries out an order of the room.
     pub(super) fn apply(&mut self, command: SfuCommand) -> Effects {
         match command {
-            SfuCommand::Attach { participant, subscribe, may_subscribe } => {
+            SfuCommand::Attach {
+                participant,
+                subscribe,
+                may_subscribe,
+            } => {
                 self.detach(participant);
                 self.members.insert(participant, Member::new(subscribe, may_subscribe));
                 self.offer_all_tracks(participant);
             }
             SfuCommand::Detach { participant } => self.detach(participant),
-            SfuCommand::PublishOffer { participant, request, sdp, sources } => {
+            SfuCommand::PublishOffer {
+                participant,
+                request,
+                sdp,
+                sources,
+            } => {
                 self.publish_offer(participant, request, &sdp, &sources);
             }
-            SfuCommand::SubscribeAnswer { participant, request, sdp } => {
+            SfuCommand::SubscribeAnswer {
+                participant,
+                request,
+                sdp,
+            } => {
                 let mut result = self.subscribe_answer(participant, &sdp);
                 if let Err(AnswerError::OtherConnection) = result {
                     // The client answered from a new peer connection: the old one is of no use to it any more.
@@ -97,7 +110,11 @@ impl SfuState {
                     result = Ok(());
                 }
                 let result = result.map_err(AnswerError::into_refusal);
-                self.effects.events.push(SfuEvent::SubscribeAnswered { participant, request, result });
+                self.effects.events.push(SfuEvent::SubscribeAnswered {
+                    participant,
+                    request,
+                    result,
+                });
                 self.offer_if_wanted(participant);
             }
             SfuCommand::Subscribe { participant, wish } => self.subscribe(participant, &wish),
@@ -106,13 +123,19 @@ impl SfuState {
             SfuCommand::Stats { participant, request } => self.ask_stats(participant, request),
             SfuCommand::Tap { track, tap, sink } => {
                 if let Some(producer) = self.tracks.get(&track) {
-                    self.effects.commands.push(Command::Tap { producer: *producer, tap, sink });
+                    self.effects.commands.push(Command::Tap {
+                        producer: *producer,
+                        tap,
+                        sink,
+                    });
                 }
             }
             SfuCommand::Untap { tap } => self.effects.commands.push(Command::Untap { tap }),
             SfuCommand::RequestKeyFrame { track } => {
                 if let Some(producer) = self.tracks.get(&track) {
-                    self.effects.commands.push(Command::RequestKeyFrame { producer: *producer });
+                    self.effects
+                        .commands
+                        .push(Command::RequestKeyFrame { producer: *producer });
                 }
             }
         }
@@ -130,19 +153,35 @@ impl SfuState {
             }
             EventKind::TransportClosed { transport, reason } => self.transport_closed(transport, reason),
             EventKind::ActiveSpeakers { producers } => {
-                let tracks =
-                    producers.iter().filter_map(|p| self.producers.get(p)).map(|p| p.published.track.track).collect();
+                let tracks = producers
+                    .iter()
+                    .filter_map(|p| self.producers.get(p))
+                    .map(|p| p.published.track.track)
+                    .collect();
                 self.effects.events.push(SfuEvent::ActiveSpeakers { tracks });
             }
-            EventKind::Data { transport, label, data, text } => self.forward_data(transport, &label, &data, text),
+            EventKind::Data {
+                transport,
+                label,
+                data,
+                text,
+            } => self.forward_data(transport, &label, &data, text),
             EventKind::Stats { request, transports } => {
                 if let Some((participant, request)) = self.stats_requests.remove(&request) {
-                    let stats = stats::of_participant(&transports, |transport| {
-                        self.transports.get(&transport).filter(|(p, _)| *p == participant).map(|(_, target)| *target)
-                    }, |producer| self.producers.get(&producer).map(|p| p.published.track.track), |consumer| {
-                        let subscribe = self.members.get(&participant)?.subscribe.as_ref()?;
-                        subscribe.consumers.get(&consumer).map(|c| c.track)
-                    });
+                    let stats = stats::of_participant(
+                        &transports,
+                        |transport| {
+                            self.transports
+                                .get(&transport)
+                                .filter(|(p, _)| *p == participant)
+                                .map(|(_, target)| *target)
+                        },
+                        |producer| self.producers.get(&producer).map(|p| p.published.track.track),
+                        |consumer| {
+                            let subscribe = self.members.get(&participant)?.subscribe.as_ref()?;
+                            subscribe.consumers.get(&consumer).map(|c| c.track)
+                        },
+                    );
                     self.effects.events.push(SfuEvent::Stats { request, stats });
                 }
             }
@@ -211,19 +250,36 @@ impl SfuState {
         published: &mut Vec<PublishedTrack>,
         unpublished: &mut Vec<TrackId>,
     ) -> Result<(String, BTreeMap<String, TrackId>), Refusal> {
-        let remote_session = sdp::parse(sdp).map_err(|e| bad_sdp(&NegotiateError::from(e)))?.session_id;
+        let remote_session = sdp::parse(sdp)
+            .map_err(|e| bad_sdp(&NegotiateError::from(e)))?
+            .session_id;
         let member = self.members.get_mut(&participant).ok_or_else(not_attached)?;
-        let Setting { next_id, credentials, router, candidates, fingerprint, policy } = &mut self.setting;
+        let Setting {
+            next_id,
+            credentials,
+            router,
+            candidates,
+            fingerprint,
+            policy,
+        } = &mut self.setting;
         let mut allocate = || ProducerId(next_id());
 
         let running = member.publish.as_mut().filter(|p| p.remote_session == remote_session);
         let (answer, fresh) = match running {
-            Some(publishing) => (publishing.session.offer(sdp, &mut allocate, credentials).map_err(|e| bad_sdp(&e))?, None),
+            Some(publishing) => (
+                publishing
+                    .session
+                    .offer(sdp, &mut allocate, credentials)
+                    .map_err(|e| bad_sdp(&e))?,
+                None,
+            ),
             None => {
                 let ice = credentials();
                 let local = local_description(candidates, fingerprint, ice.clone());
                 let mut session = PublishSession::new(local, policy.clone());
-                let answer = session.offer(sdp, &mut allocate, credentials).map_err(|e| bad_sdp(&e))?;
+                let answer = session
+                    .offer(sdp, &mut allocate, credentials)
+                    .map_err(|e| bad_sdp(&e))?;
                 (answer, Some((session, ice)))
             }
         };
@@ -232,16 +288,36 @@ impl SfuState {
             if let Some(old) = member.publish.take() {
                 unpublished.extend(old.tracks.into_values());
                 self.transports.remove(&old.transport);
-                self.effects.commands.push(Command::CloseTransport { transport: old.transport });
+                self.effects.commands.push(Command::CloseTransport {
+                    transport: old.transport,
+                });
             }
             let transport = TransportId(next_id());
             self.transports.insert(transport, (participant, Target::Publish));
-            self.effects.commands.push(Command::OpenTransport { router: *router, transport, local });
+            self.effects.commands.push(Command::OpenTransport {
+                router: *router,
+                transport,
+                local,
+            });
             let tracks = BTreeMap::new();
-            member.publish = Some(Publishing { transport, session, remote_session, tracks, data: false });
+            member.publish = Some(Publishing {
+                transport,
+                session,
+                remote_session,
+                tracks,
+                data: false,
+            });
         }
         let publishing = member.publish.as_mut().ok_or_else(not_attached)?;
-        let PublishAnswer { sdp, connect, added, updated, removed, data_channel, .. } = answer;
+        let PublishAnswer {
+            sdp,
+            connect,
+            added,
+            updated,
+            removed,
+            data_channel,
+            ..
+        } = answer;
         publishing.data = data_channel;
         let transport = publishing.transport;
         self.effects.commands.push(Command::ConnectTransport {
@@ -258,24 +334,44 @@ impl SfuState {
             if let Some(known) = self.producers.get_mut(&producer) {
                 known.published.parameters = parameters.clone();
             }
-            self.effects.commands.push(Command::UpdateProducer { producer, parameters });
+            self.effects
+                .commands
+                .push(Command::UpdateProducer { producer, parameters });
         }
         for (mid, producer, parameters) in added {
             let track = track_of(participant, &mid, &parameters, sources);
             publishing.tracks.insert(mid.clone(), track.track);
             self.tracks.insert(track.track, producer);
-            let info = PublishedTrack { track, mid, parameters: parameters.clone() };
+            let info = PublishedTrack {
+                track,
+                mid,
+                parameters: parameters.clone(),
+            };
             published.push(info.clone());
-            self.producers.insert(producer, Producer { participant, published: info });
-            self.effects.commands.push(Command::Produce { transport, producer, parameters });
+            self.producers.insert(
+                producer,
+                Producer {
+                    participant,
+                    published: info,
+                },
+            );
+            self.effects.commands.push(Command::Produce {
+                transport,
+                producer,
+                parameters,
+            });
         }
         Ok((sdp, publishing.tracks.clone()))
     }
 
     /// Puts a new track before everybody who wants it.
     fn announce(&mut self, publisher: ParticipantId, track: TrackId) {
-        let mut receivers: Vec<_> =
-            self.members.iter().filter(|(id, m)| **id != publisher && m.wants(track)).map(|(id, _)| *id).collect();
+        let mut receivers: Vec<_> = self
+            .members
+            .iter()
+            .filter(|(id, m)| **id != publisher && m.wants(track))
+            .map(|(id, _)| *id)
+            .collect();
         receivers.sort_unstable();
         for receiver in receivers {
             self.add_consumer(receiver, track);
@@ -289,7 +385,9 @@ impl SfuState {
         }
         for member in self.members.values_mut() {
             member.wishes.remove(&track);
-            let Some(subscribing) = member.subscribe.as_mut() else { continue };
+            let Some(subscribing) = member.subscribe.as_mut() else {
+                continue;
+            };
             if let Some((consumer, _)) = subscribing.consumer_of(track) {
                 subscribing.consumers.remove(&consumer);
                 subscribing.session.remove(consumer);
@@ -300,14 +398,19 @@ impl SfuState {
 
     fn set_paused(&mut self, track: TrackId, paused: bool) {
         if let Some(producer) = self.tracks.get(&track) {
-            self.effects.commands.push(Command::PauseProducer { producer: *producer, paused });
+            self.effects.commands.push(Command::PauseProducer {
+                producer: *producer,
+                paused,
+            });
         }
     }
 
     // ---- subscribing ----------------------------------------------------------------------------------------------
 
     fn offer_all_tracks(&mut self, participant: ParticipantId) {
-        let Some(member) = self.members.get(&participant) else { return };
+        let Some(member) = self.members.get(&participant) else {
+            return;
+        };
         let mut wanted: Vec<_> = self
             .producers
             .values()
@@ -323,17 +426,24 @@ impl SfuState {
     }
 
     fn subscribe(&mut self, participant: ParticipantId, wish: &Subscribe) {
-        let Some(producer) = self.tracks.get(&wish.track).and_then(|p| self.producers.get(p)) else { return };
+        let Some(producer) = self.tracks.get(&wish.track).and_then(|p| self.producers.get(p)) else {
+            return;
+        };
         if producer.participant == participant {
             return;
         }
-        let Some(member) = self.members.get_mut(&participant) else { return };
+        let Some(member) = self.members.get_mut(&participant) else {
+            return;
+        };
         member.wishes.insert(wish.track, wish.quality);
         let receives = member.receives(wish.track);
         let consumer = member.subscribe.as_ref().and_then(|s| s.consumer_of(wish.track));
         match consumer {
             Some((consumer, Consumption { started: true, .. })) => {
-                self.effects.commands.push(Command::PauseConsumer { consumer, paused: !receives });
+                self.effects.commands.push(Command::PauseConsumer {
+                    consumer,
+                    paused: !receives,
+                });
             }
             // It starts as the wish then says.
             Some(_) => {}
@@ -346,31 +456,59 @@ impl SfuState {
     }
 
     fn set_receiving(&mut self, participant: ParticipantId, receiving: bool) {
-        let Some(member) = self.members.get_mut(&participant) else { return };
+        let Some(member) = self.members.get_mut(&participant) else {
+            return;
+        };
         member.receiving = receiving;
         let Some(subscribing) = &member.subscribe else { return };
         for (consumer, consumption) in &subscribing.consumers {
             if consumption.started {
                 let paused = !member.receives(consumption.track);
-                self.effects.commands.push(Command::PauseConsumer { consumer: *consumer, paused });
+                self.effects.commands.push(Command::PauseConsumer {
+                    consumer: *consumer,
+                    paused,
+                });
             }
         }
     }
 
     /// Puts a track into a participant's next offer.
     fn add_consumer(&mut self, participant: ParticipantId, track: TrackId) {
-        let Some(producer) = self.tracks.get(&track).and_then(|id| self.producers.get(id)) else { return };
-        let Some(codec) = producer.published.parameters.codecs.first().cloned() else { return };
-        let Some(member) = self.members.get_mut(&participant).filter(|m| m.may_subscribe) else { return };
-        let Setting { next_id, credentials, router, candidates, fingerprint, policy } = &mut self.setting;
+        let Some(producer) = self.tracks.get(&track).and_then(|id| self.producers.get(id)) else {
+            return;
+        };
+        let Some(codec) = producer.published.parameters.codecs.first().cloned() else {
+            return;
+        };
+        let Some(member) = self.members.get_mut(&participant).filter(|m| m.may_subscribe) else {
+            return;
+        };
+        let Setting {
+            next_id,
+            credentials,
+            router,
+            candidates,
+            fingerprint,
+            policy,
+        } = &mut self.setting;
         let subscribing = member.subscribe.get_or_insert_with(|| {
             let transport = TransportId(next_id());
             let ice = credentials();
             self.transports.insert(transport, (participant, Target::Subscribe));
-            self.effects.commands.push(Command::OpenTransport { router: *router, transport, local: ice.clone() });
+            self.effects.commands.push(Command::OpenTransport {
+                router: *router,
+                transport,
+                local: ice.clone(),
+            });
             let local = local_description(candidates, fingerprint, ice);
             let session = SubscribeSession::new(local, policy.clone());
-            Subscribing { transport, session, offer: 0, outstanding: false, consumers: HashMap::new() }
+            Subscribing {
+                transport,
+                session,
+                offer: 0,
+                outstanding: false,
+                consumers: HashMap::new(),
+            }
         });
         if subscribing.consumer_of(track).is_some() {
             return;
@@ -388,7 +526,9 @@ impl SfuState {
         });
         match added {
             Ok(()) => {
-                subscribing.consumers.insert(consumer, Consumption { track, started: false });
+                subscribing
+                    .consumers
+                    .insert(consumer, Consumption { track, started: false });
             }
             Err(e) => {
                 let refusal = Refusal::new(ErrorCode::Overloaded, format!("track {track} cannot be offered: {e}"));
@@ -406,11 +546,15 @@ impl SfuState {
     }
 
     fn offer_if_wanted(&mut self, participant: ParticipantId) {
-        let Some(subscribing) = self.members.get_mut(&participant).and_then(|m| m.subscribe.as_mut()) else { return };
+        let Some(subscribing) = self.members.get_mut(&participant).and_then(|m| m.subscribe.as_mut()) else {
+            return;
+        };
         if subscribing.outstanding {
             return;
         }
-        let Some(offer) = subscribing.session.offer() else { return };
+        let Some(offer) = subscribing.session.offer() else {
+            return;
+        };
         subscribing.outstanding = true;
         subscribing.offer += 1;
         self.effects.timers.push((participant, subscribing.offer));
@@ -420,11 +564,27 @@ impl SfuState {
             .filter_map(|(mid, consumer)| {
                 let consumption = subscribing.consumers.get(consumer)?;
                 let producer = self.producers.get(self.tracks.get(&consumption.track)?)?;
-                let Track { participant_id, track, source, .. } = producer.published.track;
-                Some((mid.clone(), SfuOfferTrack { participant_id, track, source }))
+                let Track {
+                    participant_id,
+                    track,
+                    source,
+                    ..
+                } = producer.published.track;
+                Some((
+                    mid.clone(),
+                    SfuOfferTrack {
+                        participant_id,
+                        track,
+                        source,
+                    },
+                ))
             })
             .collect();
-        self.effects.events.push(SfuEvent::SubscribeOffer { participant, sdp: offer.sdp, tracks });
+        self.effects.events.push(SfuEvent::SubscribeOffer {
+            participant,
+            sdp: offer.sdp,
+            tracks,
+        });
     }
 
     fn subscribe_answer(&mut self, participant: ParticipantId, sdp: &str) -> Result<(), AnswerError> {
@@ -442,15 +602,25 @@ impl SfuState {
             });
         }
         for (consumer, reason) in answer.rejected {
-            let Some(gone) = subscribing.consumers.remove(&consumer) else { continue };
+            let Some(gone) = subscribing.consumers.remove(&consumer) else {
+                continue;
+            };
             self.effects.commands.push(Command::CloseConsumer { consumer });
-            let code = if reason.code() == "no_common_codec" { ErrorCode::NoCommonCodec } else { ErrorCode::BadSdp };
+            let code = if reason.code() == "no_common_codec" {
+                ErrorCode::NoCommonCodec
+            } else {
+                ErrorCode::BadSdp
+            };
             let refusal = Refusal::new(code, format!("track {} was not accepted: {reason}", gone.track));
             self.effects.events.push(SfuEvent::Failed { participant, refusal });
         }
         for (consumer, parameters) in answer.started {
-            let Some(consumption) = subscribing.consumers.get_mut(&consumer) else { continue };
-            let Some(producer) = self.tracks.get(&consumption.track) else { continue };
+            let Some(consumption) = subscribing.consumers.get_mut(&consumer) else {
+                continue;
+            };
+            let Some(producer) = self.tracks.get(&consumption.track) else {
+                continue;
+            };
             consumption.started = true;
             let off = wishes.get(&consumption.track) == Some(&SubscribeQuality::Off);
             self.effects.commands.push(Command::Consume {
@@ -466,7 +636,9 @@ impl SfuState {
 
     /// Drops the subscribe connection and offers everything over a new one.
     fn renew_subscription(&mut self, participant: ParticipantId) {
-        let Some(member) = self.members.get_mut(&participant) else { return };
+        let Some(member) = self.members.get_mut(&participant) else {
+            return;
+        };
         if let Some(subscribing) = member.subscribe.take() {
             self.close_transport(subscribing.transport);
         }
@@ -476,7 +648,9 @@ impl SfuState {
     // ---- ends -----------------------------------------------------------------------------------------------------
 
     fn detach(&mut self, participant: ParticipantId) {
-        let Some(member) = self.members.remove(&participant) else { return };
+        let Some(member) = self.members.remove(&participant) else {
+            return;
+        };
         self.stats_requests.retain(|_, (p, _)| *p != participant);
         if let Some(subscribing) = member.subscribe {
             self.close_transport(subscribing.transport);
@@ -497,15 +671,28 @@ impl SfuState {
 
     /// A connection ended on its own.
     fn transport_closed(&mut self, transport: TransportId, reason: CloseReason) {
-        let Some((participant, target)) = self.transports.remove(&transport) else { return };
-        let Some(member) = self.members.get_mut(&participant) else { return };
-        self.effects.events.push(SfuEvent::Disconnected { participant, target, cause: cause(reason) });
+        let Some((participant, target)) = self.transports.remove(&transport) else {
+            return;
+        };
+        let Some(member) = self.members.get_mut(&participant) else {
+            return;
+        };
+        self.effects.events.push(SfuEvent::Disconnected {
+            participant,
+            target,
+            cause: cause(reason),
+        });
         match target {
             Target::Publish => {
-                let Some(publishing) = member.publish.take() else { return };
+                let Some(publishing) = member.publish.take() else {
+                    return;
+                };
                 let tracks: Vec<_> = publishing.tracks.into_values().collect();
                 if !tracks.is_empty() {
-                    self.effects.events.push(SfuEvent::Unpublished { participant, tracks: tracks.clone() });
+                    self.effects.events.push(SfuEvent::Unpublished {
+                        participant,
+                        tracks: tracks.clone(),
+                    });
                 }
                 for track in tracks {
                     self.withdraw(track);
@@ -523,9 +710,13 @@ impl SfuState {
     // ---- data and statistics --------------------------------------------------------------------------------------
 
     fn forward_data(&mut self, from: TransportId, label: &str, data: &bytes::Bytes, text: bool) {
-        let Some((sender, _)) = self.transports.get(&from).copied() else { return };
+        let Some((sender, _)) = self.transports.get(&from).copied() else {
+            return;
+        };
         for (id, member) in &self.members {
-            let Some(publishing) = member.publish.as_ref().filter(|p| p.data && *id != sender) else { continue };
+            let Some(publishing) = member.publish.as_ref().filter(|p| p.data && *id != sender) else {
+                continue;
+            };
             self.effects.commands.push(Command::SendData {
                 transport: publishing.transport,
                 label: label.to_owned(),
@@ -543,7 +734,10 @@ impl SfuState {
         }
         let number = (self.setting.next_id)();
         self.stats_requests.insert(number, (participant, request));
-        self.effects.commands.push(Command::Stats { router: self.setting.router, request: number });
+        self.effects.commands.push(Command::Stats {
+            router: self.setting.router,
+            request: number,
+        });
     }
 }
 
@@ -575,7 +769,11 @@ impl AnswerError {
 }
 
 fn local_description(candidates: &[Candidate], fingerprint: &Fingerprint, ice: IceCredentials) -> LocalDescription {
-    LocalDescription { ice, fingerprint: fingerprint.clone(), candidates: candidates.to_vec() }
+    LocalDescription {
+        ice,
+        fingerprint: fingerprint.clone(),
+        candidates: candidates.to_vec(),
+    }
 }
 
 fn track_of(
@@ -598,7 +796,10 @@ fn track_of(
         track: TrackId::new(),
         participant_id: participant,
         kind,
-        source: said.and_then(|s| s.source).filter(fits).unwrap_or_else(|| Source::default_of(kind)),
+        source: said
+            .and_then(|s| s.source)
+            .filter(fits)
+            .unwrap_or_else(|| Source::default_of(kind)),
         label: said.and_then(|s| s.label.clone()),
         codec: parameters.codecs.first().map_or("", |c| c.kind.name()).to_owned(),
         muted: false,

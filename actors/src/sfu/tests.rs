@@ -18,8 +18,14 @@ fn state() -> SfuState {
     let mut ufrag = 0;
     SfuState::new(Setting {
         router: RouterId(1),
-        candidates: vec![Candidate { address: "127.0.0.1:40000".parse().unwrap(), transport: CandidateTransport::Udp }],
-        fingerprint: Fingerprint { algorithm: "sha-256".to_owned(), digest: vec![7; 32] },
+        candidates: vec![Candidate {
+            address: "127.0.0.1:40000".parse().unwrap(),
+            transport: CandidateTransport::Udp,
+        }],
+        fingerprint: Fingerprint {
+            algorithm: "sha-256".to_owned(),
+            digest: vec![7; 32],
+        },
         policy: CodecPolicy::default(),
         next_id: Box::new(move || {
             next += 1;
@@ -27,20 +33,32 @@ fn state() -> SfuState {
         }),
         credentials: Box::new(move || {
             ufrag += 1;
-            IceCredentials { ufrag: format!("ours{ufrag:04}"), pwd: "p".repeat(24) }
+            IceCredentials {
+                ufrag: format!("ours{ufrag:04}"),
+                pwd: "p".repeat(24),
+            }
         }),
     })
 }
 
 fn attach(state: &mut SfuState, subscribe: SubscribePolicy) -> ParticipantId {
     let participant = ParticipantId::new();
-    state.apply(SfuCommand::Attach { participant, subscribe, may_subscribe: true });
+    state.apply(SfuCommand::Attach {
+        participant,
+        subscribe,
+        may_subscribe: true,
+    });
     participant
 }
 
 fn publish(state: &mut SfuState, participant: ParticipantId, sdp: &str) -> Effects {
     let (request, sdp, sources) = (1, sdp.to_owned(), BTreeMap::new());
-    state.apply(SfuCommand::PublishOffer { participant, request, sdp, sources })
+    state.apply(SfuCommand::PublishOffer {
+        participant,
+        request,
+        sdp,
+        sources,
+    })
 }
 
 fn published(effects: &Effects) -> Vec<TrackId> {
@@ -57,9 +75,11 @@ fn published(effects: &Effects) -> Vec<TrackId> {
 /// The offers made, by participant.
 fn offers(effects: &Effects) -> Vec<(ParticipantId, String, Vec<TrackId>)> {
     let offer = |e: &SfuEvent| match e {
-        SfuEvent::SubscribeOffer { participant, sdp, tracks } => {
-            Some((*participant, sdp.clone(), tracks.values().map(|t| t.track).collect()))
-        }
+        SfuEvent::SubscribeOffer {
+            participant,
+            sdp,
+            tracks,
+        } => Some((*participant, sdp.clone(), tracks.values().map(|t| t.track).collect())),
         _ => None,
     };
     effects.events.iter().filter_map(offer).collect()
@@ -86,7 +106,11 @@ fn answer_to(offer: &str, identity: &str) -> String {
 }
 
 fn answer(state: &mut SfuState, participant: ParticipantId, sdp: String) -> Effects {
-    state.apply(SfuCommand::SubscribeAnswer { participant, request: 2, sdp })
+    state.apply(SfuCommand::SubscribeAnswer {
+        participant,
+        request: 2,
+        sdp,
+    })
 }
 
 fn consumed(effects: &Effects) -> Vec<bool> {
@@ -108,7 +132,10 @@ fn transport_of(effects: &Effects) -> TransportId {
 #[test]
 fn a_publishers_tracks_are_offered_to_the_others_and_sent_once_answered() {
     let mut state = state();
-    let (ada, grace) = (attach(&mut state, SubscribePolicy::Auto), attach(&mut state, SubscribePolicy::Auto));
+    let (ada, grace) = (
+        attach(&mut state, SubscribePolicy::Auto),
+        attach(&mut state, SubscribePolicy::Auto),
+    );
     let effects = publish(&mut state, ada, OFFER);
     let tracks = published(&effects);
     assert_eq!(tracks.len(), 2);
@@ -119,7 +146,12 @@ fn a_publishers_tracks_are_offered_to_the_others_and_sent_once_answered() {
     assert!(consumed(&effects).is_empty(), "nothing is sent before the answer");
     let effects = answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
     assert_eq!(consumed(&effects), [false, false]);
-    assert!(effects.commands.iter().any(|c| matches!(c, Command::ConnectTransport { .. })));
+    assert!(
+        effects
+            .commands
+            .iter()
+            .any(|c| matches!(c, Command::ConnectTransport { .. }))
+    );
 }
 
 #[test]
@@ -128,11 +160,18 @@ fn a_late_joiner_is_offered_what_is_there() {
     let ada = attach(&mut state, SubscribePolicy::Auto);
     publish(&mut state, ada, OFFER);
     let participant = ParticipantId::new();
-    let effects = state.apply(SfuCommand::Attach { participant, subscribe: SubscribePolicy::Auto, may_subscribe: true });
+    let effects = state.apply(SfuCommand::Attach {
+        participant,
+        subscribe: SubscribePolicy::Auto,
+        may_subscribe: true,
+    });
     assert_eq!(offers(&effects)[0].2.len(), 2);
     let viewer = ParticipantId::new();
-    let effects =
-        state.apply(SfuCommand::Attach { participant: viewer, subscribe: SubscribePolicy::Auto, may_subscribe: false });
+    let effects = state.apply(SfuCommand::Attach {
+        participant: viewer,
+        subscribe: SubscribePolicy::Auto,
+        may_subscribe: false,
+    });
     assert!(offers(&effects).is_empty(), "not to somebody who may not receive");
 }
 
@@ -140,12 +179,19 @@ fn a_late_joiner_is_offered_what_is_there() {
 fn no_second_offer_goes_out_before_the_first_is_answered() {
     let mut state = state();
     let grace = attach(&mut state, SubscribePolicy::Auto);
-    let (ada, edsger) = (attach(&mut state, SubscribePolicy::Manual), attach(&mut state, SubscribePolicy::Manual));
+    let (ada, edsger) = (
+        attach(&mut state, SubscribePolicy::Manual),
+        attach(&mut state, SubscribePolicy::Manual),
+    );
     let first = offers(&publish(&mut state, ada, OFFER));
     let effects = publish(&mut state, edsger, OFFER);
     assert!(offers(&effects).is_empty());
     let effects = answer(&mut state, grace, answer_to(&first[0].1, "AB"));
-    assert_eq!(offers(&effects)[0].2.len(), 4, "what came in the meantime is offered then");
+    assert_eq!(
+        offers(&effects)[0].2.len(),
+        4,
+        "what came in the meantime is offered then"
+    );
 }
 
 #[test]
@@ -154,11 +200,17 @@ fn an_unanswered_offer_is_given_up_and_made_anew_on_the_next_change() {
     let grace = attach(&mut state, SubscribePolicy::Auto);
     let ada = attach(&mut state, SubscribePolicy::Manual);
     let effects = publish(&mut state, ada, OFFER);
-    let [(participant, number)] = effects.timers[..] else { panic!("one timer") };
+    let [(participant, number)] = effects.timers[..] else {
+        panic!("one timer")
+    };
     assert_eq!(participant, grace);
-    assert!(state.offer_timed_out(grace, number - 1).events.is_empty(), "a timer of another offer");
+    assert!(
+        state.offer_timed_out(grace, number - 1).events.is_empty(),
+        "a timer of another offer"
+    );
     let effects = state.offer_timed_out(grace, number);
-    let timeout = |e: &SfuEvent| matches!(e, SfuEvent::Failed { refusal, .. } if refusal.code == ErrorCode::NegotiationTimeout);
+    let timeout =
+        |e: &SfuEvent| matches!(e, SfuEvent::Failed { refusal, .. } if refusal.code == ErrorCode::NegotiationTimeout);
     assert!(effects.events.iter().any(timeout));
     let edsger = attach(&mut state, SubscribePolicy::Manual);
     assert_eq!(offers(&publish(&mut state, edsger, OFFER))[0].2.len(), 4);
@@ -172,9 +224,18 @@ fn leaving_takes_the_tracks_from_everybody() {
     let offered = offers(&publish(&mut state, ada, OFFER));
     answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
     let effects = state.apply(SfuCommand::Detach { participant: ada });
-    let closed = effects.commands.iter().filter(|c| matches!(c, Command::CloseConsumer { .. })).count();
+    let closed = effects
+        .commands
+        .iter()
+        .filter(|c| matches!(c, Command::CloseConsumer { .. }))
+        .count();
     assert_eq!(closed, 2);
-    assert!(effects.commands.iter().any(|c| matches!(c, Command::CloseTransport { .. })));
+    assert!(
+        effects
+            .commands
+            .iter()
+            .any(|c| matches!(c, Command::CloseTransport { .. }))
+    );
     assert!(offers(&effects)[0].2.is_empty(), "the m-lines become inactive");
 }
 
@@ -192,7 +253,12 @@ fn another_peer_connection_replaces_the_one_before() {
         _ => None,
     });
     assert_eq!(gone.unwrap(), before);
-    assert!(effects.commands.iter().any(|c| matches!(c, Command::CloseTransport { .. })));
+    assert!(
+        effects
+            .commands
+            .iter()
+            .any(|c| matches!(c, Command::CloseTransport { .. }))
+    );
 }
 
 #[test]
@@ -226,9 +292,15 @@ fn a_closed_connection_is_told_and_a_subscriber_offered_another() {
         _ => None,
     });
     let reason = CloseReason::ConsentExpired;
-    let effects = state.media(EventKind::TransportClosed { transport: subscribing.unwrap(), reason });
+    let effects = state.media(EventKind::TransportClosed {
+        transport: subscribing.unwrap(),
+        reason,
+    });
     assert_eq!(offers(&effects)[0].2, tracks);
-    let effects = state.media(EventKind::TransportClosed { transport: publishing, reason });
+    let effects = state.media(EventKind::TransportClosed {
+        transport: publishing,
+        reason,
+    });
     let told = effects.events.iter().any(|e| {
         matches!(e, SfuEvent::Disconnected { participant, target: Target::Publish, cause: "consent_expired" } if *participant == ada)
     });
@@ -246,19 +318,45 @@ fn wishes_decide_what_is_sent() {
     let grace = attach(&mut state, SubscribePolicy::Manual);
     let ada = attach(&mut state, SubscribePolicy::Manual);
     let tracks = published(&publish(&mut state, ada, OFFER));
-    let wish = |track, quality| Subscribe { track, quality, max_width: None, max_height: None };
-    let subscribe = |quality| SfuCommand::Subscribe { participant: grace, wish: wish(tracks[1], quality) };
+    let wish = |track, quality| Subscribe {
+        track,
+        quality,
+        max_width: None,
+        max_height: None,
+    };
+    let subscribe = |quality| SfuCommand::Subscribe {
+        participant: grace,
+        wish: wish(tracks[1], quality),
+    };
     assert!(offers(&state.apply(subscribe(SubscribeQuality::Off))).is_empty());
     let offered = offers(&state.apply(subscribe(SubscribeQuality::High)));
     assert_eq!(offered[0].2, [tracks[1]]);
-    assert_eq!(consumed(&answer(&mut state, grace, answer_to(&offered[0].1, "AB"))), [false]);
+    assert_eq!(
+        consumed(&answer(&mut state, grace, answer_to(&offered[0].1, "AB"))),
+        [false]
+    );
     let effects = state.apply(subscribe(SubscribeQuality::Off));
-    assert!(matches!(effects.commands[..], [Command::PauseConsumer { paused: true, .. }]));
-    let effects = state.apply(SfuCommand::SetReceiving { participant: grace, receiving: false });
-    assert!(matches!(effects.commands[..], [Command::PauseConsumer { paused: true, .. }]));
+    assert!(matches!(
+        effects.commands[..],
+        [Command::PauseConsumer { paused: true, .. }]
+    ));
+    let effects = state.apply(SfuCommand::SetReceiving {
+        participant: grace,
+        receiving: false,
+    });
+    assert!(matches!(
+        effects.commands[..],
+        [Command::PauseConsumer { paused: true, .. }]
+    ));
     state.apply(subscribe(SubscribeQuality::High));
-    let effects = state.apply(SfuCommand::SetReceiving { participant: grace, receiving: true });
-    assert!(matches!(effects.commands[..], [Command::PauseConsumer { paused: false, .. }]));
+    let effects = state.apply(SfuCommand::SetReceiving {
+        participant: grace,
+        receiving: true,
+    });
+    assert!(matches!(
+        effects.commands[..],
+        [Command::PauseConsumer { paused: false, .. }]
+    ));
 }
 
 #[test]
@@ -267,12 +365,20 @@ fn nonsense_is_refused_with_its_code_and_changes_nothing() {
     let ada = attach(&mut state, SubscribePolicy::Auto);
     for (sdp, code) in [("", ErrorCode::BadSdp), ("v=0\r\n", ErrorCode::BadSdp)] {
         let effects = publish(&mut state, ada, sdp);
-        let refused = effects.events.iter().any(|e| matches!(e, SfuEvent::PublishAnswered { result: Err(r), .. } if r.code == code));
+        let refused = effects
+            .events
+            .iter()
+            .any(|e| matches!(e, SfuEvent::PublishAnswered { result: Err(r), .. } if r.code == code));
         assert!(refused, "{sdp:?}");
         assert!(effects.commands.is_empty());
     }
     let effects = publish(&mut state, ParticipantId::new(), OFFER);
     assert!(effects.commands.is_empty(), "an offer of a stranger");
     let effects = answer(&mut state, ada, "v=0\r\n".to_owned());
-    assert!(effects.events.iter().any(|e| matches!(e, SfuEvent::SubscribeAnswered { result: Err(_), .. })));
+    assert!(
+        effects
+            .events
+            .iter()
+            .any(|e| matches!(e, SfuEvent::SubscribeAnswered { result: Err(_), .. }))
+    );
 }
