@@ -6,42 +6,46 @@ use anyhow::{Result, bail};
 
 use crate::process::{Step, repository, run, works};
 
-/// A program and the Debian package that brings it.
+/// A command that works once a Debian package is there.
 struct Needed {
-    program: &'static str,
+    probe: &'static [&'static str],
     package: &'static str,
 }
 
 const RUST_TESTS: &[Needed] = &[
     Needed {
-        program: "ffmpeg",
+        probe: &["ffmpeg", "-version"],
         package: "ffmpeg",
     },
     Needed {
-        program: "ffprobe",
+        probe: &["ffprobe", "-version"],
         package: "ffmpeg",
     },
     Needed {
-        program: "/usr/lib/postgresql/15/bin/postgres",
+        probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/postgres"],
         package: "postgresql",
     },
     Needed {
-        program: "python3",
+        probe: &["python3", "-c", "import ensurepip, venv"],
         package: "python3-venv",
+    },
+    Needed {
+        probe: &["ps", "--version"],
+        package: "procps",
     },
 ];
 
 const E2E_TESTS: &[Needed] = &[
     Needed {
-        program: "chromium",
+        probe: &["chromium", "--version"],
         package: "chromium",
     },
     Needed {
-        program: "node",
+        probe: &["node", "--version"],
         package: "nodejs",
     },
     Needed {
-        program: "npm",
+        probe: &["npm", "--version"],
         package: "npm",
     },
 ];
