@@ -81,7 +81,7 @@ pub(crate) fn python_bin() -> PathBuf {
 fn apt(needed: &[Needed]) -> Result<()> {
     let mut missing: Vec<&str> = needed
         .iter()
-        .filter(|n| !works(n.program, &["--version"]) && !works(n.program, &["-version"]))
+        .filter(|n| !works(n.probe[0], &n.probe[1..]))
         .map(|n| n.package)
         .collect();
     missing.sort_unstable();
