@@ -1,12 +1,11 @@
 //! A session outlives its sockets: every event once and in order, whatever the sockets do.
 
-use std::task::Poll;
 use std::time::Duration;
 
 use caside_actors::node::Limits;
 use serde_json::json;
 
-use crate::support::World;
+use crate::support::{World, turn};
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_client_comes_back_to_what_it_missed() {
@@ -301,17 +300,4 @@ async fn the_old_socket_may_end_at_any_moment_of_the_resume() {
         assert!(kept["type"] == "ok" || clean, "after {steps} steps: {kept}");
         next.close();
     }
-}
-
-/// Lets every task that is ready run once. (Tokio's own `yield_now` lets dozens run.)
-async fn turn() {
-    let mut yielded = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

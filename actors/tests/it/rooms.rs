@@ -8,7 +8,7 @@ use caside_protocol::{CallId, Grants, Role, RoomId};
 use caside_store::JournalEntry;
 use serde_json::json;
 
-use crate::support::{World, claims};
+use crate::support::{World, claims, turn};
 
 #[tokio::test(start_paused = true)]
 async fn members_see_each_other_come_talk_and_go() {
@@ -182,4 +182,23 @@ async fn a_room_that_emptied_and_filled_again_is_a_new_call() {
     calls.dedup();
     assert_eq!(calls.len(), 3);
     world.until("the room is gone", |w| w.node.counts().rooms == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_the_last_one_goes_gets_in() {
+    let world = World::new().await;
+    for steps in 0..16 {
+        let mut ada = world.member("ada", "r").await;
+        let mut bob = world.client("bob").await;
+        let coming = tokio::spawn(async move {
+            for _ in 0..steps {
+                turn().await;
+            }
+            bob.join("r").await;
+            bob
+        });
+        ada.ok("leave", json!({})).await;
+        coming.await.unwrap().close();
+        world.until("the room is gone", |w| w.node.counts().rooms == 0).await;
+    }
 }
