@@ -9,8 +9,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::Settings;
 use crate::config::kinds::LogFormat;
 
-/// What others would print that must not be in a log, whatever is asked: message payloads.
-const NEVER: [&str; 1] = ["ractor_cluster=info"];
+/// What others would print that must not be in a log, whatever is asked: message payloads, and spans that stay open for an
+/// actor's whole life.
+const NEVER: [&str; 2] = ["ractor_cluster=info", "ractor=warn"];
 
 /// What says again what we say ourselves, unless somebody asks for it.
 const REPEATS: &str = "sea_orm_migration";

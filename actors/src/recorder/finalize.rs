@@ -82,7 +82,7 @@ impl Keeping {
                 }
                 None => missing.push(format!("nothing of {} could be made a file", part.participant)),
             }
-            used.extend(segments.iter().map(|s| (s.id, s.place)));
+            used.extend(segments.iter().map(|s| s.id));
         }
         let (state, error) = match (entries.is_empty(), missing.is_empty()) {
             (true, true) => (
@@ -239,18 +239,18 @@ impl Keeping {
     }
 
     /// The files are listed: their segments are of no more use. One that stays is found and deleted at the next start.
-    async fn delete_segments(&self, recording: RecordingId, used: Vec<(SegmentId, SegmentPlace)>) {
-        for (id, place) in &used {
-            if *place == SegmentPlace::Object
-                && let Err(error) = self.objects.delete(&id.object_key()).await
-            {
-                tracing::warn!(%error, "a segment stays in the object store");
-            }
-        }
+    async fn delete_segments(&self, recording: RecordingId, segments: Vec<SegmentId>) {
+        // First here, so that none is shipped any more; then every copy that may have been.
         if let Err(error) = self.spool.remove_recording(recording).await {
             tracing::warn!(recording.id = %recording, %error, "segments stay in the spool");
         }
-        let segments = used.into_iter().map(|(id, _)| id).collect();
+        if self.shipping.is_on() {
+            for id in &segments {
+                if let Err(error) = self.objects.delete(&id.object_key()).await {
+                    tracing::warn!(%error, "a segment stays in the object store");
+                }
+            }
+        }
         if let Err(error) = self.journal.append(JournalEntry::SegmentsRemoved { segments }) {
             tracing::warn!(%error, "removed segments stay listed");
         }

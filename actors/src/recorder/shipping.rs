@@ -32,6 +32,11 @@ impl Shipping {
         Self { queue: Some(queue) }
     }
 
+    /// Whether segments are copied at all.
+    pub(super) fn is_on(&self) -> bool {
+        self.queue.is_some()
+    }
+
     /// Queues a segment.
     pub(super) fn ship(&self, segment: StoredSegment) {
         if let Some(queue) = &self.queue
@@ -52,6 +57,13 @@ async fn run(mut waiting: mpsc::Receiver<StoredSegment>, spool: Spool, objects: 
                 break;
             };
             match put(&objects, &stored, bytes).await {
+                // Its file was finished while it was on its way: nobody needs the copy.
+                Ok(()) if spool.read(segment.id).await.is_err() => {
+                    if let Err(error) = objects.delete(&segment.id.object_key()).await {
+                        tracing::warn!(%error, "a segment stays in the object store");
+                    }
+                    break;
+                }
                 Ok(()) => {
                     let shipped = StoredSegment {
                         place: SegmentPlace::Object,
