@@ -21,7 +21,7 @@ cargo xtask <chore>
   layers     checks which crate imports which
   fuzz [S]   every fuzz target for S seconds each (default 300; needs a nightly toolchain and cargo-fuzz)
   bench      the benchmarks, with their ratios
-  load       the load test of issue-sized rooms: 2,000 WebSockets in rooms of two
+  load       2,000 WebSockets in rooms of two: how fast they join, what they cost, what is left of them
   ci         lint, then test";
 
 fn main() -> ExitCode {
