@@ -61,8 +61,8 @@ impl Channel {
 pub(super) enum Dcep {
     /// Opens a channel.
     Open(Open),
-    /// Acknowledges ours; or nothing that concerns us.
-    Other,
+    /// Acknowledges ours.
+    Acknowledged,
 }
 
 /// A request for a channel within our limits.
@@ -74,10 +74,21 @@ pub(super) struct Open {
     pub(super) reliability_value: u32,
 }
 
+/// The types of messages (RFC 8832 §8.2.1).
+const ACK: u8 = 2;
+const OPEN: u8 = 3;
+
 /// Reads a DCEP message; `None` when it is malformed or beyond our limits.
+///
+/// Nothing but a request reaches rtc-datachannel 0.21.1, which takes two more types for its own and panics when one is cut off.
 pub(super) fn read_dcep(mut data: &[u8]) -> Option<Dcep> {
+    match *data.first()? {
+        ACK => return Some(Dcep::Acknowledged),
+        OPEN => {}
+        _ => return None,
+    }
     let Message::DataChannelOpen(open) = Message::unmarshal(&mut data).ok()? else {
-        return Some(Dcep::Other);
+        return None;
     };
     if open.label.len() > MAX_LABEL || open.protocol.len() > MAX_LABEL {
         return None;
@@ -135,5 +146,25 @@ pub(super) fn decode(ppid: PayloadProtocolIdentifier, data: Bytes) -> Option<(By
         Ppid::String => std::str::from_utf8(&data).is_ok().then_some((data, true)),
         Ppid::Binary => Some((data, false)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cut_off_anywhere_or_of_an_unknown_type_is_refused() {
+        let whole = open_message("label").unwrap();
+        assert!(matches!(read_dcep(&whole), Some(Dcep::Open(open)) if open.label == "label"));
+        for length in 0..whole.len() {
+            assert!(read_dcep(&whole[..length]).is_none(), "{length} bytes");
+        }
+        assert!(matches!(read_dcep(&[ACK]), Some(Dcep::Acknowledged)));
+        for kind in (0..=u8::MAX).filter(|kind| ![ACK, OPEN].contains(kind)) {
+            for message in [&[kind][..], &[kind, 0], &[kind, 0, 0, 0, 0], &[kind, 1, 0, 0, 0, 0]] {
+                assert!(read_dcep(message).is_none(), "{message:?}");
+            }
+        }
     }
 }

@@ -364,7 +364,7 @@ impl DataSession {
         match (channel, ppid) {
             (None, PayloadProtocolIdentifier::Dcep) => match read_dcep(&data)? {
                 Dcep::Open(open) => self.accept(now, id, open),
-                Dcep::Other => None,
+                Dcep::Acknowledged => None,
             },
             (None, _) => None,
             (Some(_), PayloadProtocolIdentifier::Dcep) => read_dcep(&data).map(|_| ()),
