@@ -1,7 +1,7 @@
 //! Two authenticated clients in one room that send RTP and RTCP as they like: one publishes, both receive.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
@@ -14,33 +14,25 @@ use caside_media::srtp::{SRTCP_OVERHEAD, SRTP_OVERHEAD, SrtpProfile, SrtpSession
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use crate::engine::{EPOCH, consumed, produced};
+use crate::input::{Blob, Sequence};
 use crate::peer::{Check, ClientDtls, DtlsOptions};
-use crate::setting::{config, credentials, path, start};
+use crate::setting::{astray, config, credentials, path, start, wait};
 use crate::transport::certificate;
 
 /// What happens; `who` is the first client or the second.
 #[derive(Debug, Arbitrary)]
 enum Act<'a> {
     /// A packet that is nearly right.
-    Media {
-        video: bool,
-        rtx: bool,
-        payload_type: u8,
-        skip: i8,
-        ticks: u16,
-        marker: bool,
-        extension: Extension<'a>,
-        payload: &'a [u8],
-    },
+    Media(Media<'a>),
     /// Any packet.
     Rtp {
         who: bool,
-        packet: &'a [u8],
+        packet: Blob<'a>,
     },
     /// Any compound.
     Rtcp {
         who: bool,
-        compound: &'a [u8],
+        compound: Blob<'a>,
     },
     /// Feedback that is nearly right.
     Feedback {
@@ -67,12 +59,35 @@ enum Act<'a> {
 }
 
 #[derive(Debug, Arbitrary)]
+struct Media<'a> {
+    stream: Stream,
+    payload_type: u8,
+    skip: i8,
+    ticks: u16,
+    marker: bool,
+    extension: Extension<'a>,
+    payload: Blob<'a>,
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Stream {
+    Audio,
+    Video,
+    /// The start of a key frame of VP8.
+    Key,
+    /// A retransmission of so many packets before.
+    Rtx {
+        back: u8,
+    },
+}
+
+#[derive(Debug, Arbitrary)]
 enum Extension<'a> {
     None,
     /// Elements of the one-byte form.
-    OneByte(Vec<(u8, &'a [u8])>),
+    OneByte(Vec<(u8, Blob<'a>)>),
     /// Any bytes under any profile.
-    Raw(u16, &'a [u8]),
+    Raw(u16, Blob<'a>),
 }
 
 #[derive(Debug, Arbitrary)]
@@ -80,7 +95,8 @@ enum Feedback<'a> {
     Nack {
         video: bool,
         rtx: bool,
-        pairs: Vec<(u16, u16)>,
+        /// How far back of the last packet sent, and which after it.
+        pairs: Vec<(u8, u16)>,
     },
     Pli {
         video: bool,
@@ -106,14 +122,14 @@ enum Feedback<'a> {
     Goodbye {
         video: bool,
     },
-    TransportCc(&'a [u8]),
-    Application(&'a [u8]),
+    TransportCc(Blob<'a>),
+    Application(Blob<'a>),
 }
 
 /// What the clients do.
 #[derive(Debug, Arbitrary)]
 pub struct Input<'a> {
-    acts: Vec<Act<'a>>,
+    acts: Sequence<Act<'a>>,
 }
 
 const ROUTER: RouterId = RouterId(1);
@@ -146,6 +162,8 @@ struct Room {
     out: SendBuffer,
     /// Sequence number and timestamp of the last packet: sound, picture, retransmission.
     last: [(u16, u32); 3],
+    /// The last sequence number of each stream that came out.
+    sent: HashMap<u32, u16>,
     taps: u64,
 }
 
@@ -201,6 +219,7 @@ impl Room {
             peers,
             out: SendBuffer::default(),
             last: [(0, 0); 3],
+            sent: HashMap::new(),
             taps: 0,
         }
     }
@@ -208,31 +227,14 @@ impl Room {
     fn act(&mut self, act: &Act<'_>) {
         let track = |video: bool| ProducerId(if video { 2 } else { 1 });
         match act {
-            Act::Media {
-                video,
-                rtx,
-                payload_type,
-                skip,
-                ticks,
-                marker,
-                extension,
-                payload,
-            } => {
-                let packet = self.packet(
-                    (*video, *rtx),
-                    *payload_type,
-                    *skip,
-                    *ticks,
-                    *marker,
-                    extension,
-                    payload,
-                );
+            Act::Media(media) => {
+                let packet = self.packet(media);
                 self.send_rtp(false, packet);
             }
             Act::Rtp { who, packet } => self.send_rtp(*who, packet.to_vec()),
             Act::Rtcp { who, compound } => self.send_rtcp(*who, compound.to_vec()),
             Act::Feedback { who, message } => {
-                let compound = feedback(message);
+                let compound = feedback(message, |ssrc| self.sent.get(&ssrc).copied().unwrap_or(0));
                 self.send_rtcp(*who, compound);
             }
             Act::Pause { video, paused } => {
@@ -265,7 +267,7 @@ impl Room {
             }
             Act::KeyFrame => self.command(Command::RequestKeyFrame { producer: track(true) }),
             Act::Wait { ms } => {
-                self.now += Duration::from_millis(u64::from(*ms));
+                self.now += wait(*ms);
                 self.engine.handle_timeout(self.now);
                 let due = self.engine.poll_timeout();
                 assert!(due.is_none_or(|at| at > self.now), "a timer that stays due would spin");
@@ -277,36 +279,35 @@ impl Room {
         self.engine.handle(self.now, command);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a packet has as many fields")]
-    fn packet(
-        &mut self,
-        (video, rtx): (bool, bool),
-        payload_type: u8,
-        skip: i8,
-        ticks: u16,
-        marker: bool,
-        extension: &Extension<'_>,
-        payload: &[u8],
-    ) -> Vec<u8> {
-        let (stream, ssrc, types): (usize, u8, &[u8]) = match (video, rtx) {
-            (false, _) => (0, AUDIO, &[111]),
-            (true, false) => (1, VIDEO, &[96, 98, 102, 104, 97]),
-            (true, true) => (2, VIDEO + 1, &[97, 99, 103, 105, 96]),
+    fn packet(&mut self, media: &Media<'_>) -> Vec<u8> {
+        let video = self.last[1].0;
+        let (stream, ssrc, types, prefix): (usize, u8, &[u8], Vec<u8>) = match media.stream {
+            Stream::Audio => (0, AUDIO, &[111], vec![]),
+            Stream::Video => (1, VIDEO, &[96, 98, 102, 104, 97], vec![]),
+            Stream::Key => (1, VIDEO, &[96], vec![0x10, 0x10]),
+            Stream::Rtx { back } => {
+                let original = video.wrapping_sub(u16::from(back)).to_be_bytes();
+                (2, VIDEO + 1, &[97, 99, 103, 105, 96], original.to_vec())
+            }
         };
         let (sequence, timestamp) = &mut self.last[stream];
-        *sequence = sequence.wrapping_add(1).wrapping_add_signed(i16::from(skip));
-        *timestamp = timestamp.wrapping_add(u32::from(ticks));
-        let payload_type = types[usize::from(payload_type) % types.len()];
-        let elements = encode(extension);
+        *sequence = sequence.wrapping_add(1).wrapping_add_signed(astray(media.skip));
+        *timestamp = timestamp.wrapping_add(u32::from(media.ticks));
+        let payload_type = match media.payload_type {
+            0..=199 => types[0],
+            other => types[usize::from(other) % types.len()],
+        };
+        let elements = encode(&media.extension);
         let mut packet = vec![
             0x80 | u8::from(elements.is_some()) << 4,
-            payload_type | u8::from(marker) << 7,
+            payload_type | u8::from(media.marker) << 7,
         ];
         packet.extend(sequence.to_be_bytes());
         packet.extend(timestamp.to_be_bytes());
         packet.extend(u32::from(ssrc).to_be_bytes());
         packet.extend(elements.unwrap_or_default());
-        packet.extend(&payload[..payload.len().min(1200)]);
+        packet.extend(prefix);
+        packet.extend(media.payload.iter());
         packet
     }
 
@@ -358,7 +359,8 @@ impl Room {
                         .srtp
                         .unprotect_rtp(&mut datagram)
                         .expect("what we seal can be opened, once");
-                    RtpHeader::parse(&datagram[..length]).expect("what we send is RTP");
+                    let header = RtpHeader::parse(&datagram[..length]).expect("what we send is RTP");
+                    self.sent.insert(header.ssrc.0, header.sequence);
                 }
                 _ => {}
             }
@@ -448,7 +450,7 @@ fn encode(extension: &Extension<'_>) -> Option<Bytes> {
 }
 
 /// What a receiver says of the streams that we send, and a sender of its own.
-fn feedback(message: &Feedback<'_>) -> Vec<u8> {
+fn feedback(message: &Feedback<'_>, last: impl Fn(u32) -> u16) -> Vec<u8> {
     let own = |video: bool| u32::from(if video { VIDEO } else { AUDIO });
     let sent = |video: bool| 0x1000 + own(video);
     let body = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
@@ -456,10 +458,10 @@ fn feedback(message: &Feedback<'_>) -> Vec<u8> {
         Feedback::Nack { video, rtx, pairs } => {
             let media = if *rtx { 0x2000 + own(*video) } else { sent(*video) };
             let mut bytes = body(&[9, media]);
-            pairs
-                .iter()
-                .take(200)
-                .for_each(|(id, mask)| bytes.extend(id.to_be_bytes().into_iter().chain(mask.to_be_bytes())));
+            for (back, mask) in pairs.iter().take(200) {
+                bytes.extend(last(media).wrapping_sub(u16::from(*back)).to_be_bytes());
+                bytes.extend(mask.to_be_bytes());
+            }
             rtcp(1, 205, &bytes)
         }
         Feedback::Pli { video } => rtcp(1, 206, &body(&[9, sent(*video)])),
@@ -486,8 +488,8 @@ fn feedback(message: &Feedback<'_>) -> Vec<u8> {
             &body(&[own(*video), (ntp >> 32) as u32, *ntp as u32, *rtp, 1, 1]),
         ),
         Feedback::Goodbye { video } => rtcp(1, 203, &body(&[own(*video)])),
-        Feedback::TransportCc(bytes) => rtcp(15, 205, &[&body(&[9, 0]), *bytes].concat()),
-        Feedback::Application(bytes) => rtcp(15, 206, &[&body(&[9, 0]), *bytes].concat()),
+        Feedback::TransportCc(bytes) => rtcp(15, 205, &[&body(&[9, 0]), &**bytes].concat()),
+        Feedback::Application(bytes) => rtcp(15, 206, &[&body(&[9, 0]), &**bytes].concat()),
     }
 }
 

@@ -1,12 +1,11 @@
 //! SCTP and data channels of an authenticated client that sends what it likes.
 
-use std::time::Duration;
-
 use arbitrary::Arbitrary;
 use caside_media::data::{MAX_CHANNELS, MAX_LABEL, MAX_MESSAGE};
 use caside_media::transport::TransportEvent;
 
-use crate::setting::start;
+use crate::input::{Blob, Sequence, Text};
+use crate::setting::{start, wait};
 use crate::transport::World;
 
 /// One chunk. TSNs are counted from the client's first.
@@ -18,15 +17,15 @@ enum Chunk<'a> {
         stream: u8,
         ssn: u8,
         kind: Kind,
-        payload: &'a [u8],
+        payload: Blob<'a>,
     },
     /// Opens a channel.
     Open {
         tsn: u8,
         stream: u8,
         channel_type: u8,
-        label: &'a [u8],
-        protocol: &'a [u8],
+        label: Blob<'a>,
+        protocol: Blob<'a>,
     },
     Sack {
         acked: u8,
@@ -40,7 +39,7 @@ enum Chunk<'a> {
     },
     Reset {
         kind: u16,
-        body: &'a [u8],
+        body: Blob<'a>,
     },
     Init {
         tag: u32,
@@ -48,19 +47,19 @@ enum Chunk<'a> {
         outbound: u16,
         inbound: u16,
         tsn: u32,
-        rest: &'a [u8],
+        rest: Blob<'a>,
     },
     /// Any other, or one of the above with any body.
     Other {
         kind: u8,
         flags: u8,
-        body: &'a [u8],
+        body: Blob<'a>,
     },
     /// One whose length says something else.
     Lying {
         kind: u8,
         length: u16,
-        body: &'a [u8],
+        body: Blob<'a>,
     },
 }
 
@@ -85,10 +84,10 @@ enum Act<'a> {
         chunks: Vec<Chunk<'a>>,
     },
     /// Not even SCTP.
-    Raw(&'a [u8]),
+    Raw(Blob<'a>),
     /// We send a message.
     Send {
-        label: &'a str,
+        label: Text<'a>,
         length: u16,
         text: bool,
     },
@@ -102,7 +101,7 @@ enum Act<'a> {
 pub struct Input<'a> {
     /// Whether the association is begun in order.
     begun: bool,
-    acts: Vec<Act<'a>>,
+    acts: Sequence<Act<'a>>,
 }
 
 const CLIENT_TAG: u32 = 0x0102_0304;
@@ -127,7 +126,7 @@ pub fn run(input: &Input<'_>) {
                 world.transport.send_data(now, label, &data, *text, &mut world.out).ok();
                 world.collect();
             }
-            Act::Wait { ms } => world.wait(Duration::from_millis(u64::from(*ms))),
+            Act::Wait { ms } => world.wait(wait(*ms)),
         }
         world.client.data.clear();
         assert!(world.transport.data_channels() <= MAX_CHANNELS);
@@ -233,7 +232,7 @@ fn encode(chunk_of: &Chunk<'_>) -> Vec<u8> {
         Chunk::Reset { kind, body } => {
             let mut parameter = kind.to_be_bytes().to_vec();
             parameter.extend((4 + body.len() as u16).to_be_bytes());
-            parameter.extend(*body);
+            parameter.extend(body.iter());
             chunk(130, 0, &parameter)
         }
         Chunk::Init {
@@ -249,14 +248,14 @@ fn encode(chunk_of: &Chunk<'_>) -> Vec<u8> {
             body.extend(outbound.to_be_bytes());
             body.extend(inbound.to_be_bytes());
             body.extend(tsn.to_be_bytes());
-            body.extend(*rest);
+            body.extend(rest.iter());
             chunk(1, 0, &body)
         }
         Chunk::Other { kind, flags, body } => chunk(*kind, *flags, body),
         Chunk::Lying { kind, length, body } => {
             let mut bytes = vec![*kind, 0];
             bytes.extend(length.to_be_bytes());
-            bytes.extend(*body);
+            bytes.extend(body.iter());
             bytes
         }
     }

@@ -4,6 +4,8 @@ use arbitrary::Arbitrary;
 use caside_media::parameters::CodecKind;
 use caside_media::record::depacketize::{Depacketizer, MAX_FRAME_BYTES};
 
+use crate::input::{Blob, Sequence, Text};
+
 /// A codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
 pub enum Codec {
@@ -35,14 +37,14 @@ impl From<Codec> for CodecKind {
 #[derive(Debug, Arbitrary)]
 pub struct Input<'a> {
     codec: Codec,
-    fmtp: &'a str,
-    frames: Vec<Vec<&'a [u8]>>,
+    fmtp: Text<'a>,
+    frames: Sequence<Vec<Blob<'a>>>,
 }
 
 /// Depacketizes the frames one after another.
 pub fn run(input: &Input<'_>) {
-    let mut depacketizer = Depacketizer::new(input.codec.into(), input.fmtp);
-    for payloads in &input.frames {
+    let mut depacketizer = Depacketizer::new(input.codec.into(), &input.fmtp);
+    for payloads in input.frames.iter() {
         for payload in payloads {
             if depacketizer.push(payload).is_err() {
                 depacketizer.reset();

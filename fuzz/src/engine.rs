@@ -11,8 +11,9 @@ use caside_media::parameters::{
 };
 use caside_media::send_buffer::{MAX_DATAGRAM, SendBuffer};
 
+use crate::input::{Blob, Sequence, Text};
 use crate::peer::Check;
-use crate::setting::{config, credentials, path, start};
+use crate::setting::{config, credentials, path, start, wait};
 
 /// Since the Unix epoch, when a run starts.
 pub(crate) const EPOCH: Duration = Duration::from_secs(1_800_000_000);
@@ -31,7 +32,7 @@ impl Id {
 enum Act<'a> {
     Datagram {
         port: u8,
-        bytes: &'a [u8],
+        bytes: Blob<'a>,
     },
     /// A right check for a transport.
     Check {
@@ -49,14 +50,14 @@ enum Act<'a> {
         producer: Id,
         video: bool,
         ssrc: Option<u8>,
-        mid: &'a str,
-        rid: Option<&'a str>,
+        mid: Text<'a>,
+        rid: Option<Text<'a>>,
     },
     UpdateProducer {
         producer: Id,
         video: bool,
         ssrc: Option<u8>,
-        mid: &'a str,
+        mid: Text<'a>,
     },
     PauseProducer(Id, bool),
     CloseProducer(Id),
@@ -71,7 +72,7 @@ enum Act<'a> {
     PauseConsumer(Id, bool),
     CloseConsumer(Id),
     KeyFrame(Id),
-    Data(Id, &'a str),
+    Data(Id, Text<'a>),
     Stats(Id),
     Wait {
         ms: u16,
@@ -82,7 +83,7 @@ enum Act<'a> {
 /// What the engine goes through.
 #[derive(Debug, Arbitrary)]
 pub struct Input<'a> {
-    acts: Vec<Act<'a>>,
+    acts: Sequence<Act<'a>>,
 }
 
 /// Goes through it.
@@ -103,7 +104,7 @@ pub fn run(input: &Input<'_>) {
                 engine.receive(now, path(*port), &mut check.datagram());
             }
             Act::Wait { ms } => {
-                now += Duration::from_millis(u64::from(*ms));
+                now += wait(*ms);
                 engine.handle_timeout(now);
                 assert!(
                     engine.poll_timeout().is_none_or(|at| at > now),
@@ -164,7 +165,7 @@ fn command(act: &Act<'_>) -> Command {
         } => Command::Produce {
             transport: transport(over),
             producer: producer(id),
-            parameters: produced(*video, *ssrc, mid, *rid),
+            parameters: produced(*video, *ssrc, mid, rid.as_deref()),
         },
         Act::UpdateProducer {
             producer: id,
@@ -202,7 +203,7 @@ fn command(act: &Act<'_>) -> Command {
         Act::KeyFrame(id) => Command::RequestKeyFrame { producer: producer(id) },
         Act::Data(id, label) => Command::SendData {
             transport: transport(id),
-            label: (*label).to_owned(),
+            label: label.to_string(),
             data: bytes::Bytes::from_static(b"x"),
             text: true,
         },

@@ -17,6 +17,7 @@ pub mod segment;
 pub mod stun;
 pub mod transport;
 
+mod input;
 mod setting;
 
 /// The client of the engine's own tests: DTLS, SRTP and STUN of the reference crates.

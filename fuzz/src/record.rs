@@ -1,6 +1,6 @@
 //! A recorder of packets that say anything: what it writes can be read and finished.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arbitrary::Arbitrary;
 use caside_media::control::{TapItem, TapPacket};
@@ -9,7 +9,8 @@ use caside_media::record::finish::{Finisher, Step};
 use caside_media::record::inspect::inspect_segment;
 use caside_media::record::segment::{GroupParameters, Segment, TrackGroupWriter};
 
-use crate::setting::start;
+use crate::input::{Blob, Sequence, Text};
+use crate::setting::{astray, start, wait};
 
 /// What a tap saw.
 #[derive(Debug, Arbitrary)]
@@ -21,7 +22,7 @@ enum Item<'a> {
         skip: i8,
         ticks: i16,
         marker: bool,
-        payload: &'a [u8],
+        payload: Blob<'a>,
     },
     /// A packet of any numbers.
     Any {
@@ -31,7 +32,7 @@ enum Item<'a> {
         sequence: u16,
         timestamp: u32,
         marker: bool,
-        payload: &'a [u8],
+        payload: Blob<'a>,
     },
     Report {
         video: bool,
@@ -55,8 +56,8 @@ enum Item<'a> {
 pub struct Input<'a> {
     audio: bool,
     video: bool,
-    fmtp: &'a str,
-    items: Vec<Item<'a>>,
+    fmtp: Text<'a>,
+    items: Sequence<Item<'a>>,
 }
 
 /// A codec as it was agreed.
@@ -98,7 +99,7 @@ struct Recording<'a> {
 
 /// Records it.
 pub fn run(input: &Input<'_>) {
-    let begin = |kind| codecs(kind, input.fmtp);
+    let begin = |kind| codecs(kind, &input.fmtp);
     let mut recording = Recording {
         now: start(),
         writer: TrackGroupWriter::new(GroupParameters {
@@ -110,7 +111,7 @@ pub fn run(input: &Input<'_>) {
         }),
         segments: Vec::new(),
         last: [(0, 0); 2],
-        fmtp: input.fmtp,
+        fmtp: &input.fmtp,
     };
     input.items.iter().take(512).for_each(|item| recording.take(item));
     recording.writer.finish(recording.now);
@@ -130,7 +131,7 @@ impl Recording<'_> {
                 payload,
             } => {
                 let (sequence, timestamp) = &mut self.last[usize::from(*video)];
-                *sequence = sequence.wrapping_add(1).wrapping_add_signed(i16::from(*skip));
+                *sequence = sequence.wrapping_add(1).wrapping_add_signed(astray(*skip));
                 *timestamp = timestamp.wrapping_add_signed(i32::from(*ticks));
                 let numbers = (7, *sequence, *timestamp);
                 (*video, self.packet(*payload_type % 4, numbers, *marker, payload))
@@ -161,7 +162,7 @@ impl Recording<'_> {
                 return self.writer.set_track(kind, codecs(kind, self.fmtp));
             }
             Item::Wait { ms } => {
-                self.now += Duration::from_millis(u64::from(*ms));
+                self.now += wait(*ms);
                 self.writer.handle_timeout(self.now);
                 let due = self.writer.poll_timeout();
                 assert!(due.is_none_or(|at| at > self.now), "a timer that stays due would spin");

@@ -11,6 +11,7 @@ use caside_media::sdp::{
 };
 
 use crate::depacketize::Codec as CodecName;
+use crate::input::{Sequence, Text};
 use crate::setting::credentials;
 
 /// Our answers have to fit a WebSocket message with room for the envelope, whatever the offer.
@@ -93,28 +94,28 @@ enum Mutation<'a> {
     Delete(u8),
     Duplicate(u8),
     Swap(u8, u8),
-    Insert(u8, &'a str),
-    Replace(u8, &'a str),
-    Splice(u8, u8, &'a str),
+    Insert(u8, Text<'a>),
+    Replace(u8, Text<'a>),
+    Splice(u8, u8, Text<'a>),
 }
 
 /// What happens to a subscribe connection.
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
-    Add(CodecName, &'a str),
+    Add(CodecName, Text<'a>),
     Remove(u8),
     Restart,
     Abandon,
     /// The client's answer, changed.
     Answer(Vec<Mutation<'a>>),
     /// Something else.
-    Text(&'a str),
+    Text(Text<'a>),
 }
 
 /// A subscribe connection's life.
 #[derive(Debug, Arbitrary)]
 pub struct Subscription<'a> {
-    steps: Vec<Step<'a>>,
+    steps: Sequence<Step<'a>>,
 }
 
 /// Lives it.
@@ -250,8 +251,8 @@ fn mutate(sdp: &str, mutations: &[Mutation<'_>]) -> String {
             Mutation::Delete(place) => drop(lines.remove(at(place))),
             Mutation::Duplicate(place) => lines.insert(at(place), lines[at(place)].clone()),
             Mutation::Swap(a, b) => lines.swap(at(a), at(b)),
-            Mutation::Insert(place, text) => lines.insert(at(place), (*text).to_owned()),
-            Mutation::Replace(place, text) => lines[at(place)] = (*text).to_owned(),
+            Mutation::Insert(place, text) => lines.insert(at(place), text.to_string()),
+            Mutation::Replace(place, text) => lines[at(place)] = text.to_string(),
             Mutation::Splice(place, column, text) => {
                 let line = &mut lines[at(place)];
                 let ends = line.char_indices().map(|(at, _)| at).nth(usize::from(*column));

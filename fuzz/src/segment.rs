@@ -11,6 +11,7 @@ use caside_media::record::finish::{Finisher, Step};
 use caside_media::record::inspect::inspect_segment;
 use caside_media::record::segment::{GroupParameters, Segment, TrackGroupWriter};
 
+use crate::input::{Blob, Sequence};
 use crate::record::codec;
 use crate::setting::start;
 
@@ -18,8 +19,8 @@ use crate::setting::start;
 #[derive(Debug, Arbitrary)]
 enum Change<'a> {
     Xor(u16, u8),
-    Replace(u16, &'a [u8]),
-    Insert(u16, &'a [u8]),
+    Replace(u16, Blob<'a>),
+    Insert(u16, Blob<'a>),
     Delete(u16, u8),
     Cut(u16),
 }
@@ -32,13 +33,13 @@ enum Piece<'a> {
         changes: Vec<Change<'a>>,
         sealed: bool,
     },
-    Raw(&'a [u8]),
+    Raw(Blob<'a>),
 }
 
 /// What a finisher finds.
 #[derive(Debug, Arbitrary)]
 pub struct Input<'a> {
-    pieces: Vec<Piece<'a>>,
+    pieces: Sequence<Piece<'a>>,
     /// Whether the bytes of a segment are gone when they are asked for.
     gone: u8,
 }
@@ -94,7 +95,7 @@ fn bytes_of(piece: &Piece<'_>) -> Vec<u8> {
                 bytes
                     .iter_mut()
                     .skip(at)
-                    .zip(*with)
+                    .zip(with.iter())
                     .for_each(|(byte, with)| *byte = *with);
             }
             Change::Insert(place, what) => {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use caside_media::certificate::Certificate;
 use caside_media::parameters::{IceCredentials, Path};
@@ -35,5 +35,23 @@ pub(crate) fn credentials(name: &str) -> IceCredentials {
     IceCredentials {
         ufrag: format!("{name}Frag"),
         pwd: format!("{name}0123456789abcdefghijkl"),
+    }
+}
+
+/// How long to wait: mostly a little, rarely up to a minute.
+pub(crate) fn wait(ms: u16) -> Duration {
+    Duration::from_millis(u64::from(if ms < 64_000 {
+        ms % 256
+    } else {
+        ms.wrapping_sub(64_000).wrapping_mul(40)
+    }))
+}
+
+/// How far a number goes astray: mostly not at all.
+pub(crate) fn astray(by: i8) -> i16 {
+    match by {
+        100..=i8::MAX => i16::from(by) - 99,
+        i8::MIN..=-100 => i16::from(by) + 99,
+        _ => 0,
     }
 }

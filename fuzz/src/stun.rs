@@ -7,6 +7,7 @@ use caside_media::ice::{MAX_PATHS, stun_ufrag};
 use caside_media::send_buffer::SendBuffer;
 use caside_media::transport::{Received, Transport};
 
+use crate::input::{Blob, Sequence, Text};
 use crate::peer::{Check, ICE_CONTROLLED};
 use crate::setting::{config, credentials, path, start};
 
@@ -17,7 +18,7 @@ const LARGEST_ANSWER: usize = 128;
 #[derive(Debug, Arbitrary)]
 enum Arrival<'a> {
     /// Anything.
-    Raw { port: u8, datagram: &'a [u8] },
+    Raw { port: u8, datagram: Blob<'a> },
     /// A check that is signed with the right password, changed at some places afterwards.
     Check {
         port: u8,
@@ -25,7 +26,7 @@ enum Arrival<'a> {
         nominate: bool,
         controlled: bool,
         priority: u32,
-        attributes: Vec<(u16, &'a [u8])>,
+        attributes: Vec<(u16, Blob<'a>)>,
         changes: Vec<(u8, u8)>,
     },
     /// Time passes.
@@ -35,14 +36,14 @@ enum Arrival<'a> {
 #[derive(Debug, Arbitrary)]
 enum User<'a> {
     Right,
-    Wrong(&'a str),
+    Wrong(Text<'a>),
 }
 
 /// What arrives at a new transport.
 #[derive(Debug, Arbitrary)]
 pub struct Input<'a> {
     connected: bool,
-    arrivals: Vec<Arrival<'a>>,
+    arrivals: Sequence<Arrival<'a>>,
 }
 
 /// Lets it arrive.

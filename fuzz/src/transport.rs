@@ -10,8 +10,9 @@ use caside_media::transport::{Transport, TransportEvent};
 use rtc_dtls::crypto::Certificate;
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
+use crate::input::{Blob, Sequence};
 use crate::peer::{Check, ClientDtls, DtlsOptions, provider};
-use crate::setting::{config, credentials, path, start};
+use crate::setting::{config, credentials, path, start, wait};
 
 /// What the client does.
 #[derive(Debug, Arbitrary)]
@@ -27,7 +28,7 @@ enum Act<'a> {
     /// Loses it.
     Lose,
     /// Sends something of its own.
-    Raw(&'a [u8]),
+    Raw(Blob<'a>),
     /// Sends a record that looks like a handshake message.
     Handshake {
         epoch: u8,
@@ -37,7 +38,7 @@ enum Act<'a> {
         message: u8,
         offset: u32,
         fragment: u32,
-        body: &'a [u8],
+        body: Blob<'a>,
     },
     /// Waits.
     Wait { ms: u16 },
@@ -48,7 +49,7 @@ enum Act<'a> {
 pub struct Input<'a> {
     /// Whether we begin.
     reverse: bool,
-    acts: Vec<Act<'a>>,
+    acts: Sequence<Act<'a>>,
 }
 
 /// Goes through it.
@@ -105,7 +106,7 @@ pub fn run(input: &Input<'_>) {
                 record.extend(body);
                 world.deliver(record);
             }
-            Act::Wait { ms } => world.wait(Duration::from_millis(u64::from(*ms))),
+            Act::Wait { ms } => world.wait(wait(*ms)),
         }
     }
 }
