@@ -109,6 +109,8 @@ pub struct MediaWorkerHandle {
     candidates: Arc<[Candidate]>,
     fingerprint: Arc<Fingerprint>,
     rooms: Arc<AtomicUsize>,
+    /// Routers to close, which must not depend on room in the queue.
+    closed: Arc<Mutex<Vec<RouterId>>>,
 }
 
 impl std::fmt::Debug for MediaWorkerHandle {
@@ -202,9 +204,12 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.worker.rooms.fetch_sub(1, Ordering::Relaxed);
-        if self.worker.send(Command::CloseRouter { router: self.router }).is_err() {
-            tracing::warn!(router = %self.router, "a router stays open: its worker takes no orders");
-        }
+        self.worker
+            .closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self.router);
+        self.worker.wake();
     }
 }
 
@@ -252,12 +257,14 @@ impl MediaWorkers {
                 candidates,
                 fingerprint: fingerprint.clone(),
                 rooms: Arc::default(),
+                closed: Arc::default(),
             };
             let thread = thread::Thread {
                 sockets,
                 orders: receiver,
                 wake: handle.wake.clone(),
                 pending: handle.pending.clone(),
+                closed: handle.closed.clone(),
                 transport: transport.clone(),
             };
             let joined = std::thread::Builder::new()

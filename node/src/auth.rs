@@ -52,17 +52,17 @@ impl Caller {
         self.claims.is_admin()
     }
 
-    /// What they are in this room by their token and by owning it; somebody else's room gives nothing.
+    /// What they are in this room: what their token says, else host of a room of their own. A token of a lower role stays
+    /// that, whoever made the room.
     pub(crate) fn role_in(&self, room: &RoomId, owner: Option<&UserId>) -> Option<Role> {
         if !self.claims.admits(room) {
             return None;
         }
-        let owns = owner.is_some_and(|owner| owner == self.user());
-        if self.is_admin() || owns {
-            Some(Role::Host)
-        } else {
-            self.claims.role
+        if self.is_admin() {
+            return Some(Role::Host);
         }
+        let owns = owner.is_some_and(|owner| owner == self.user());
+        self.claims.role.or(owns.then_some(Role::Host))
     }
 }
 

@@ -262,6 +262,13 @@ fn checked(message: ClientMessage) -> Result<ClientMessage, Refusal> {
             {
                 return too_long("display_name", MAX_DISPLAY_NAME, "characters");
             }
+            if join
+                .display_name
+                .as_ref()
+                .is_some_and(|name| name.chars().any(char::is_control))
+            {
+                return invalid("payload.display_name: must not have control characters");
+            }
         }
         ClientMessage::Offer(d) | ClientMessage::Answer(d)
             if d.tracks

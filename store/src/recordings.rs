@@ -8,6 +8,7 @@ use caside_protocol::{CallId, NodeId, ParticipantId, RecordingId, RoomId, UserId
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde_json::Value;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::calls::was_in;
@@ -132,6 +133,14 @@ pub struct RecordingFilter {
     pub state: Option<RecordingState>,
     /// Whose room it was, or who was in its call.
     pub visible_to: Option<UserId>,
+    /// Begun at this moment or later.
+    pub since: Option<OffsetDateTime>,
+}
+
+/// The least UUIDv7 of a moment (RFC 9562 §5.7): its first 48 bits are the time in milliseconds since 1970.
+fn first_id_at(moment: OffsetDateTime) -> Uuid {
+    let ms = u128::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+    Uuid::from_u128(ms << 80)
 }
 
 impl Store {
@@ -170,6 +179,9 @@ impl Store {
             let owns = recordings::Column::Owner.eq(user.as_str());
             let was_in = was_in(user, (recordings::Entity, recordings::Column::CallId));
             query = query.filter(Condition::any().add(owns).add(was_in));
+        }
+        if let Some(since) = filter.since {
+            query = query.filter(recordings::Column::Id.gte(first_id_at(since)));
         }
         if let Some(after) = page.after(CURSOR)? {
             query = query.filter(recordings::Column::Id.lt(after));

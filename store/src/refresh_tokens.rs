@@ -71,6 +71,10 @@ impl Store {
         now: OffsetDateTime,
     ) -> Result<Rotation, StoreError> {
         self.timed(async {
+            // What was never given is refused without the one writer that SQLite has.
+            if by_hash(presented).one(self.read()).await?.is_none() {
+                return Ok(Rotation::Refused);
+            }
             let transaction = self.begin().await?;
             let rotation = rotate(&transaction, presented, next, next_expires_at, now).await?;
             transaction.commit().await?;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use caside_media::control::Command;
@@ -46,6 +46,7 @@ pub(super) struct Thread {
     pub(super) orders: Receiver<Order>,
     pub(super) wake: Arc<OwnedFd>,
     pub(super) pending: Arc<AtomicBool>,
+    pub(super) closed: Arc<Mutex<Vec<RouterId>>>,
     pub(super) transport: Arc<TransportConfig>,
 }
 
@@ -72,7 +73,7 @@ impl Thread {
                 }
             }
             // Orders given from here on wake again; those before are seen in this round.
-            self.pending.store(false, Ordering::Release);
+            self.pending.swap(false, Ordering::AcqRel);
             // A panic that the engine did not pin on one transport costs this worker's media, not the process: clients are
             // told and connect anew.
             let round = catch_unwind(AssertUnwindSafe(|| self.round(&mut engine, &mut routers, &mut out)));
@@ -136,6 +137,12 @@ impl Thread {
                     break;
                 }
             }
+        }
+        // Once a round, held for a copy of a few numbers; after the orders, which may have been for these routers.
+        let closed = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+        for router in closed {
+            routers.remove(&router);
+            engine.handle(now, Command::CloseRouter { router });
         }
         self.sockets
             .receive(|path, datagram| engine.receive(now, path, datagram));

@@ -15,6 +15,8 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::group::{self, Group, GroupOutcome};
 use super::part::{Part, kind_of};
@@ -25,6 +27,8 @@ use crate::sfu::{PublishedTrack, SfuCommand, SfuHandle};
 
 /// A recorder starts at most this long after its room said so; more is a clock that was set.
 const LONGEST_START: Duration = Duration::from_secs(5);
+/// Sentences on what is missing that a recording bears.
+pub(super) const MAX_SENTENCES: usize = 8;
 
 /// A way to one recording.
 pub(super) struct Handle {
@@ -87,6 +91,12 @@ pub(super) struct State {
     parts: HashMap<(ParticipantId, Source), Arc<AtomicU64>>,
     taps: HashMap<TrackId, (TapId, SfuHandle)>,
     tasks: JoinSet<GroupOutcome>,
+    /// Tells the groups to write what they have and to end.
+    stopping: CancellationToken,
+    /// What is not recorded, for people.
+    missing: Vec<String>,
+    /// A stop of the node waits for this recorder.
+    _token: TaskTrackerToken,
 }
 
 impl Actor for Recorder {
@@ -101,6 +111,7 @@ impl Actor for Recorder {
         let since = OffsetDateTime::now_utc() - job.started_at;
         let since = Duration::try_from(since).unwrap_or_default().min(LONGEST_START);
         let now = Instant::now();
+        let token = keeping.token();
         Ok(State {
             recording: job.recording,
             epoch: job.epoch,
@@ -111,6 +122,9 @@ impl Actor for Recorder {
             parts: HashMap::new(),
             taps: HashMap::new(),
             tasks: JoinSet::new(),
+            stopping: CancellationToken::new(),
+            missing: Vec::new(),
+            _token: token,
         })
     }
 
@@ -142,10 +156,11 @@ impl State {
         }
         let kind = kind_of(published.track.kind);
         let key = (published.track.participant_id, Part::group_of(published.track.source));
-        let free = self
-            .groups
-            .iter()
-            .position(|g| (g.part.participant, g.part.source) == key && !g.tracks.contains_key(&kind));
+        let free = self.groups.iter().position(|g| {
+            let fits = (g.part.participant, g.part.source) == key && !g.tracks.contains_key(&kind);
+            // A group that failed takes no more.
+            fits && !g.queue.is_closed()
+        });
         let index = free.unwrap_or_else(|| self.begin_group(key.0, key.1));
         let group = &mut self.groups[index];
         group.tracks.insert(kind, track);
@@ -156,7 +171,8 @@ impl State {
             sfu: sfu.clone(),
         });
         if group.queue.try_send(begin).is_err() {
-            tracing::error!(recording.id = %self.recording, track.id = %track, "a track is not recorded: its group does not keep up");
+            group.tracks.remove(&kind);
+            self.not_recorded(track, "its recorder does not keep up");
             return;
         }
         let sink = GroupSink {
@@ -174,7 +190,14 @@ impl State {
             })
             .is_err()
         {
-            tracing::error!(recording.id = %self.recording, track.id = %track, "a track is not recorded: the SFU takes no orders");
+            self.not_recorded(track, "the room's media takes no orders");
+        }
+    }
+
+    fn not_recorded(&mut self, track: TrackId, why: &str) {
+        tracing::error!(recording.id = %self.recording, track.id = %track, why, "a track is not recorded");
+        if self.missing.len() < MAX_SENTENCES {
+            self.missing.push(format!("track {track} was not recorded: {why}"));
         }
     }
 
@@ -196,6 +219,7 @@ impl State {
             start: self.start,
             keeping: self.keeping.clone(),
             dropped: dropped.clone(),
+            stopping: self.stopping.clone(),
         };
         self.tasks.spawn(group.run(waiting));
         self.groups.push(Running {
@@ -224,9 +248,10 @@ impl State {
         for track in tracks {
             self.unpublished(track);
         }
-        // The engine drops its sinks with the taps; the groups end when the last sender is gone.
         self.groups.clear();
-        let mut missing = Vec::new();
+        // They end by this, whether or not the engine drops its sinks in time.
+        self.stopping.cancel();
+        let mut missing = std::mem::take(&mut self.missing);
         let ended = async {
             while let Some(outcome) = self.tasks.join_next().await {
                 match outcome {
@@ -237,7 +262,8 @@ impl State {
         };
         if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
             tracing::error!(recording.id = %self.recording, "some sources did not end in time; what they kept is used");
-            self.tasks.abort_all();
+            missing.push("some sources did not end in time; their last moments are missing".to_owned());
+            self.tasks.shutdown().await;
         }
         self.keeping
             .finalize_later(self.recording, missing, self.events.clone());

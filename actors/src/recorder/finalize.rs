@@ -14,6 +14,7 @@ use caside_protocol::RecordingId;
 use caside_protocol::rest::{FileKind, RecordingState};
 use caside_store::objects::ObjectError;
 use caside_store::recordings::{SegmentId, SegmentPlace, StoredFile, StoredSegment};
+use caside_store::spool::SpoolError;
 use caside_store::{JournalEntry, StoreError};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -24,6 +25,8 @@ use super::recordings::Keeping;
 
 /// How long rows are waited for before segments are deleted.
 const ROWS_LIMIT: Duration = Duration::from_secs(30);
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Chunks of a file on their way to the object store.
 const CHUNKS: usize = 16;
 /// Largest segment fetched from the object store.
@@ -35,10 +38,51 @@ const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub(super) enum FinalizeError {
     #[error("the object store failed")]
     Objects(#[from] ObjectError),
+    #[error("the spool failed")]
+    Spool(#[from] SpoolError),
     #[error("the database failed")]
     Database(#[from] StoreError),
     #[error("the rows of the files are not written yet: {0}")]
     Rows(String),
+}
+
+/// Pauses between tries, longer and longer.
+struct Patience {
+    recording: RecordingId,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(recording: RecordingId) -> Self {
+        Self {
+            recording,
+            pause: Duration::from_secs(1),
+        }
+    }
+
+    async fn wait(&mut self, error: &FinalizeError) {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(recording.id = %self.recording, %error, cause, "a recording cannot be finished now; tried again");
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// What came of making files.
+enum Made {
+    /// They are in the object store.
+    Files(Outcome),
+    /// It was done before.
+    Before(RecordingState, Option<String>),
+}
+
+/// What a recording's segments became.
+struct Outcome {
+    files: Vec<StoredFile>,
+    /// What is missing from the files, for people.
+    missing: Vec<String>,
+    /// Segments that are in the files and of no more use.
+    used: Vec<SegmentId>,
 }
 
 impl Keeping {
@@ -48,61 +92,113 @@ impl Keeping {
         recording: RecordingId,
         missing: Vec<String>,
     ) -> (RecordingState, Option<String>) {
-        let mut pause = Duration::from_secs(1);
+        let mut patience = Patience::new(recording);
+        let outcome = loop {
+            match self.make_files(recording, &missing).await {
+                Ok(Made::Files(outcome)) => break outcome,
+                Ok(Made::Before(state, error)) => return (state, error),
+                Err(error) => patience.wait(&error).await,
+            }
+        };
+        // The files are there: from here on only their rows are tried again.
         loop {
-            match self.try_finalize(recording, &missing).await {
-                Ok(outcome) => return outcome,
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(recording.id = %recording, %error, cause, "a recording cannot be finished now; tried again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(60));
+            match self.list(recording, &outcome).await {
+                Ok(listed) => {
+                    self.delete_segments(recording, outcome.used).await;
+                    return listed;
                 }
+                Err(error) => patience.wait(&error).await,
             }
         }
     }
 
-    async fn try_finalize(
-        &self,
-        recording: RecordingId,
-        missing: &[String],
-    ) -> Result<(RecordingState, Option<String>), FinalizeError> {
+    async fn make_files(&self, recording: RecordingId, missing: &[String]) -> Result<Made, FinalizeError> {
+        let _turn = self.finalizers.acquire().await;
         let mut parts: BTreeMap<Part, Vec<StoredSegment>> = BTreeMap::new();
         for segment in self.segments(recording).await? {
             parts.entry(Part::of(&segment.id)).or_default().push(segment);
         }
-        let mut missing = missing.to_vec();
-        let mut entries = Vec::new();
-        let (mut duration_ms, mut used) = (0, Vec::new());
-        for (part, segments) in &parts {
-            match self.finish_part(recording, *part, segments, &mut missing).await? {
-                Some(file) => {
-                    duration_ms = duration_ms.max(file.offset_ms + file.duration_ms);
-                    entries.push(JournalEntry::RecordingFileAdded(file));
-                }
-                None => missing.push(format!("nothing of {} could be made a file", part.participant)),
-            }
-            used.extend(segments.iter().map(|s| s.id));
+        // Segments of a recording that was finished before are left over from deleting them: files made of those alone would
+        // replace the whole ones.
+        if let Some(before) = self.store.recording(recording).await?
+            && matches!(before.recording.state, RecordingState::Ready | RecordingState::Failed)
+            && !before.recording.files.is_empty()
+        {
+            let left = parts.into_values().flatten().map(|s| s.id).collect();
+            self.delete_segments(recording, left).await;
+            return Ok(Made::Before(before.recording.state, before.recording.error));
         }
-        let (state, error) = match (entries.is_empty(), missing.is_empty()) {
-            (true, true) => (
+        let mut outcome = Outcome {
+            files: Vec::new(),
+            missing: missing.to_vec(),
+            used: Vec::new(),
+        };
+        for (part, segments) in &parts {
+            match self
+                .finish_part(recording, *part, segments, &mut outcome.missing)
+                .await?
+            {
+                Some(file) => {
+                    outcome.files.push(file);
+                    outcome.used.extend(segments.iter().map(|s| s.id));
+                }
+                // Its segments are kept: somebody may make more of them than we can.
+                None => outcome
+                    .missing
+                    .push(format!("nothing of {} could be made a file", part.participant)),
+            }
+        }
+        Ok(Made::Files(outcome))
+    }
+
+    /// Writes the rows of the files and of the recording, and sees that they are there.
+    async fn list(
+        &self,
+        recording: RecordingId,
+        outcome: &Outcome,
+    ) -> Result<(RecordingState, Option<String>), FinalizeError> {
+        let missing = (!outcome.missing.is_empty()).then(|| outcome.missing.join("; "));
+        let (state, error) = match (outcome.files.is_empty(), missing) {
+            (true, None) => (
                 RecordingState::Failed,
                 Some("nothing was published while it ran".to_owned()),
             ),
-            (true, false) => (RecordingState::Failed, Some(missing.join("; "))),
-            (false, true) => (RecordingState::Ready, None),
-            (false, false) => (RecordingState::Ready, Some(missing.join("; "))),
+            (true, missing) => (RecordingState::Failed, missing),
+            (false, missing) => (RecordingState::Ready, missing),
         };
-        let duration_ms = Some(duration_ms);
-        entries.push(JournalEntry::RecordingState {
+        let duration_ms = Some(
+            outcome
+                .files
+                .iter()
+                .map(|f| f.offset_ms + f.duration_ms)
+                .max()
+                .unwrap_or_default(),
+        );
+        let files = outcome.files.iter().cloned().map(JournalEntry::RecordingFileAdded);
+        let entries = files.chain([JournalEntry::RecordingState {
             recording,
             state,
             error: error.clone(),
             duration_ms,
-        });
-        self.write_rows(entries).await?;
-        self.delete_segments(recording, used).await;
-        Ok((state, error))
+        }]);
+        for entry in entries {
+            self.journal
+                .append(entry)
+                .map_err(|e| FinalizeError::Rows(e.to_string()))?;
+        }
+        self.journal
+            .flush(ROWS_LIMIT)
+            .await
+            .map_err(|e| FinalizeError::Rows(e.to_string()))?;
+        let listed = self.store.recording_files(recording).await?;
+        match outcome
+            .files
+            .iter()
+            .find(|file| listed.iter().all(|l| l.name != file.name))
+        {
+            Some(absent) => Err(FinalizeError::Rows(format!("{} is not listed", absent.name))),
+            None => Ok((state, error)),
+        }
     }
 
     /// Every segment of a recording that is left, here or in the object store, in order. A database that is away is no hindrance
@@ -202,13 +298,24 @@ impl Keeping {
         let (produced, put) = tokio::join!(produce, put);
         produced?;
         let size_bytes = put?;
+        let damaged = finisher.damaged();
+        if !damaged.is_empty() {
+            missing.push(format!(
+                "{} segments of {} were damaged",
+                damaged.len(),
+                part.participant
+            ));
+        }
         Ok(Some(stored_file(recording, part, name, storage_key, size_bytes, &meta)))
     }
 
     /// A segment's bytes from here, else from the object store; `None` when neither has them whole.
     async fn segment_bytes(&self, segment: &StoredSegment) -> Result<Option<Bytes>, FinalizeError> {
-        if let Ok((_, bytes)) = self.spool.read(segment.id).await {
-            return Ok(Some(bytes));
+        match self.spool.read(segment.id).await {
+            Ok((_, bytes)) => return Ok(Some(bytes)),
+            Err(SpoolError::Missing(_) | SpoolError::Damaged { .. }) => {}
+            // Not lost, only not to be had now.
+            Err(error) => return Err(error.into()),
         }
         let object = match self.objects.get(&segment.id.object_key(), None).await {
             Ok(object) => object,
@@ -226,23 +333,13 @@ impl Keeping {
         }
     }
 
-    async fn write_rows(&self, entries: Vec<JournalEntry>) -> Result<(), FinalizeError> {
-        for entry in entries {
-            self.journal
-                .append(entry)
-                .map_err(|e| FinalizeError::Rows(e.to_string()))?;
-        }
-        self.journal
-            .flush(ROWS_LIMIT)
-            .await
-            .map_err(|e| FinalizeError::Rows(e.to_string()))
-    }
-
-    /// The files are listed: their segments are of no more use. One that stays is found and deleted at the next start.
+    /// The files are listed: their segments are of no more use. One that stays is deleted at the next start.
     async fn delete_segments(&self, recording: RecordingId, segments: Vec<SegmentId>) {
         // First here, so that none is shipped any more; then every copy that may have been.
-        if let Err(error) = self.spool.remove_recording(recording).await {
-            tracing::warn!(recording.id = %recording, %error, "segments stay in the spool");
+        for id in &segments {
+            if let Err(error) = self.spool.remove(*id).await {
+                tracing::warn!(recording.id = %recording, %error, "a segment stays in the spool");
+            }
         }
         if self.shipping.is_on() {
             for id in &segments {

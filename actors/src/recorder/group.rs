@@ -14,7 +14,9 @@ use caside_store::recordings::SegmentId;
 use caside_store::spool::SegmentInfo;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::actor::MAX_SENTENCES;
 use super::part::Part;
 use super::recordings::Keeping;
 use super::sink::{GroupItem, GroupTrack, QUEUE};
@@ -22,6 +24,8 @@ use crate::sfu::SfuCommand;
 
 /// The longest sleep without a deadline of the writer's.
 const IDLE: Duration = Duration::from_secs(5);
+/// Files that one source may become.
+const MAX_PARTS: u32 = 64;
 
 /// What came of a group.
 #[derive(Debug, Default)]
@@ -40,6 +44,8 @@ pub(super) struct Group {
     pub(super) start: Instant,
     pub(super) keeping: Arc<Keeping>,
     pub(super) dropped: Arc<AtomicU64>,
+    /// Cancelled when the recording stops.
+    pub(super) stopping: CancellationToken,
 }
 
 /// Makes a group's queue.
@@ -48,7 +54,7 @@ pub(super) fn queue() -> (mpsc::Sender<GroupItem>, mpsc::Receiver<GroupItem>) {
 }
 
 impl Group {
-    /// Runs until every sender of the queue is gone, then writes what is left.
+    /// Runs until the recording stops or every sender of the queue is gone, then writes what is left.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<GroupItem>) -> GroupOutcome {
         let mut outcome = GroupOutcome::default();
         let mut tracks: HashMap<MediaKind, GroupTrack> = HashMap::new();
@@ -58,6 +64,8 @@ impl Group {
                 .poll_timeout()
                 .map_or_else(|| Instant::now() + IDLE, Instant::from_std);
             tokio::select! {
+                // Closed, the queue still gives what is in it.
+                () = self.stopping.cancelled(), if !queue.is_closed() => queue.close(),
                 item = queue.recv() => match item {
                     None => break,
                     Some(GroupItem::Track(track)) => {
@@ -109,6 +117,16 @@ impl Group {
         let Err(CodecChanged { item, from, to, .. }) = writer.push(now, kind, item) else {
             return;
         };
+        if self.part.index + 1 >= MAX_PARTS {
+            let sentence = format!(
+                "{} changed codecs too often; the rest is missing",
+                self.part.participant
+            );
+            if !outcome.missing.contains(&sentence) {
+                outcome.missing.push(sentence);
+            }
+            return;
+        }
         tracing::info!(recording.id = %self.recording, from = from.name(), to = to.name(), "the codec changed: another file begins");
         self.end(writer, outcome).await;
         self.part.index = u32::try_from(self.parts.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX);
@@ -171,7 +189,7 @@ impl Group {
                 tracing::error!(recording.id = %self.recording, %error, start_ms, end_ms, "a segment could not be kept");
                 // One sentence a cause is enough for the recording.
                 let sentence = format!("from {start_ms} ms on some media could not be kept: {error}");
-                if outcome.missing.len() < 8 {
+                if outcome.missing.len() < MAX_SENTENCES {
                     outcome.missing.push(sentence);
                 }
             }

@@ -10,8 +10,10 @@ use caside_protocol::{NodeId, RecordingId};
 use caside_store::{Journal, JournalEntry, ObjectStore, Spool, Store, StoreError};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::actor::{self, RecorderArgs};
 use super::shipping::Shipping;
@@ -21,6 +23,9 @@ use crate::ports::{
 
 /// How long the groups of a stopped recording may take to write what is left.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Recordings whose files are made at one time.
+const FINALIZERS: usize = 2;
 
 /// What recordings are kept with.
 #[derive(Clone)]
@@ -50,10 +55,18 @@ pub(super) struct Keeping {
     pub(super) store: Store,
     pub(super) writing_app: String,
     pub(super) shipping: Shipping,
+    /// Recordings whose files are made at one time.
+    pub(super) finalizers: Semaphore,
+    /// Everything that a stop waits for: recorders, and files that are being made.
     tasks: TaskTracker,
 }
 
 impl Keeping {
+    /// Held by whoever a stop has to wait for.
+    pub(super) fn token(&self) -> TaskTrackerToken {
+        self.tasks.token()
+    }
+
     /// Makes the files in a task of its own.
     pub(super) fn finalize_later(self: &Arc<Self>, recording: RecordingId, missing: Vec<String>, events: SharedEvents) {
         let keeping = self.clone();
@@ -80,6 +93,7 @@ pub struct Recordings {
     node: NodeId,
     keeping: Arc<Keeping>,
     supervisor: ActorRef<SupervisorMsg>,
+    running: Running,
 }
 
 impl fmt::Debug for Recordings {
@@ -102,10 +116,13 @@ impl Recordings {
             store: args.store,
             writing_app: args.writing_app,
             shipping,
+            finalizers: Semaphore::new(FINALIZERS),
             tasks: TaskTracker::new(),
         });
+        let running = Running::default();
         let supervisor = Supervisor {
             keeping: keeping.clone(),
+            running: running.clone(),
         };
         let supervisor = match parent {
             Some(parent) => Actor::spawn_linked(None, supervisor, (), parent).await?.0,
@@ -115,6 +132,7 @@ impl Recordings {
             node: args.node,
             keeping,
             supervisor,
+            running,
         })
     }
 
@@ -186,53 +204,46 @@ impl RecorderFactory for Recordings {
             let failed = |reason: String| RecorderStartError { reason };
             let spawned = actor::spawn(self.supervisor.get_cell(), args).await;
             let (actor, handle) = spawned.map_err(|e| failed(e.to_string()))?;
-            let started = SupervisorMsg::Started {
-                actor,
+            // Before anybody can give it an order, so before it can fail.
+            let entry = Entry {
                 recording,
                 events,
+                _token: self.keeping.token(),
             };
-            self.supervisor.cast(started).map_err(|e| failed(e.to_string()))?;
+            self.running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(actor, entry);
             Ok(Box::new(handle) as Box<dyn RecorderHandle>)
         })
     }
 }
 
-#[derive(RactorMessage)]
-enum SupervisorMsg {
-    /// A recorder runs.
-    Started {
-        actor: ActorId,
-        recording: RecordingId,
-        events: SharedEvents,
-    },
+/// A recorder that runs, as its supervisor knows it.
+struct Entry {
+    recording: RecordingId,
+    events: SharedEvents,
+    _token: TaskTrackerToken,
 }
+
+type Running = Arc<Mutex<HashMap<ActorId, Entry>>>;
+
+/// The supervisor hears of its children only.
+#[derive(Debug, RactorMessage)]
+enum SupervisorMsg {}
 
 /// Keeps recorders apart: one that fails is finished from its segments and hurts no other.
 struct Supervisor {
     keeping: Arc<Keeping>,
+    running: Running,
 }
 
 impl Actor for Supervisor {
     type Msg = SupervisorMsg;
-    type State = HashMap<ActorId, (RecordingId, SharedEvents)>;
+    type State = ();
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<SupervisorMsg>, (): ()) -> Result<Self::State, ActorProcessingErr> {
-        Ok(HashMap::new())
-    }
-
-    async fn handle(
-        &self,
-        _: ActorRef<SupervisorMsg>,
-        message: SupervisorMsg,
-        running: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        let SupervisorMsg::Started {
-            actor,
-            recording,
-            events,
-        } = message;
-        running.insert(actor, (recording, events));
+    async fn pre_start(&self, _: ActorRef<SupervisorMsg>, (): ()) -> Result<(), ActorProcessingErr> {
         Ok(())
     }
 
@@ -240,19 +251,24 @@ impl Actor for Supervisor {
         &self,
         _: ActorRef<SupervisorMsg>,
         event: SupervisionEvent,
-        running: &mut Self::State,
+        (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
+        let remove = |actor: &ActorCell| {
+            self.running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&actor.get_id())
+        };
         match event {
-            SupervisionEvent::ActorTerminated(actor, _, _) => {
-                running.remove(&actor.get_id());
-            }
+            SupervisionEvent::ActorTerminated(actor, _, _) => drop(remove(&actor)),
             SupervisionEvent::ActorFailed(actor, error) => {
-                let Some((recording, events)) = running.remove(&actor.get_id()) else {
-                    return Ok(());
-                };
-                tracing::error!(recording.id = %recording, %error, "a recorder failed; what it kept is made files");
-                let missing = vec!["the recorder failed before the recording was stopped".to_owned()];
-                self.keeping.finalize_later(recording, missing, events);
+                let Some(entry) = remove(&actor) else { return Ok(()) };
+                tracing::error!(recording.id = %entry.recording, %error, "a recorder failed; what it kept is made files");
+                // The room must know at once: nothing more is recorded.
+                let reason = "the recorder failed before the recording was stopped".to_owned();
+                tell(&entry.events, RecorderEvent::Failed { reason: reason.clone() });
+                let nobody: SharedEvents = Arc::new(Mutex::new(Box::new(|_| {})));
+                self.keeping.finalize_later(entry.recording, vec![reason], nobody);
             }
             _ => {}
         }

@@ -117,11 +117,11 @@ impl Actor for Room {
         if let SupervisionEvent::ActorFailed(_, error) = &event {
             tracing::error!(room.id = %running.myself.id(), error = %error, "the room's SFU failed");
         }
-        if matches!(
-            event,
-            SupervisionEvent::ActorFailed(..) | SupervisionEvent::ActorTerminated(..)
-        ) && matches!(running.sfu, Sfu::Up(_))
-        {
+        let (SupervisionEvent::ActorFailed(gone, _) | SupervisionEvent::ActorTerminated(gone, ..)) = &event else {
+            return Ok(());
+        };
+        // One that was replaced before may end late.
+        if matches!(&running.sfu, Sfu::Up(sfu) if sfu.is(gone.get_id())) {
             running.lose_sfu();
         }
         Ok(())

@@ -196,11 +196,13 @@ impl RoomState {
             return;
         };
         let may_subscribe = member.may(Permission::Subscribe);
+        let may_send_data = member.may(Permission::Data);
         let (subscribe, on_hold) = (member.subscribe, member.on_hold);
         self.order(SfuCommand::Attach {
             participant: id,
             subscribe,
             may_subscribe,
+            may_send_data,
         });
         if on_hold {
             self.order(SfuCommand::SetReceiving {

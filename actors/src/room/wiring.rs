@@ -19,6 +19,13 @@ const FAILED: &str = "its start failed";
 #[derive(Debug)]
 pub(crate) struct OwnSfu(SfuHandle);
 
+impl OwnSfu {
+    /// Whether this actor is it.
+    pub(super) fn is(&self, actor: ractor::ActorId) -> bool {
+        self.0.is(actor)
+    }
+}
+
 impl Drop for OwnSfu {
     fn drop(&mut self) {
         self.0.close();

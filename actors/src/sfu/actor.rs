@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use caside_media::control::EventKind;
+use caside_media::control::{Command, EventKind};
 use caside_media::parameters::IceCredentials;
 use caside_media::sdp::CodecPolicy;
 use caside_protocol::ParticipantId;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use ractor_cluster::RactorMessage;
 
 use super::command::{SfuCommand, SfuEvent};
@@ -18,8 +18,10 @@ use crate::media_worker::{MediaWorkerHandle, Registration, WorkerEvent};
 
 /// How long an offer waits for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Orders and events that may wait for the actor; beyond it orders are refused and data channel messages dropped.
+/// Orders and events that may wait for the actor; beyond it orders are refused.
 const MAILBOX: usize = 4096;
+/// Messages that may wait when a data channel message comes; beyond it that one is dropped.
+const DATA_MESSAGES: usize = 1024;
 
 /// The SFU takes no more orders now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +51,7 @@ impl fmt::Debug for SfuArgs {
 pub struct SfuHandle {
     order: Arc<dyn Fn(SfuCommand) -> Result<(), SfuOverloaded> + Send + Sync>,
     close: Arc<dyn Fn() + Send + Sync>,
+    actor: Option<ActorId>,
 }
 
 impl fmt::Debug for SfuHandle {
@@ -66,6 +69,7 @@ impl SfuHandle {
         Self {
             order: Arc::new(order),
             close: Arc::new(close),
+            actor: None,
         }
     }
 
@@ -77,10 +81,20 @@ impl SfuHandle {
         let depth = Arc::new(AtomicUsize::new(0));
         let (actor, _) = Actor::spawn_linked(None, Sfu { depth: depth.clone() }, args, supervisor).await?;
         let closing = actor.clone();
-        Ok(Self::new(
-            move |command| cast(&actor, &depth, SfuMsg::Order(command)),
+        let id = actor.get_id();
+        let handle = Self::new(
+            move |command| cast(&actor, &depth, MAILBOX, SfuMsg::Order(command)),
             move || closing.stop(Some("room closed".to_owned())),
-        ))
+        );
+        Ok(Self {
+            actor: Some(id),
+            ..handle
+        })
+    }
+
+    /// Whether this actor is the SFU; of a handle for tests any is.
+    pub(crate) fn is(&self, actor: ActorId) -> bool {
+        self.actor.is_none_or(|own| own == actor)
     }
 
     /// Gives an order without waiting.
@@ -97,9 +111,9 @@ impl SfuHandle {
     }
 }
 
-/// Puts a message into the (unbounded) mailbox if fewer than [`MAILBOX`] wait there.
-fn cast(actor: &ActorRef<SfuMsg>, depth: &AtomicUsize, message: SfuMsg) -> Result<(), SfuOverloaded> {
-    if depth.fetch_add(1, Ordering::Relaxed) >= MAILBOX {
+/// Puts a message into the (unbounded) mailbox if fewer than `bound` wait there.
+fn cast(actor: &ActorRef<SfuMsg>, depth: &AtomicUsize, bound: usize, message: SfuMsg) -> Result<(), SfuOverloaded> {
+    if depth.fetch_add(1, Ordering::Relaxed) >= bound {
         depth.fetch_sub(1, Ordering::Relaxed);
         return Err(SfuOverloaded);
     }
@@ -136,13 +150,16 @@ impl Actor for Sfu {
         let sink = {
             let (actor, depth) = (myself.clone(), self.depth.clone());
             Box::new(move |event| {
-                // The engine reports changes, a few a second; only data messages can flood, and only those are dropped.
-                let droppable = matches!(event, WorkerEvent::Media(EventKind::Data { .. }));
-                if cast(&actor, &depth, SfuMsg::Worker(event)).is_err() && !droppable {
-                    tracing::warn!("a media event was lost: the room's SFU is overloaded or gone");
+                // The engine reports changes, a few a second, which must arrive; only data messages can flood, and those are
+                // dropped long before orders are refused.
+                let is_data = matches!(event, WorkerEvent::Media(EventKind::Data { .. }));
+                let bound = if is_data { DATA_MESSAGES } else { usize::MAX };
+                if cast(&actor, &depth, bound, SfuMsg::Worker(event)).is_err() && !is_data {
+                    tracing::debug!("a media event came after the end of its SFU");
                 }
             })
         };
+
         let registration = args.worker.register(sink)?;
         let state = SfuState::new(Setting {
             router: registration.router(),
@@ -189,7 +206,12 @@ impl Running {
     fn carry_out(&mut self, effects: Effects) -> Result<(), ActorProcessingErr> {
         let worker = self.registration.worker();
         for command in effects.commands {
-            worker.send(command)?;
+            // Data messages are what a client can flood with: they are dropped before anything else suffers.
+            let droppable = matches!(command, Command::SendData { .. });
+            match worker.send(command) {
+                Err(_) if droppable => {}
+                sent => sent?,
+            }
         }
         for event in effects.events {
             (self.events)(event);

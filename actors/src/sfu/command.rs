@@ -21,6 +21,8 @@ pub enum SfuCommand {
         subscribe: SubscribePolicy,
         /// Whether they may receive at all.
         may_subscribe: bool,
+        /// Whether their data channel messages go to the others.
+        may_send_data: bool,
     },
     /// They left: their connections, tracks and subscriptions close.
     Detach {

@@ -14,6 +14,8 @@ pub(super) struct Member {
     pub(super) policy: SubscribePolicy,
     /// Whether they may receive at all.
     pub(super) may_subscribe: bool,
+    /// Whether their data channel messages go to the others.
+    pub(super) may_send_data: bool,
     /// Cleared while they hold.
     pub(super) receiving: bool,
     /// The connection they publish over.
@@ -58,10 +60,11 @@ pub(super) struct Consumption {
 }
 
 impl Member {
-    pub(super) fn new(policy: SubscribePolicy, may_subscribe: bool) -> Self {
+    pub(super) fn new(policy: SubscribePolicy, may_subscribe: bool, may_send_data: bool) -> Self {
         Self {
             policy,
             may_subscribe,
+            may_send_data,
             receiving: true,
             publish: None,
             subscribe: None,

@@ -84,9 +84,11 @@ impl SfuState {
                 participant,
                 subscribe,
                 may_subscribe,
+                may_send_data,
             } => {
                 self.detach(participant);
-                self.members.insert(participant, Member::new(subscribe, may_subscribe));
+                self.members
+                    .insert(participant, Member::new(subscribe, may_subscribe, may_send_data));
                 self.offer_all_tracks(participant);
             }
             SfuCommand::Detach { participant } => self.detach(participant),
@@ -196,6 +198,9 @@ impl SfuState {
         for transport in transports {
             self.transport_closed(transport, CloseReason::Internal);
         }
+        // The engine that comes has none of what the others would close.
+        let opens = |command: &Command| matches!(command, Command::OpenTransport { .. });
+        self.effects.commands.retain(opens);
         std::mem::take(&mut self.effects)
     }
 
@@ -713,6 +718,9 @@ impl SfuState {
         let Some((sender, _)) = self.transports.get(&from).copied() else {
             return;
         };
+        if !self.members.get(&sender).is_some_and(|m| m.may_send_data) {
+            return;
+        }
         for (id, member) in &self.members {
             let Some(publishing) = member.publish.as_ref().filter(|p| p.data && *id != sender) else {
                 continue;

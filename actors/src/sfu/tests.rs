@@ -47,6 +47,7 @@ fn attach(state: &mut SfuState, subscribe: SubscribePolicy) -> ParticipantId {
         participant,
         subscribe,
         may_subscribe: true,
+        may_send_data: true,
     });
     participant
 }
@@ -164,6 +165,7 @@ fn a_late_joiner_is_offered_what_is_there() {
         participant,
         subscribe: SubscribePolicy::Auto,
         may_subscribe: true,
+        may_send_data: true,
     });
     assert_eq!(offers(&effects)[0].2.len(), 2);
     let viewer = ParticipantId::new();
@@ -171,6 +173,7 @@ fn a_late_joiner_is_offered_what_is_there() {
         participant: viewer,
         subscribe: SubscribePolicy::Auto,
         may_subscribe: false,
+        may_send_data: true,
     });
     assert!(offers(&effects).is_empty(), "not to somebody who may not receive");
 }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use caside_actors::outbound::{Outbound, OutboundReceiver};
+use caside_actors::outbound::{MAX_BYTES, Outbound, OutboundReceiver};
 use caside_actors::peer::{PeerHandle, SocketClosed};
 use caside_protocol::ErrorCode;
 use caside_protocol::client::Request;
@@ -38,6 +38,8 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_BUFFER: usize = 4096;
 /// Frames are gathered up to this many bytes before they are written.
 const WRITE_BUFFER: usize = 4096;
+/// Most that waits in front of the socket: twice what a session's queue holds.
+const WRITE_LIMIT: usize = 2 * MAX_BYTES;
 
 type Stream = WebSocketStream<TcpStream>;
 
@@ -125,7 +127,8 @@ async fn stream(upgrade: OnUpgrade) -> Option<Stream> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
-        .max_write_buffer_size(usize::MAX)
+        // A whole frame and what waits before it; a client that makes us answer and does not read is cut off here.
+        .max_write_buffer_size(WRITE_LIMIT)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let read = parts.read_buf.to_vec();
@@ -229,7 +232,13 @@ impl Life {
             Some(Ok(Message::Close(frame))) => Next::End(End::Closed(farewell(frame.as_ref()))),
             Some(Ok(Message::Text(text))) => self.frame(peer, false, text.as_ref()),
             Some(Ok(Message::Binary(bytes))) => self.frame(peer, true, &bytes),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Next::Nothing,
+            // A ping is answered, so it counts as a message.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                match self.flow.admit(Instant::now()) {
+                    Admission::Act | Admission::Refuse(_) => Next::Nothing,
+                    Admission::Close => Next::End(End::Close(close::POLICY, "rate_limited")),
+                }
+            }
         }
     }
 

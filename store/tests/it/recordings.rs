@@ -1,5 +1,7 @@
 //! Recordings, their files and segments.
 
+use std::time::Duration;
+
 use caside_protocol::rest::{FileKind, RecordingState};
 use caside_protocol::view::Source;
 use caside_protocol::{CallId, NodeId, ParticipantId, RecordingId, RoomId, UserId};
@@ -173,8 +175,16 @@ async fn recordings_are_listed_for_whoever_may_see_them(db: Database) {
         state: Some(RecordingState::Recording),
         room: Some(RoomId::new("standup").unwrap()),
         visible_to: None,
+        since: None,
     };
     assert_eq!(list(of_call).await, [ids[1]]);
+    let since = |moment| RecordingFilter {
+        since: Some(moment),
+        ..RecordingFilter::default()
+    };
+    let now = time::OffsetDateTime::now_utc();
+    assert_eq!(list(since(now - Duration::from_secs(60))).await, [ids[1], ids[0]]);
+    assert_eq!(list(since(now + Duration::from_secs(60))).await, []);
     let ready = RecordingFilter {
         state: Some(RecordingState::Ready),
         ..RecordingFilter::default()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use caside_protocol::error::Refusal;
 use caside_protocol::rest::{Page, Recording, RecordingState};
-use caside_protocol::{CallId, ErrorCode, RecordingId, Role, RoomId, UserId};
+use caside_protocol::{CallId, ErrorCode, RecordingId, Role, RoomId};
 use caside_store::PageRequest;
 use caside_store::objects::ObjectError;
 use caside_store::recordings::{RecordingFilter, SegmentPlace, StoredRecording};
@@ -83,12 +83,19 @@ async fn list(app: SharedApp, caller: Caller, query: RecordingsQuery, page: Page
     app.catch_up().await;
     let own_room = caller.claims.room.clone();
     // The bearer of a host's token sees what its room's owner sees.
-    let hosts = own_room.is_some() && caller.claims.role == Some(Role::Host);
+    let hosted = match &own_room {
+        Some(room) if caller.claims.role == Some(Role::Host) => {
+            app.store.room(room).await.map_err(|e| refused_by_store(&e))?
+        }
+        _ => None,
+    };
     let filter = RecordingFilter {
         room: own_room.or(query.room),
         call: query.call,
         state: query.state,
-        visible_to: visible_to(&caller).filter(|_| !hosts),
+        visible_to: visible_to(&caller).filter(|_| hosted.is_none()),
+        // Not what was recorded in an earlier room of that id.
+        since: hosted.filter(|_| !caller.is_admin()).map(|room| room.created_at),
     };
     let found = app
         .store
@@ -173,15 +180,21 @@ impl App {
         Err(absent(ErrorCode::RecordingNotFound))
     }
 
-    /// Whether a caller is an admin, or hosts the room, or owned it when it was recorded.
+    /// Whether a caller is an admin, owned the room when it was recorded, or hosts the room that it was recorded in. A later
+    /// room of the same id gives no right to what was recorded before it was made.
     async fn hosts_recording(&self, caller: &Caller, stored: &StoredRecording) -> Result<bool, Refusal> {
         let id = &stored.recording.room_id;
-        let hosts = |owner: Option<&UserId>| caller.role_in(id, owner) == Some(Role::Host);
-        if hosts(stored.owner.as_ref()) {
+        if !caller.claims.admits(id) {
+            return Ok(false);
+        }
+        if caller.is_admin() || stored.owner.as_ref() == Some(caller.user()) {
             return Ok(true);
         }
         let room = self.store.room(id).await.map_err(|e| refused_by_store(&e))?;
-        Ok(hosts(room.as_ref().and_then(|room| room.owner.as_ref())))
+        Ok(room.is_some_and(|room| {
+            let hosts = caller.role_in(id, room.owner.as_ref()) == Some(Role::Host);
+            hosts && stored.recording.started_at >= room.created_at
+        }))
     }
 
     /// Whether a caller was in the recorded call.
