@@ -153,3 +153,32 @@ test('kill -9 in mid-recording: after the restart the files are there, at most t
   await again.stop();
   await node.stop();
 });
+
+test('SIGTERM in mid-recording: the node stops in order and nothing of the recording is missing', async () => {
+  const node = await Node.start();
+  const token = await node.login();
+  const context = await chromium.newContext();
+  const page = await joinPage(context, node, { room: 'stop', name: 'Ada', token });
+  await decodes(await joinPage(context, node, { room: 'stop', name: 'Grace', token }), 1);
+  await decodes(page, 1);
+  const { id } = await node.json('POST', '/rooms/stop/recording/start', token);
+  const start = Date.now();
+  await new Promise((resolve) => setTimeout(resolve, 6300));
+  const recorded = (Date.now() - start) / 1000;
+  node.process.kill('SIGTERM');
+  const [code] = await node.exited;
+  assert.equal(code, 0);
+  const again = await node.restart();
+  const recording = await ready(again, token, id);
+  assert.equal(recording.error, null);
+  assert.equal(recording.files.length, 2);
+  for (const file of recording.files) {
+    const { format } = await probe(again, file);
+    const short = recorded - (Number(format.duration) + file.offset_ms / 1000);
+    console.log(`stopped after ${recorded.toFixed(2)} s: ${short.toFixed(2)} s short`);
+    assert.ok(short <= 0.5, `${short} s are missing`);
+  }
+  await context.close();
+  await again.stop();
+  await node.stop();
+});
