@@ -39,27 +39,26 @@ export async function flashAndBeep(page) {
 
 /** The median of (beep − nearest flash) over a file, in milliseconds. */
 export async function flashOffsetMs(file) {
-  const bright = await run('ffprobe', [
-    '-v', 'error', '-f', 'lavfi', '-i', `movie=${file},signalstats`,
-    '-show_entries', 'frame=pts_time:frame_tags=lavfi.signalstats.YAVG', '-of', 'csv=p=0',
-  ]);
-  const flashes = rises(bright.trim().split('\n').map((line) => line.split(',').map(Number)), 120);
-  const loud = await run('ffprobe', [
-    '-v', 'error', '-f', 'lavfi', '-i', `amovie=${file},aresample=48000,asetnsamples=480,astats=metadata=1:reset=1`,
-    '-show_entries', 'frame=pts_time:frame_tags=lavfi.astats.Overall.RMS_level', '-of', 'csv=p=0',
-  ]);
-  const beeps = rises(
-    loud.trim().split('\n').map((line) => {
-      const [time, level] = line.split(',');
-      return [Number(time), level === '-inf' ? -200 : Number(level)];
-    }),
-    -30,
-  );
+  const flashes = rises(await series(file, ['-map', '0:v', '-vf', print('signalstats', 'signalstats.YAVG')]), 120);
+  const sound = 'aresample=48000,asetnsamples=480,astats=metadata=1:reset=1';
+  const beeps = rises(await series(file, ['-map', '0:a', '-af', print(sound, 'astats.Overall.RMS_level', 'a')]), -30);
   const offsets = beeps
     .map((beep) => Math.min(...flashes.map((flash) => Math.abs(beep - flash))) * 1000)
     .sort((a, b) => a - b);
   if (flashes.length < 5 || offsets.length < 5) throw new Error(`${flashes.length} flashes and ${offsets.length} beeps`);
   return offsets[Math.floor(offsets.length / 2)];
+}
+
+/** A filter that measures, followed by one that prints what it measured. */
+function print(measure, key, media = '') {
+  return `${measure},${media}metadata=print:key=lavfi.${key}:file=-`;
+}
+
+/** What ffmpeg printed of each frame, as [seconds, value]. */
+async function series(file, filter) {
+  const text = await run('ffmpeg', ['-v', 'error', '-i', file, ...filter, '-f', 'null', '-']);
+  const frames = text.matchAll(/pts_time:(\S+)\s+lavfi\.\S+=(\S+)/g);
+  return Array.from(frames, ([, time, value]) => [Number(time), value === '-inf' ? -200 : Number(value)]);
 }
 
 /** The times at which a series rises above a level. */

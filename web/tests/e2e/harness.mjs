@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { after } from 'node:test';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -22,6 +23,11 @@ export async function until(what, probe, ms = 15_000) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
+
+/** Every node that runs: a test that fails leaves its own behind, and a file does not end while one lives. */
+const running = new Set();
+
+after(() => Promise.all([...running].map((node) => node.kill())));
 
 /** A running `caside`, with a data directory of its own unless it is given one. */
 export class Node {
@@ -43,7 +49,8 @@ export class Node {
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    node.exited = once(node.process, 'exit');
+    node.exited = once(node.process, 'exit').finally(() => running.delete(node));
+    running.add(node);
     for (const stream of [node.process.stdout, node.process.stderr]) {
       createInterface({ input: stream }).on('line', (line) => {
         node.log.push(line);
@@ -177,14 +184,14 @@ export async function picture(page, name) {
   await page.screenshot({ path: path.join(output, `${name}.png`) });
 }
 
-/** A program's standard output; throws with its error output when it fails. */
+/** A program's standard output; throws with its error output when it fails or takes longer than a minute. */
 export async function run(program, args, options = {}) {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000, ...options });
   const parts = { out: [], err: [] };
   child.stdout.on('data', (chunk) => parts.out.push(chunk));
   child.stderr.on('data', (chunk) => parts.err.push(chunk));
-  const [code] = await once(child, 'close');
-  if (code !== 0) throw new Error(`${program} ended with ${code}: ${Buffer.concat(parts.err)}`);
+  const [code, signal] = await once(child, 'close');
+  if (code !== 0) throw new Error(`${program} ended with ${code ?? signal}: ${Buffer.concat(parts.err)}`);
   return Buffer.concat(parts.out).toString();
 }
 
