@@ -6,7 +6,7 @@ use caside_media::parameters::{Feedback, MediaKind};
 
 use crate::sim::parameters::{codec, consumed};
 use crate::sim::{Sim, Watch};
-use crate::transport::link::Conditions;
+use crate::transport::link::{Conditions, for_seeds};
 
 const SECONDS: u64 = 10;
 
@@ -16,6 +16,7 @@ fn lossy(loss: f64) -> Conditions {
         duplicate: 0.02,
         delay: Duration::from_millis(25),
         jitter: Duration::from_millis(8),
+        ..Conditions::GOOD
     }
 }
 
@@ -41,7 +42,7 @@ fn assert_complete(sim: &mut Sim, watch: Watch, sent: &[(u32, bool)], seed: u64)
 
 #[test]
 fn all_frames_arrive_over_lossy_links_both_ways() {
-    for seed in 1..=6 {
+    for_seeds(1..=6, |seed| {
         let mut sim = Sim::new(seed, lossy(0.05));
         let (alice, bob) = (sim.join(), sim.join());
         let video = sim.publish(alice, MediaKind::Video);
@@ -56,12 +57,12 @@ fn all_frames_arrive_over_lossy_links_both_ways() {
             sim.sink(watch).restored > 0,
             "the way down was not repaired; seed {seed}"
         );
-    }
+    });
 }
 
 #[test]
 fn receivers_without_rtx_get_the_same_datagram_again() {
-    for seed in 1..=3 {
+    for_seeds(1..=3, |seed| {
         let mut sim = Sim::new(seed, lossy(0.05));
         let (alice, bob) = (sim.join(), sim.join());
         let video = sim.publish(alice, MediaKind::Video);
@@ -74,7 +75,7 @@ fn receivers_without_rtx_get_the_same_datagram_again() {
         assert_complete(&mut sim, watch, &sent, seed);
         assert_eq!(sim.sink(watch).restored, 0);
         assert!(sim.sink(watch).holes() < 20, "lost packets came again; seed {seed}");
-    }
+    });
 }
 
 #[test]
@@ -141,7 +142,7 @@ fn an_outage_longer_than_the_ring_ends_with_a_key_frame() {
 
 #[test]
 fn losses_are_repaired_over_the_wrap_of_sequence_numbers_and_timestamps() {
-    for seed in 1..=3 {
+    for_seeds(1..=3, |seed| {
         let mut sim = Sim::new(seed, lossy(0.05));
         let (alice, bob) = (sim.join(), sim.join());
         let video = sim.publish(alice, MediaKind::Video);
@@ -151,7 +152,7 @@ fn losses_are_repaired_over_the_wrap_of_sequence_numbers_and_timestamps() {
         sim.run(Duration::from_secs(SECONDS));
         let sent = sim.source(video).sent.clone();
         assert_complete(&mut sim, watch, &sent, seed);
-    }
+    });
 }
 
 #[test]

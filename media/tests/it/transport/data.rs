@@ -153,6 +153,7 @@ fn messages_survive_loss() {
             duplicate: 0.05,
             delay: Duration::from_millis(20),
             jitter: Duration::from_millis(30),
+            ..Conditions::GOOD
         };
         (sctp.world.up, sctp.world.down) = (SimLink::new(bad, seed), SimLink::new(bad, seed + 99));
         sctp.open(2, "bulk");

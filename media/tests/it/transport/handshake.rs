@@ -17,6 +17,7 @@ const BAD: Conditions = Conditions {
     duplicate: 0.05,
     delay: Duration::from_millis(40),
     jitter: Duration::from_millis(60),
+    ..Conditions::GOOD
 };
 
 #[test]
