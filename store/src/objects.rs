@@ -1,5 +1,6 @@
 //! Object storage: whole, immutable files under keys, in a local directory or an S3 bucket.
 
+mod custom;
 mod local;
 mod s3;
 
@@ -7,12 +8,14 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::io::AsyncRead;
 
+pub use self::custom::{CustomObjects, Pending, UploadSource};
 pub use self::local::LocalObjects;
 pub use self::s3::{S3Credentials, S3Objects, S3Settings};
 
@@ -125,6 +128,8 @@ pub enum ObjectStore {
     Local(LocalObjects),
     /// An S3 bucket.
     S3(S3Objects),
+    /// Something else.
+    Custom(Arc<dyn CustomObjects>),
 }
 
 impl ObjectStore {
@@ -144,6 +149,11 @@ impl ObjectStore {
         S3Objects::new(settings).map(Self::S3)
     }
 
+    /// Whether it survives the loss of this machine.
+    pub fn is_remote(&self) -> bool {
+        !matches!(self, Self::Local(_))
+    }
+
     /// Whether the store answers and lets us in.
     ///
     /// # Errors
@@ -152,6 +162,7 @@ impl ObjectStore {
         match self {
             Self::Local(local) => local.ping().await,
             Self::S3(s3) => s3.ping().await,
+            Self::Custom(custom) => custom.ping().await,
         }
     }
 
@@ -164,6 +175,7 @@ impl ObjectStore {
         match self {
             Self::Local(local) => local.put(key, bytes).await,
             Self::S3(s3) => s3.put(key, content_type, bytes).await,
+            Self::Custom(custom) => custom.put(key, content_type, bytes).await,
         }
     }
 
@@ -181,6 +193,7 @@ impl ObjectStore {
         match self {
             Self::Local(local) => local.put_stream(key, reader).await,
             Self::S3(s3) => s3.put_stream(key, content_type, reader).await,
+            Self::Custom(custom) => custom.put_stream(key, content_type, Box::new(reader)).await,
         }
     }
 
@@ -198,6 +211,7 @@ impl ObjectStore {
         match self {
             Self::Local(local) => local.get(key, range).await,
             Self::S3(s3) => s3.get(key, range).await,
+            Self::Custom(custom) => custom.get(key, range).await,
         }
     }
 
@@ -210,6 +224,7 @@ impl ObjectStore {
         match self {
             Self::Local(local) => local.head(key).await,
             Self::S3(s3) => s3.head(key).await,
+            Self::Custom(custom) => custom.head(key).await,
         }
     }
 
@@ -222,6 +237,7 @@ impl ObjectStore {
         match self {
             Self::Local(local) => local.delete(key).await,
             Self::S3(s3) => s3.delete(key).await,
+            Self::Custom(custom) => custom.delete(key).await,
         }
     }
 
@@ -234,6 +250,27 @@ impl ObjectStore {
         match self {
             Self::Local(local) => local.list(prefix, after, limit).await,
             Self::S3(s3) => s3.list(prefix, after, limit).await,
+            Self::Custom(custom) => custom.list(prefix, after, limit).await,
+        }
+    }
+
+    /// Deletes every object whose key begins with `prefix`; how many.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; then some may be gone.
+    pub async fn delete_all(&self, prefix: &str) -> Result<u64, ObjectError> {
+        let mut deleted = 0;
+        let mut after: Option<String> = None;
+        loop {
+            let found = self.list(prefix, after.as_deref(), MAX_LIST).await?;
+            for object in &found {
+                self.delete(&object.key).await?;
+                deleted += 1;
+            }
+            match found.into_iter().next_back() {
+                Some(last) => after = Some(last.key),
+                None => return Ok(deleted),
+            }
         }
     }
 
@@ -245,7 +282,7 @@ impl ObjectStore {
     pub async fn presign_get(&self, key: &str, valid: Duration) -> Result<Option<String>, ObjectError> {
         check(key)?;
         match self {
-            Self::Local(_) => Ok(None),
+            Self::Local(_) | Self::Custom(_) => Ok(None),
             Self::S3(s3) => s3.presign_get(key, valid.min(MAX_PRESIGN)).await.map(Some),
         }
     }

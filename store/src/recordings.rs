@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::calls::was_in;
 use crate::entity::{recording_files, recording_segments, recordings};
-use crate::names::{Named, TextId, unreadable, unsigned};
+use crate::names::{Named, TextId, signed, unreadable, unsigned};
 use crate::{PageRequest, Store, StoreError};
 
 mod write;
@@ -22,8 +22,10 @@ pub(crate) use write::{add_file, add_segments, begin, remove_segments, set_state
 
 /// Marks the cursors of this list.
 const CURSOR: char = 'm';
-/// Most recordings that a start finishes.
-const MAX_UNFINISHED: u64 = 1_000;
+/// Most recordings of one answer of [`Store::unfinished_recordings`].
+const UNFINISHED_PAGE: u64 = 1_000;
+/// Most segments of one answer of [`Store::shipped_segments`].
+const SHIPPED_PAGE: u64 = 10_000;
 
 /// A recording with what only the server knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,17 +192,25 @@ impl Store {
         page.page(CURSOR, assemble(found)?, |stored| stored.recording.id.0, Ok)
     }
 
-    /// Recordings that this node had not finished when it last died, oldest first, at most 1,000.
+    /// Recordings that this node had not finished when it last died, oldest first, at most 1,000 of those after `after`.
+    /// An empty answer says that there are no more.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unfinished_recordings(&self, node: &NodeId) -> Result<Vec<StoredRecording>, StoreError> {
+    pub async fn unfinished_recordings(
+        &self,
+        node: &NodeId,
+        after: Option<RecordingId>,
+    ) -> Result<Vec<StoredRecording>, StoreError> {
         let open = [RecordingState::Recording.name(), RecordingState::Finalizing.name()];
-        let query = recordings::Entity::find()
+        let mut query = recordings::Entity::find()
             .filter(recordings::Column::State.is_in(open))
             .filter(recordings::Column::Node.eq(node.as_str()))
             .order_by_asc(recordings::Column::Id)
-            .limit(MAX_UNFINISHED);
+            .limit(UNFINISHED_PAGE);
+        if let Some(after) = after {
+            query = query.filter(recordings::Column::Id.gt(after.0));
+        }
         assemble(self.timed(self.with_parts(query)).await?)
     }
 
@@ -276,6 +286,48 @@ impl Store {
             .order_by_asc(Column::Source)
             .order_by_asc(Column::Epoch)
             .order_by_asc(Column::N);
+        let rows = self.timed(async { Ok(query.all(self.read()).await?) }).await?;
+        rows.into_iter().map(StoredSegment::try_from).collect()
+    }
+
+    /// A recording's segments that are in the object store, in the order of their ids, at most 10,000 of those after
+    /// `after`. An empty answer says that there are no more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn shipped_segments(
+        &self,
+        id: RecordingId,
+        after: Option<&SegmentId>,
+    ) -> Result<Vec<StoredSegment>, StoreError> {
+        use recording_segments::Column;
+        let mut query = recording_segments::Entity::find()
+            .filter(Column::RecordingId.eq(id.0))
+            .filter(Column::Place.eq(SegmentPlace::Object.name()))
+            .order_by_asc(Column::ParticipantId)
+            .order_by_asc(Column::Source)
+            .order_by_asc(Column::Epoch)
+            .order_by_asc(Column::N)
+            .limit(SHIPPED_PAGE);
+        if let Some(after) = after {
+            let (participant, source) = (after.participant.0, after.source.name());
+            let (epoch, n) = (signed(after.epoch), i64::from(after.n));
+            let of_source = Condition::any()
+                .add(Column::Source.gt(source))
+                .add(Column::Source.eq(source).and(Column::Epoch.gt(epoch)))
+                .add(
+                    Column::Source
+                        .eq(source)
+                        .and(Column::Epoch.eq(epoch))
+                        .and(Column::N.gt(n)),
+                );
+            let later = Condition::any().add(Column::ParticipantId.gt(participant)).add(
+                Condition::all()
+                    .add(Column::ParticipantId.eq(participant))
+                    .add(of_source),
+            );
+            query = query.filter(later);
+        }
         let rows = self.timed(async { Ok(query.all(self.read()).await?) }).await?;
         rows.into_iter().map(StoredSegment::try_from).collect()
     }

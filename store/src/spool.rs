@@ -1,7 +1,8 @@
 //! The recorder's log of segments on local disk: what was acknowledged survives the loss of the process, and of power.
 //!
 //! A segment is one file, `{recording}/{epoch}/{participant}/{source}/{n}.seg`, written under another name, synced,
-//! and renamed: it is there whole or not at all. Every method does its file work on Tokio's blocking pool, at most
+//! and renamed: it is there whole or not at all. A recording leaves as a whole too: its directory is renamed to `.gone-…`
+//! and then removed, by the next start at the latest. Every method does its file work on Tokio's blocking pool, at most
 //! [`MAX_CONCURRENT`] at a time; none blocks the caller's thread. A call that is dropped half-way still ends what it
 //! began.
 
@@ -136,6 +137,7 @@ impl Spool {
             let lock = lock(&dir)?;
             let mut index = Index::new(max_bytes);
             let mut report = SpoolReport::default();
+            file::remove_gone(&dir)?;
             file::scan(
                 &dir,
                 |segment, file_bytes| index.insert(segment, file_bytes),
@@ -215,7 +217,7 @@ impl Spool {
         .await
     }
 
-    /// Removes all of a recording.
+    /// Removes all of a recording, at once: after a crash either everything of it is there or nothing.
     ///
     /// # Errors
     /// [`SpoolError::Busy`] or [`SpoolError::Io`]; what is left can be removed again.
@@ -223,13 +225,33 @@ impl Spool {
         let inner = Arc::clone(&self.inner);
         self.turn(move |dir| {
             let segments = inner.index().segments(recording);
+            let gone = file::set_aside(dir, recording)?;
             for segment in segments {
-                file::remove(dir, segment.id)?;
                 inner.index().remove(segment.id);
             }
-            Ok(())
+            match gone {
+                Some(gone) => fs::remove_dir_all(&gone).map_err(at(&gone)),
+                None => Ok(()),
+            }
         })
         .await
+    }
+
+    /// Notes durably that the database has a recording, of which there are segments here. When the database does not know it
+    /// later, it was deleted.
+    ///
+    /// # Errors
+    /// [`SpoolError::DiskFull`], [`SpoolError::Busy`] or [`SpoolError::Io`].
+    pub async fn mark_listed(&self, recording: RecordingId) -> Result<(), SpoolError> {
+        self.turn(move |dir| file::mark_listed(dir, recording)).await
+    }
+
+    /// Whether [`Spool::mark_listed`] was called for a recording of which there is something here.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`] or [`SpoolError::Io`].
+    pub async fn is_listed(&self, recording: RecordingId) -> Result<bool, SpoolError> {
+        self.turn(move |dir| file::is_listed(dir, recording)).await
     }
 
     /// What it holds on disk, in bytes, with what is being written.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use caside_protocol::rest::RecordingState;
 use caside_protocol::{NodeId, RecordingId};
+use caside_store::recordings::StoredRecording;
 use caside_store::{Journal, JournalEntry, ObjectStore, Spool, Store, StoreError};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
@@ -141,7 +142,7 @@ impl Recordings {
     /// # Errors
     /// When the database fails; what lies in the spool is finished all the same.
     pub async fn recover(&self) -> Result<usize, StoreError> {
-        let listed = self.keeping.store.unfinished_recordings(&self.node).await;
+        let listed = self.unfinished().await;
         let mut left: BTreeSet<RecordingId> = self.keeping.spool.recordings().into_iter().collect();
         for stored in listed.iter().flatten() {
             let recording = stored.recording.id;
@@ -173,6 +174,18 @@ impl Recordings {
                 .finalize_later(*recording, Vec::new(), Arc::new(Mutex::new(Box::new(|_| {}))));
         }
         listed.map(|_| left.len())
+    }
+
+    async fn unfinished(&self) -> Result<Vec<StoredRecording>, StoreError> {
+        let mut all: Vec<StoredRecording> = Vec::new();
+        loop {
+            let after = all.last().map(|stored| stored.recording.id);
+            let page = self.keeping.store.unfinished_recordings(&self.node, after).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
     }
 
     /// Waits until files that are being made are there, at most until `deadline`. What is left is finished at the next start.

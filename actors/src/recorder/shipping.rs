@@ -24,7 +24,7 @@ pub(super) struct Shipping {
 impl Shipping {
     /// Starts shipping when `objects` is on another machine; with local files the spool is as safe as they are.
     pub(super) fn start(spool: Spool, objects: ObjectStore, journal: Journal) -> Self {
-        if matches!(objects, ObjectStore::Local(_)) {
+        if !objects.is_remote() {
             return Self { queue: None };
         }
         let (queue, waiting) = mpsc::channel(QUEUE);

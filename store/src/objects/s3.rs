@@ -39,6 +39,8 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(180);
 const MAX_ATTEMPTS: u32 = 4;
 const MIN_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// What is repeated of a message of the server's.
+const MAX_MESSAGE_CHARS: usize = 200;
 
 /// How to reach an S3 bucket.
 #[derive(Debug, Clone)]
@@ -282,21 +284,44 @@ where
 {
     let status = status(&error);
     let code = error.code().map(str::to_owned);
+    let message = error.message().map(str::to_owned);
     let reason = DisplayErrorContext(&error).to_string();
     let service = matches!(error, SdkError::ServiceError(_));
     match status {
         Some(404) if service && code.as_deref() != Some("NoSuchBucket") => {
             ObjectError::NotFound { key: key.to_owned() }
         }
-        Some(400..=499) if service && !matches!(status, Some(408 | 429)) => ObjectError::Refused { reason },
+        Some(400..=499) if service && !matches!(status, Some(408 | 429)) => ObjectError::Refused {
+            reason: refusal(code.as_deref(), message.as_deref()).unwrap_or(reason),
+        },
         _ if matches!(error, SdkError::ConstructionFailure(_)) => ObjectError::Refused { reason },
         _ => ObjectError::Unavailable { reason },
     }
 }
 
+/// S3's code and message, as in `AccessDenied: Access Denied`; `None` when the server gave no code.
+fn refusal(code: Option<&str>, message: Option<&str>) -> Option<String> {
+    let code = code?;
+    let message: String = message.unwrap_or_default().chars().take(MAX_MESSAGE_CHARS).collect();
+    Some(match message.is_empty() {
+        true => code.to_owned(),
+        false => format!("{code}: {message}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_servers_words() {
+        let told = refusal(Some("AccessDenied"), Some("Access Denied"));
+        assert_eq!(told.as_deref(), Some("AccessDenied: Access Denied"));
+        assert_eq!(refusal(Some("NoSuchBucket"), None).as_deref(), Some("NoSuchBucket"));
+        assert_eq!(refusal(None, Some("what")), None);
+        let long = refusal(Some("X"), Some(&"ä".repeat(1_000))).unwrap();
+        assert_eq!(long.chars().count(), 3 + MAX_MESSAGE_CHARS);
+    }
 
     #[test]
     fn settings_do_not_print_secrets() {

@@ -1,13 +1,14 @@
 //! What the journal writes of recordings. Each can be applied twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use caside_protocol::RecordingId;
 use caside_protocol::rest::RecordingState;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect};
 use serde_json::Value;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::StoreError;
 use crate::entity::{recording_files, recording_segments, recordings};
@@ -122,10 +123,23 @@ pub(crate) async fn add_file(db: &impl ConnectionTrait, file: &StoredFile) -> Re
     Ok(())
 }
 
-/// Notes segments, each id at most once among them, or that they moved.
+/// Notes segments, each id at most once among them, or that they moved. Those of a recording that was deleted, or whose
+/// beginning is not written, are left out: their bytes are the business of whoever keeps them.
 pub(crate) async fn add_segments(db: &impl ConnectionTrait, segments: &[&StoredSegment]) -> Result<(), StoreError> {
     use recording_segments::Column;
-    let rows = segments.iter().map(|segment| {
+    let there = existing(db, segments.iter().map(|segment| segment.id.recording)).await?;
+    let listed: Vec<_> = segments
+        .iter()
+        .filter(|segment| there.contains(&segment.id.recording.0))
+        .collect();
+    if listed.len() < segments.len() {
+        let left_out = segments.len() - listed.len();
+        tracing::debug!(left_out, "segments of recordings that are not there are not listed");
+    }
+    if listed.is_empty() {
+        return Ok(());
+    }
+    let rows = listed.into_iter().map(|segment| {
         recording_segments::Model {
             recording_id: segment.id.recording.0,
             participant_id: segment.id.participant.0,
@@ -163,6 +177,22 @@ pub(crate) async fn add_segments(db: &impl ConnectionTrait, segments: &[&StoredS
         .exec_without_returning(db)
         .await?;
     Ok(())
+}
+
+/// Those of `ids` that are recordings.
+async fn existing(
+    db: &impl ConnectionTrait,
+    ids: impl Iterator<Item = RecordingId>,
+) -> Result<HashSet<Uuid>, StoreError> {
+    let ids: BTreeSet<Uuid> = ids.map(|id| id.0).collect();
+    let there: Vec<Uuid> = recordings::Entity::find()
+        .select_only()
+        .column(recordings::Column::Id)
+        .filter(recordings::Column::Id.is_in(ids))
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(there.into_iter().collect())
 }
 
 /// Forgets segments.

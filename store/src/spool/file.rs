@@ -15,6 +15,7 @@ use caside_protocol::view::Source;
 use caside_protocol::{ParticipantId, RecordingId};
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{MAX_SEGMENT_BYTES, SegmentInfo, SpoolError, at};
 use crate::names::Named;
@@ -22,6 +23,11 @@ use crate::recordings::{SegmentId, SegmentPlace, StoredSegment};
 
 const MAGIC: [u8; 8] = *b"CASPOOL1";
 const FIXED_BYTES: usize = 8 + 4 + 8 + 32 + 32;
+/// Begins the names of directories that are on their way out.
+const GONE: &str = ".gone-";
+/// In a recording's directory: the database has it.
+const LISTED: &str = "listed";
+
 #[derive(Deserialize)]
 struct Header {
     /// The object key, so that a file that was moved is not mistaken.
@@ -203,11 +209,66 @@ pub(super) fn remove(dir: &Path, id: SegmentId) -> Result<(), SpoolError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&path)(error)),
         _ => {}
     }
+    let own = dir.join(id.recording.to_string());
     let parents = path.ancestors().skip(1).take_while(|parent| *parent != dir);
     for parent in parents {
+        if parent == own && holds_only_its_mark(parent) {
+            fs::remove_file(parent.join(LISTED)).map_err(at(parent))?;
+        }
         // Not empty, or gone already: in both cases there is nothing more to do.
         if fs::remove_dir(parent).is_err() {
             break;
+        }
+    }
+    Ok(())
+}
+
+fn holds_only_its_mark(own: &Path) -> bool {
+    let Ok(mut entries) = fs::read_dir(own) else {
+        return false;
+    };
+    let is_mark = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == LISTED);
+    entries.next().is_some_and(is_mark) && entries.next().is_none()
+}
+
+/// Notes that the database has a recording that is here.
+pub(super) fn mark_listed(dir: &Path, recording: RecordingId) -> Result<(), SpoolError> {
+    let own = dir.join(recording.to_string());
+    let mark = own.join(LISTED);
+    let marked = || -> io::Result<()> {
+        File::create(&mark)?.sync_all()?;
+        File::open(&own)?.sync_all()
+    };
+    match marked() {
+        // Nothing of it is here.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(at(&mark)),
+    }
+}
+
+pub(super) fn is_listed(dir: &Path, recording: RecordingId) -> Result<bool, SpoolError> {
+    let mark = dir.join(recording.to_string()).join(LISTED);
+    mark.try_exists().map_err(at(&mark))
+}
+
+/// Gives a recording's directory a name under which nobody looks for it, durably; `None` when there is none.
+pub(super) fn set_aside(dir: &Path, recording: RecordingId) -> Result<Option<PathBuf>, SpoolError> {
+    let own = dir.join(recording.to_string());
+    let gone = dir.join(format!("{GONE}{}", Uuid::now_v7()));
+    match fs::rename(&own, &gone) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result.map_err(at(&own))?,
+    }
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))?;
+    Ok(Some(gone))
+}
+
+/// Removes what [`set_aside`] left when the process died.
+pub(super) fn remove_gone(dir: &Path) -> Result<(), SpoolError> {
+    for entry in fs::read_dir(dir).map_err(at(dir))? {
+        let entry = entry.map_err(at(dir))?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(GONE)) {
+            fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
         }
     }
     Ok(())

@@ -64,6 +64,7 @@ on_both!(
     what_is_put_is_got_whole_and_in_ranges,
     an_object_is_replaced_and_deleted,
     objects_are_listed_by_prefix_and_page,
+    all_below_a_prefix_is_deleted,
     a_stream_of_any_length_is_put,
     a_stream_that_breaks_leaves_nothing,
     a_key_that_is_none_is_refused_everywhere,
@@ -160,6 +161,19 @@ async fn objects_are_listed_by_prefix_and_page(objects: Objects) {
 
 /// Three parts of an upload, the last of them short.
 const LONG: usize = 20 * 1024 * 1024 + 17;
+
+async fn all_below_a_prefix_is_deleted(objects: Objects) {
+    let store = &objects.store;
+    for n in 0..5 {
+        let key = format!("a/{n}.mkv");
+        store.put(&key, "video/x-matroska", Bytes::new()).await.unwrap();
+    }
+    store.put("b/0.mkv", "video/x-matroska", Bytes::new()).await.unwrap();
+    assert_eq!(store.delete_all("a/").await.unwrap(), 5);
+    assert_eq!(store.delete_all("a/").await.unwrap(), 0);
+    let left = store.list("", None, 10).await.unwrap();
+    assert_eq!(left.iter().map(|o| o.key.as_str()).collect::<Vec<_>>(), ["b/0.mkv"]);
+}
 
 async fn a_stream_of_any_length_is_put(objects: Objects) {
     let store = &objects.store;

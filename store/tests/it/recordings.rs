@@ -18,7 +18,10 @@ on_both!(
     a_segment_moves_from_the_spool_to_the_object_store,
     recordings_are_listed_for_whoever_may_see_them,
     what_a_dead_node_recorded_is_found,
+    all_that_a_dead_node_recorded_is_paged_through,
+    shipped_segments_are_paged_through_in_the_order_of_their_ids,
     a_deleted_recording_takes_its_rows_along,
+    a_late_segment_does_not_bring_a_deleted_recording_back,
 );
 
 fn begun(recording: RecordingId, call: Option<CallId>, node: &str, epoch: u64) -> JournalEntry {
@@ -226,7 +229,7 @@ async fn what_a_dead_node_recorded_is_found(db: Database) {
     let found = async |node| -> Vec<_> {
         let found = db
             .store
-            .unfinished_recordings(&NodeId::new(node).unwrap())
+            .unfinished_recordings(&NodeId::new(node).unwrap(), None)
             .await
             .unwrap();
         found.into_iter().map(|stored| stored.recording.id).collect()
@@ -250,4 +253,68 @@ async fn a_deleted_recording_takes_its_rows_along(db: Database) {
     assert_eq!(db.store.recording(id).await.unwrap(), None);
     assert!(db.store.segments(id).await.unwrap().is_empty());
     assert!(db.store.recording_files(id).await.unwrap().is_empty());
+}
+
+async fn all_that_a_dead_node_recorded_is_paged_through(db: Database) {
+    let ids: Vec<_> = (0..2_001).map(|_| RecordingId::new()).collect();
+    for some in ids.chunks(200) {
+        let entries: Vec<_> = some.iter().map(|id| begun(*id, None, "n1", 1)).collect();
+        db.store.apply(&entries).await.unwrap();
+    }
+    let node = NodeId::new("n1").unwrap();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = db.store.unfinished_recordings(&node, after).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.recording.id);
+        found.extend(page.into_iter().map(|stored| stored.recording.id));
+    }
+    assert_eq!(found, ids);
+}
+
+async fn shipped_segments_are_paged_through_in_the_order_of_their_ids(db: Database) {
+    let id = RecordingId::new();
+    let mut people = [ParticipantId::new(), ParticipantId::new()];
+    people.sort_unstable();
+    let mut all = Vec::new();
+    for participant in people {
+        for source in [Source::Camera, Source::Screen] {
+            for epoch in [1, 2] {
+                for n in 0..2 {
+                    let mut shipped = segment(id, participant, n);
+                    (shipped.id.source, shipped.id.epoch) = (source, epoch);
+                    shipped.place = SegmentPlace::Object;
+                    all.push(shipped);
+                }
+            }
+        }
+    }
+    let mut entries = vec![begun(id, None, "n1", 1)];
+    entries.extend(all.iter().cloned().map(JournalEntry::SegmentAdded));
+    entries.push(JournalEntry::SegmentAdded(segment(id, people[0], 77)));
+    db.store.apply(&entries).await.unwrap();
+    assert_eq!(
+        db.store.shipped_segments(id, None).await.unwrap(),
+        all,
+        "the one in the spool is not"
+    );
+    for (index, shipped) in all.iter().enumerate() {
+        let after = db.store.shipped_segments(id, Some(&shipped.id)).await.unwrap();
+        assert_eq!(after, all[index + 1..]);
+    }
+}
+
+async fn a_late_segment_does_not_bring_a_deleted_recording_back(db: Database) {
+    let (gone, here, ada) = (RecordingId::new(), RecordingId::new(), ParticipantId::new());
+    db.store
+        .apply(&[begun(gone, None, "n1", 1), begun(here, None, "n1", 1)])
+        .await
+        .unwrap();
+    assert!(db.store.delete_recording(gone).await.unwrap());
+    // It hurts nobody else either.
+    let late = [segment(gone, ada, 0), segment(here, ada, 0)].map(JournalEntry::SegmentAdded);
+    db.store.apply(&late).await.unwrap();
+    assert_eq!(db.store.recording(gone).await.unwrap(), None);
+    assert!(db.store.segments(gone).await.unwrap().is_empty());
+    assert_eq!(db.store.segments(here).await.unwrap().len(), 1);
 }

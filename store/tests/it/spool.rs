@@ -250,3 +250,47 @@ async fn a_failed_write_takes_no_room_and_can_be_tried_again() {
     fs::remove_file(&obstacle).unwrap();
     spool.append(id(recording, 0), info(0), body(0)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_recording_leaves_as_a_whole_and_a_crash_on_the_way_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path()).await;
+    let (gone, stays) = (RecordingId::new(), RecordingId::new());
+    for recording in [gone, stays] {
+        for n in 0..3 {
+            spool.append(id(recording, n), info(n), body(n)).await.unwrap();
+        }
+        spool.mark_listed(recording).await.unwrap();
+        assert!(spool.is_listed(recording).await.unwrap());
+    }
+    let used = spool.used_bytes();
+    spool.remove_recording(gone).await.unwrap();
+    spool.remove_recording(gone).await.unwrap();
+    assert_eq!(spool.used_bytes(), used / 2);
+    assert!(!spool.is_listed(gone).await.unwrap());
+    assert_eq!(spool.recordings(), [stays]);
+    drop(spool);
+    // As when the process died between the two steps of a removal.
+    fs::rename(dir.path().join(stays.to_string()), dir.path().join(".gone-1")).unwrap();
+    let spool = open(dir.path()).await;
+    assert_eq!(spool.recordings(), []);
+    drop(spool);
+    assert_eq!(files(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn the_mark_of_a_recording_goes_with_its_last_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path()).await;
+    let recording = RecordingId::new();
+    spool.mark_listed(recording).await.unwrap();
+    assert!(!spool.is_listed(recording).await.unwrap(), "nothing of it is here");
+    for n in 0..2 {
+        spool.append(id(recording, n), info(n), body(n)).await.unwrap();
+    }
+    spool.mark_listed(recording).await.unwrap();
+    spool.remove(id(recording, 0)).await.unwrap();
+    assert!(spool.is_listed(recording).await.unwrap());
+    spool.remove(id(recording, 1)).await.unwrap();
+    assert_eq!(files(dir.path()), Vec::<PathBuf>::new());
+}
