@@ -17,6 +17,7 @@ use crate::consumer::sealed::SealedPackets;
 use crate::control::ConsumerStats;
 use crate::engine::Association;
 use crate::engine::slab::Key;
+use crate::layers::{Layer, Preference};
 use crate::parameters::{Codec, ConsumerId, ConsumerParameters, MediaKind, PayloadType, Ssrc};
 use crate::producer::Producer;
 use crate::producer::ring::PacketInfo;
@@ -42,6 +43,11 @@ pub(crate) struct Consumer {
     /// Kept when lost packets are to be answered without RTX.
     pub(crate) sealed: Option<SealedPackets>,
     pub(crate) paused: bool,
+    /// What its receiver asked for, and the highest layer that this allows.
+    preference: Preference,
+    ceiling: Layer,
+    /// The highest layer that its bandwidth allows; `None` when there is room for none.
+    target: Option<Layer>,
     /// Whether it is in its transport's list of consumers with something to send.
     pub(crate) queued: bool,
     pub(crate) stats: ConsumerCounters,
@@ -97,9 +103,43 @@ impl Consumer {
             cname: parameters.cname,
             header,
             paused,
+            preference: Preference::default(),
+            ceiling: Layer::TOP,
+            target: Some(Layer::TOP),
             queued: false,
             stats: ConsumerCounters::default(),
         }
+    }
+
+    /// Takes what the receiver asked for.
+    pub(crate) fn prefer(&mut self, preference: Preference, producer: &Producer) {
+        self.preference = preference;
+        self.update_ceiling(producer);
+    }
+
+    /// Works out the ceiling anew: the producer's layers, or what is known of them, changed.
+    pub(crate) fn update_ceiling(&mut self, producer: &Producer) {
+        self.ceiling = self
+            .preference
+            .ceiling(producer.layers.rates(), producer.content.screen);
+    }
+
+    /// The highest layer by what the receiver asked for.
+    #[expect(dead_code, reason = "for whoever shares out a receiver's bandwidth")]
+    pub(crate) fn ceiling(&self) -> Layer {
+        self.ceiling
+    }
+
+    /// Sets the highest layer by bandwidth; with `None` nothing is sent. Without a call there is no bound.
+    #[expect(dead_code, reason = "for whoever shares out a receiver's bandwidth")]
+    pub(crate) fn set_target(&mut self, target: Option<Layer>) {
+        self.target = target;
+    }
+
+    /// The layer to send, as far as there is one: the lower of ceiling and target.
+    #[expect(dead_code, reason = "followed once layers are chosen")]
+    pub(crate) fn wanted(&self) -> Option<Layer> {
+        Some(self.ceiling.capped(self.target?))
     }
 
     /// Decides about a packet. `highest` is the latest of its stream.

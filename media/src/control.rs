@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::layers::{Content, LayerRate, Preference};
 use crate::parameters::{
     ConsumerId, ConsumerParameters, DtlsParameters, IceCredentials, PayloadType, ProducerId, ProducerParameters,
     RouterId, Ssrc, TapId, TransportId,
@@ -96,6 +97,20 @@ pub enum Command {
         consumer: ConsumerId,
         /// Whether nothing is sent.
         paused: bool,
+    },
+    /// How good a receiver of video wants it. Before the first, as good as there is.
+    PreferLayers {
+        /// The consumer.
+        consumer: ConsumerId,
+        /// How good.
+        preference: Preference,
+    },
+    /// What the publisher said of a track.
+    DescribeProducer {
+        /// The producer.
+        producer: ProducerId,
+        /// What it shows.
+        content: Content,
     },
     /// Ends a consumer.
     CloseConsumer {
@@ -253,6 +268,8 @@ pub struct ProducerStats {
     pub nacks_sent: u64,
     /// Key frame requests sent.
     pub plis_sent: u64,
+    /// The layers of video, lowest first; empty for sound.
+    pub layers: Vec<LayerRate>,
 }
 
 /// Counters of an outgoing track.

@@ -39,12 +39,13 @@ use crate::consumer::Consumer;
 use crate::control::{CloseReason, Event, EventKind};
 use crate::engine::slab::{Key, Slab};
 use crate::engine::timers::{Due, Timers};
-use crate::ice;
+
 use crate::parameters::{ConsumerId, Path, ProducerId, RouterId, TapId, TransportId};
 use crate::producer::Producer;
 use crate::rtcp::NtpTime;
 use crate::send_buffer::SendBuffer;
 use crate::transport::Received;
+use crate::{ice, layers};
 
 /// Keys are addresses, SSRCs and ids: short, and some of them a client's choice, for which the hash is seeded.
 pub(crate) type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -164,6 +165,7 @@ impl Engine {
                         self.guarded(now, key, |engine| engine.association_due(now, key));
                     }
                 }
+                Due::Producer(key) => self.layers_due(now, key),
                 Due::Router(key) => {
                     if self
                         .routers
@@ -245,6 +247,23 @@ impl Engine {
             association
                 .planned
                 .no_later_than(&mut self.timers, at, Due::Association(key));
+        }
+    }
+
+    /// Settles what a producer's layers bring in.
+    fn layers_due(&mut self, now: Instant, key: Key<Producer>) {
+        let Some(producer) = self.producers.get_mut(key) else {
+            return;
+        };
+        let goes_on = producer.layers.settle(now);
+        producer.planned_layers = goes_on.then_some(now + layers::INTERVAL);
+        if let Some(due) = producer.planned_layers {
+            self.timers.plan(due, Due::Producer(key));
+        }
+        for consumer in &producer.consumers {
+            if let Some(consumer) = self.consumers.get_mut(*consumer) {
+                consumer.update_ceiling(producer);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ pub mod data;
 pub mod dtls;
 pub mod engine;
 pub mod ice;
+pub mod layers;
 pub mod parameters;
 pub mod producer;
 pub mod record;

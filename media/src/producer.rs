@@ -16,6 +16,7 @@ use crate::control::{ProducerStats, TapItem, TapSink};
 use crate::engine::slab::Key;
 use crate::engine::speakers::LevelMeter;
 use crate::engine::{Association, Router};
+use crate::layers::{Content, LayerMeter, LayerRate};
 use crate::parameters::{
     Codec, CodecKind, ExtensionIds, Feedback, MediaKind, PayloadType, ProducerId, ProducerParameters, TapId,
 };
@@ -60,6 +61,11 @@ pub(crate) struct Producer {
     pub(crate) round: Vec<Fresh>,
     /// How loud it is, of sound.
     pub(crate) level: LevelMeter,
+    /// What its layers bring in, of video.
+    pub(crate) layers: LayerMeter,
+    /// When they are settled next, while packets come.
+    pub(crate) planned_layers: Option<Instant>,
+    pub(crate) content: Content,
     pub(crate) stats: ProducerCounters,
 }
 
@@ -108,6 +114,9 @@ impl Producer {
             started: false,
             round: Vec::new(),
             level: LevelMeter::default(),
+            layers: LayerMeter::new(parameters.encodings.len()),
+            planned_layers: None,
+            content: Content::default(),
             stats: ProducerCounters::default(),
         }
     }
@@ -129,6 +138,7 @@ impl Producer {
                 None => self.streams.push(Stream::new(encoding, capacity, epoch)),
             }
         }
+        self.layers = LayerMeter::new(parameters.encodings.len());
         // The packets of this round may be of streams that are gone.
         self.round.clear();
     }
@@ -171,6 +181,18 @@ impl Producer {
         }
     }
 
+    #[expect(dead_code, reason = "for whoever shares out a receiver's bandwidth")]
+    /// What forwarding up to each layer takes, measured over about a second; lowest first. Empty for sound.
+    pub(crate) fn layer_rates(&mut self, now: Instant) -> &[LayerRate] {
+        if self.kind == MediaKind::Audio {
+            return &[];
+        }
+        if self.layers.is_due(now) {
+            self.layers.settle(now);
+        }
+        self.layers.rates()
+    }
+
     pub(crate) fn snapshot(&self) -> ProducerStats {
         let lost = self.streams.iter().map(Stream::lost).sum();
         let jitter = self
@@ -186,6 +208,10 @@ impl Producer {
             jitter_ms: jitter,
             nacks_sent: self.stats.nacks,
             plis_sent: self.stats.key_frame_requests,
+            layers: match self.kind {
+                MediaKind::Video => self.layers.rates().to_vec(),
+                MediaKind::Audio => Vec::new(),
+            },
         }
     }
 }

@@ -201,6 +201,7 @@ mod tests {
             key_frame: true,
             audio_level: None,
             orientation: None,
+            frame: Default::default(),
         }
     }
 

@@ -193,6 +193,7 @@ mod tests {
             key_frame: false,
             audio_level: Some(0x85),
             orientation: Some(3),
+            frame: Default::default(),
         };
         ring.insert(info, descriptor, b"payload");
         let numbers = Numbers {

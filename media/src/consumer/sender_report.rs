@@ -71,6 +71,7 @@ mod tests {
             key_frame: true,
             audio_level: None,
             orientation: None,
+            frame: Default::default(),
         };
         let mapped = mapping.start(&info, 0);
         mapping.sent(mapped, info.arrival);

@@ -63,6 +63,23 @@ impl Engine {
                 paused,
             } => self.consume(now, transport, producer, consumer, parameters, paused),
             Command::PauseConsumer { consumer, paused } => self.pause_consumer(now, consumer, paused),
+            Command::PreferLayers { consumer, preference } => {
+                let key = *self.consumer_ids.get(&consumer)?;
+                let consumer = self.consumers.get_mut(key)?;
+                consumer.prefer(preference, self.producers.get(consumer.producer)?);
+                Some(())
+            }
+            Command::DescribeProducer { producer, content } => {
+                let key = *self.producer_ids.get(&producer)?;
+                let producer = self.producers.get_mut(key)?;
+                producer.content = content;
+                for consumer in &producer.consumers {
+                    if let Some(consumer) = self.consumers.get_mut(*consumer) {
+                        consumer.update_ceiling(producer);
+                    }
+                }
+                Some(())
+            }
             Command::CloseConsumer { consumer } => {
                 let key = *self.consumer_ids.get(&consumer)?;
                 self.close_consumer(key);

@@ -7,6 +7,7 @@ use crate::engine::demux::{Elements, Route};
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, Engine, speakers};
+use crate::layers::{self, FrameInfo, Layer};
 use crate::parameters::{MediaKind, PayloadType, Ssrc};
 use crate::producer::nack::Gap;
 use crate::producer::ring::PacketInfo;
@@ -17,6 +18,9 @@ use crate::rtp::key_frame::starts_key_frame;
 
 /// Packets of one producer in one round at most; later ones can still be asked for.
 const MAX_ROUND: usize = 1024;
+
+/// What goes with a payload on the wire, roughly: UDP, IP, SRTP, and a header with extensions.
+const HEADERS: usize = 72;
 
 /// A packet that is about to be placed, retransmissions already restored (RFC 4588 §4).
 struct Incoming<'p> {
@@ -142,6 +146,7 @@ impl Engine {
             key_frame: starts_key_frame(incoming.codec.kind, incoming.payload),
             audio_level: incoming.elements.audio_level,
             orientation: incoming.elements.orientation,
+            frame: FrameInfo::default(),
         };
         stream.last_packet = Some((now, info.codec));
         stream.first_packet.get_or_insert(now);
@@ -156,6 +161,21 @@ impl Engine {
         }
         let ssrc = stream.ssrc.unwrap_or(incoming.header.ssrc);
 
+        if is_video {
+            let layer = match producer.streams.len() {
+                1 => info.frame.layer,
+                _ => Layer {
+                    spatial: route.encoding as u8,
+                    ..info.frame.layer
+                },
+            };
+            producer.layers.packet(layer, incoming.payload.len() + HEADERS);
+            if producer.planned_layers.is_none() {
+                let due = now + layers::INTERVAL;
+                producer.planned_layers = Some(due);
+                self.timers.plan(due, Due::Producer(route.producer));
+            }
+        }
         producer.stats.packets += 1;
         producer.stats.payload_bytes += incoming.payload.len() as u64;
         let router = producer.router;

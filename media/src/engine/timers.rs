@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use crate::engine::slab::Key;
 use crate::engine::{Association, Router};
+use crate::producer::Producer;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// A transport, its reports or its feedback.
     Association(Key<Association>),
+    /// The measuring of a producer's layers.
+    Producer(Key<Producer>),
     /// The measuring of who speaks.
     Router(Key<Router>),
 }

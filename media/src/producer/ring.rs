@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::layers::FrameInfo;
 use crate::parameters::MediaKind;
 
 /// How many packets a ring holds, a power of two: at 2.5 Mbit/s about 2 s of video; 2.5 s of sound at 20 ms a packet.
@@ -33,6 +34,8 @@ pub(crate) struct PacketInfo {
     pub(crate) audio_level: Option<u8>,
     /// `urn:3gpp:video-orientation`.
     pub(crate) orientation: Option<u8>,
+    /// Layers, of a picture.
+    pub(crate) frame: FrameInfo,
 }
 
 /// A packet in a ring.
@@ -137,6 +140,7 @@ mod tests {
             key_frame: false,
             audio_level: None,
             orientation: None,
+            frame: Default::default(),
         }
     }
 

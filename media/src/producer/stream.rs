@@ -249,6 +249,7 @@ mod tests {
                 key_frame: false,
                 audio_level: None,
                 orientation: None,
+                frame: Default::default(),
             };
             stream.ring.insert(info, &[], &[]);
         }
