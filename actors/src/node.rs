@@ -177,11 +177,7 @@ impl NodeHandle {
 
     /// The room whose call this is, while it is on here.
     pub fn room_of_call(&self, call: CallId) -> Option<RoomId> {
-        let rooms = self.shared.rooms.read();
-        rooms
-            .iter()
-            .find(|(_, listed)| listed.card.now().0 == Some(call))
-            .map(|(id, _)| id.clone())
+        self.shared.rooms.of_call(call)
     }
 
     /// Who is in a room; empty when it does not run.

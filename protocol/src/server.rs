@@ -78,6 +78,8 @@ pub enum ServerMessage {
     InviteAnswered(InviteAnswered),
     /// Media moves between peer-to-peer and the SFU, now.
     ModeChanged(ModeChanged),
+    /// The room was locked, unlocked, renamed, or given other metadata.
+    RoomUpdated(Box<RoomUpdated>),
     /// One's role changed.
     RoleChanged(RoleChanged),
     /// One was removed.
@@ -120,6 +122,7 @@ impl ServerMessage {
             Self::Invite(_) => "invite",
             Self::InviteAnswered(_) => "invite-answered",
             Self::ModeChanged(_) => "mode-changed",
+            Self::RoomUpdated(_) => "room-updated",
             Self::RoleChanged(_) => "role-changed",
             Self::Kicked(_) => "kicked",
             Self::RoomMoved(_) => "room-moved",
@@ -501,6 +504,19 @@ pub enum ModeReason {
     Participants,
     /// A recording began.
     Recording,
+}
+
+/// `room-updated`: what holds from now on, changed or not.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RoomUpdated {
+    /// The name to show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether newcomers below moderator are kept out.
+    pub locked: bool,
+    /// The application's own.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub metadata: Value,
 }
 
 /// `role-changed`.

@@ -40,7 +40,7 @@ export class CallView {
     const changes = /** @type {const} */ ([
       'participant-joined', 'participant-left', 'participant-updated', 'track', 'track-removed', 'track-updated', 'local-track',
       'local-track-removed', 'active-speakers', 'connection-quality', 'recording-started', 'recording-finished', 'role-changed',
-      'media-state', 'reconnecting', 'reconnected', 'mode-changed',
+      'room-updated', 'media-state', 'reconnecting', 'reconnected', 'mode-changed',
     ]);
     for (const change of changes) room.on(change, () => this.#renderSoon());
     for (const { id, tracks } of room.participants.values()) {

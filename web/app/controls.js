@@ -16,6 +16,7 @@ export class Controls {
     invite: /** @type {HTMLButtonElement} */ (byId('invite')),
     leave: /** @type {HTMLButtonElement} */ (byId('leave')),
   };
+  #lock = /** @type {HTMLButtonElement} */ (byId('lock'));
   #recordingSince = 0;
   /** @type {ReturnType<typeof setInterval> | undefined} */ #timer;
   /** Actions that still run: a second press waits for the first. @type {Set<string>} */ #busy = new Set();
@@ -34,6 +35,7 @@ export class Controls {
     record.onclick = () => this.record();
     invite.onclick = byId('alone-invite').onclick = () => this.invite();
     leave.onclick = () => room.leave();
+    this.#lock.onclick = () => this.lock();
     room.on('recording-started', () => this.#recordingStarted(Date.now()));
     room.on('recording-finished', () => toast('The recording was saved. You find it under Recordings.'));
     if (room.recordingId) this.#joinedRecording(room.recordingId);
@@ -57,7 +59,7 @@ export class Controls {
     screen.hidden = !navigator.mediaDevices?.getDisplayMedia;
     record.hidden = !room.isHost;
     byId('rec-pill').hidden = !recording;
-    byId('locked-pill').hidden = !room.locked;
+    this.#paintLock();
     if (!recording) clearInterval(this.#timer);
   }
 
@@ -91,6 +93,11 @@ export class Controls {
       if (this.#room.recordingId) await this.#room.stopRecording();
       else await this.#room.startRecording();
     });
+  }
+
+  lock() {
+    if (!this.#room.isModerator) return;
+    return this.#once('lock', () => (this.#room.locked ? this.#room.unlock() : this.#room.lock()));
   }
 
   invite() {
@@ -154,6 +161,17 @@ export class Controls {
     } finally {
       this.#busy.delete(name);
     }
+  }
+
+  /** Everybody sees that the room is locked; who moderates may change it. */
+  #paintLock() {
+    const { locked, isModerator } = this.#room;
+    this.#lock.hidden = !locked && !isModerator;
+    this.#lock.disabled = !isModerator;
+    this.#lock.setAttribute('aria-pressed', String(locked));
+    this.#lock.title = locked ? 'Nobody new comes in below moderator' : 'Keep newcomers out';
+    const text = this.#lock.querySelector('span');
+    if (text) text.textContent = locked ? 'Locked' : 'Lock';
   }
 
   /**

@@ -29,6 +29,7 @@ import { MUTE_TOPIC } from './media/media.js';
  *   'recording-finished': {recordingId: string},
  *   'call-state-changed': {state: 'active' | 'recording' | 'ended'},
  *   'mode-changed': {mode: Mode, reason: string},
+ *   'room-updated': Room,
  *   'role-changed': {role: Role},
  *   'media-state': 'new' | 'connecting' | 'connected' | 'reconnecting',
  *   'reconnecting': {attempt: number},
@@ -40,6 +41,7 @@ import { MUTE_TOPIC } from './media/media.js';
  *   - `participant-updated`: name, role, connection or quality
  *   - `track`: can be shown; comes again when another connection carries it from now on
  *   - `track-updated`: muted or held
+ *   - `room-updated`: locked or unlocked, another name or other metadata
  *   - `local-track`: one's own track was added or changed
  *   - `active-speakers`: loudest first
  *   - `reconnecting`: signaling dropped; media goes on
@@ -101,6 +103,7 @@ export const ROOM_EVENTS = {
     room.media.setMode(mode);
     room.emit('mode-changed', { mode, reason });
   },
+  'room-updated': (room, payload) => room.updated(payload),
   'role-changed': (room, { role }) => {
     room.localParticipant.role = role;
     room.emit('role-changed', { role });

@@ -23,7 +23,8 @@ export class Room extends Emitter {
   /** The others, by id. @type {Map<string, Participant>} */ participants = new Map();
   callId = '';
   name = '';
-  locked = false;
+  /** Whether newcomers below moderator are kept out. */ locked = false;
+  /** The application's own. @type {unknown} */ metadata = null;
   /** @type {string | null} */ recordingId = null;
   /** @type {Participant[]} */ activeSpeakers = [];
   left = false;
@@ -183,14 +184,13 @@ export class Room extends Emitter {
     return this.#ask('set-role', { participant_id: idOf(who), role });
   }
 
-  async lock() {
-    await this.#ask('lock', {});
-    this.locked = true;
+  /** Keeps newcomers below moderator out; everybody hears of it by `room-updated`. */
+  lock() {
+    return this.#ask('lock', {});
   }
 
-  async unlock() {
-    await this.#ask('unlock', {});
-    this.locked = false;
+  unlock() {
+    return this.#ask('unlock', {});
   }
 
   /** Ends the call for everybody. */
@@ -294,6 +294,13 @@ export class Room extends Emitter {
     this.emit('participant-left', { participant, reason });
   }
 
+  /** @param {{name?: string, locked: boolean, metadata?: unknown}} wire what holds now, changed or not */
+  updated({ name = '', locked, metadata = null }) {
+    const same = name === this.name && locked === this.locked && JSON.stringify(metadata) === JSON.stringify(this.metadata);
+    Object.assign(this, { name, locked, metadata });
+    if (!same) this.emit('room-updated', this);
+  }
+
   /** @param {string[]} ids */
   speakers(ids) {
     this.activeSpeakers = ids.map((id) => this.find(id)).filter((participant) => participant !== undefined);
@@ -333,8 +340,7 @@ export class Room extends Emitter {
 
   /** @param {WireRoomState} state brings what is known to it, telling every difference */
   #adopt(state) {
-    this.name = state.name ?? '';
-    this.locked = state.locked;
+    this.updated(state);
     const here = new Set(state.participants.map((wire) => wire.participant_id));
     for (const id of [...this.participants.keys()]) if (!here.has(id)) this.peerLeft(id, 'left');
     for (const wire of state.participants) {

@@ -47,7 +47,7 @@ impl Actor for Root {
         let root = root.get_cell();
         if who.get_id() == supervisors.rooms.cell().get_id() {
             tracing::error!(error = %error, "the supervisor of rooms failed and is started anew; its rooms are closed");
-            shared.rooms.read().clear();
+            shared.rooms.clear();
             supervisors.rooms = start_rooms(shared, root).await?;
         } else if who.get_id() == supervisors.invites.cell().get_id() {
             tracing::error!(error = %error, "calls and invitations failed and are started anew; those that wait are lost");

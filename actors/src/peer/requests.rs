@@ -128,11 +128,10 @@ impl Session {
         let first = self.claims.is_none();
         if first {
             self.cancel_timer();
-            self.registration.belongs_to(claims.sub.clone());
         } else if let Place::Inside { participant, room } = &self.place {
             room.post(RoomMsg::Renewed {
                 participant: *participant,
-                grants: claims.grants(),
+                standing: Standing::from(&claims),
             });
         }
         let welcome = Welcome {
@@ -149,15 +148,30 @@ impl Session {
                 node: self.shared.args.node.clone(),
             },
         };
-        let user = claims.sub.clone();
+        let reachable = speaks_for_user(&claims).then(|| claims.sub.clone());
         self.claims = Some(Box::new(claims));
         self.write_answer(generation, id, &ServerMessage::Welcome(Box::new(welcome)));
-        if first {
-            self.shared.invites().post(InvitesMsg::Greet {
-                user,
-                peer: self.myself.clone(),
-            });
+        self.reachable(reachable);
+    }
+
+    /// Whether calls and invitations come here, from now on and those that wait.
+    fn reachable(&mut self, user: Option<UserId>) {
+        match user {
+            None => self.registration.unreachable(),
+            Some(_) if self.registration.is_reachable() => {}
+            Some(user) => {
+                self.registration.reachable_as(user.clone());
+                self.greet(user);
+            }
         }
+    }
+
+    /// Has the invitations that wait for the user delivered here.
+    pub(super) fn greet(&self, user: UserId) {
+        self.shared.invites().post(InvitesMsg::Greet {
+            user,
+            peer: self.myself.clone(),
+        });
     }
 
     // ---- rooms ----------------------------------------------------------------------------------------------------
@@ -234,7 +248,7 @@ impl Session {
         let Some(claims) = self
             .claims
             .as_deref()
-            .filter(|c| c.room.is_none() && c.grants().may_create())
+            .filter(|c| speaks_for_user(c) && c.grants().may_create())
         else {
             return self.answer(
                 reply,
@@ -255,16 +269,23 @@ impl Session {
     }
 
     fn accept(&mut self, reply: Reply, invite: InviteId) {
-        if let Some(claims) = &self.claims {
-            let (user, peer) = (claims.sub.clone(), self.myself.clone());
-            self.ask_invites(InvitesMsg::Take {
-                invite,
-                user,
-                session: self.id,
-                peer,
-                reply,
-            });
-        }
+        let Some(user) = self.invited() else {
+            return self.answer(reply, for_one_room());
+        };
+        let peer = self.myself.clone();
+        self.ask_invites(InvitesMsg::Take {
+            invite,
+            user,
+            session: self.id,
+            peer,
+            reply,
+        });
+    }
+
+    /// The user whose invitations this session may answer.
+    fn invited(&self) -> Option<UserId> {
+        let claims = self.claims.as_deref().filter(|claims| speaks_for_user(claims));
+        claims.map(|claims| claims.sub.clone())
     }
 
     /// The invitation is held for this session until it is known whether the room let it in.
@@ -314,15 +335,15 @@ impl Session {
     }
 
     fn decline(&mut self, reply: Reply, invite: InviteId) {
-        if let Some(claims) = &self.claims {
-            let user = claims.sub.clone();
-            self.ask_invites(InvitesMsg::Decline {
-                invite,
-                user,
-                session: self.id,
-                reply,
-            });
-        }
+        let Some(user) = self.invited() else {
+            return self.answer(reply, for_one_room());
+        };
+        self.ask_invites(InvitesMsg::Decline {
+            invite,
+            user,
+            session: self.id,
+            reply,
+        });
     }
 
     /// Ends what rings and what runs.
@@ -349,6 +370,18 @@ impl Session {
             self.answer(reply, overloaded());
         }
     }
+}
+
+/// Whoever may mint tokens for one room names any user in them: such a token says who somebody is in that room alone.
+fn speaks_for_user(claims: &Claims) -> bool {
+    claims.room.is_none()
+}
+
+fn for_one_room() -> Refusal {
+    Refusal::new(
+        ErrorCode::Forbidden,
+        "your token is for one room; calls and invitations need the user's own",
+    )
 }
 
 pub(super) fn overloaded() -> Refusal {

@@ -77,7 +77,7 @@ impl Sessions {
         locked(&self.by_token).remove(hash)
     }
 
-    /// The sessions of a user.
+    /// The sessions by which a user is reached; not those that are for one room only.
     pub(crate) fn of_user(&self, user: &UserId) -> Vec<Mailbox<PeerMsg>> {
         locked(&self.by_user)
             .get(user)
@@ -103,6 +103,7 @@ pub(crate) struct Registration {
     shared: Arc<Shared>,
     session: SessionId,
     peer: Mailbox<PeerMsg>,
+    /// Under whom it is listed.
     user: Option<UserId>,
     token: Option<TokenHash>,
 }
@@ -120,8 +121,14 @@ impl Registration {
         }
     }
 
+    /// Whether calls and invitations to its user come to the session.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.user.is_some()
+    }
+
     /// Lists the session under its user.
-    pub(crate) fn belongs_to(&mut self, user: UserId) {
+    pub(crate) fn reachable_as(&mut self, user: UserId) {
+        self.unreachable();
         let mut by_user = locked(&self.shared.sessions.by_user);
         by_user
             .entry(user.clone())
@@ -129,6 +136,18 @@ impl Registration {
             .push((self.session, self.peer.clone()));
         drop(by_user);
         self.user = Some(user);
+    }
+
+    /// Takes the session off its user's list.
+    pub(crate) fn unreachable(&mut self) {
+        let Some(user) = self.user.take() else { return };
+        let mut by_user = locked(&self.shared.sessions.by_user);
+        if let Some(of_user) = by_user.get_mut(&user) {
+            of_user.retain(|(session, _)| *session != self.session);
+            if of_user.is_empty() {
+                by_user.remove(&user);
+            }
+        }
     }
 
     /// Makes the token that the next resume needs; an earlier one is void.
@@ -162,17 +181,8 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.forget_token();
-        let sessions = &self.shared.sessions;
-        if let Some(user) = self.user.take() {
-            let mut by_user = locked(&sessions.by_user);
-            if let Some(of_user) = by_user.get_mut(&user) {
-                of_user.retain(|(session, _)| *session != self.session);
-                if of_user.is_empty() {
-                    by_user.remove(&user);
-                }
-            }
-        }
-        locked(&sessions.all).remove(&self.session);
+        self.unreachable();
+        locked(&self.shared.sessions.all).remove(&self.session);
         self.shared
             .invites()
             .post(InvitesMsg::SessionOver { session: self.session });

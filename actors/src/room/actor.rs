@@ -156,7 +156,7 @@ impl Running {
                 self.apply(Command::Leave { participant, reply });
             }
             RoomMsg::Gone { participant } => self.apply(Command::Gone { participant }),
-            RoomMsg::Renewed { participant, grants } => self.apply(Command::Renewed { participant, grants }),
+            RoomMsg::Renewed { participant, standing } => self.apply(Command::Renewed { participant, standing }),
             RoomMsg::Ask {
                 participant,
                 reply,
@@ -362,7 +362,8 @@ impl Running {
 
     /// After each message: the clock, the directory's card, and whether the room is still needed.
     pub(super) fn settle(&mut self) {
-        self.card.update(self.state.call(), self.state.len());
+        let rooms = &self.shared.rooms;
+        rooms.update(self.myself.id(), &self.card, self.state.call(), self.state.len());
         self.keep_time();
         if self.state.is_empty() {
             let message = RoomsMsg::Empty {

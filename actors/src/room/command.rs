@@ -138,8 +138,8 @@ pub(crate) enum Command {
     Renewed {
         /// Who.
         participant: ParticipantId,
-        /// What it forbids and permits; the role of the stay stays.
-        grants: Grants,
+        /// What it says of the room. Its role counts unless one was given here.
+        standing: Standing,
     },
     /// A participant asks for something.
     Ask {

@@ -99,6 +99,7 @@ fn weight(message: &ServerMessage) -> usize {
             M::Data(data) => data.topic.len() + value_weight(&data.value),
             M::Offer(offer) => offer.sdp.len() + offer.tracks.len() * BASE_BYTES,
             M::RelayedOffer(raw) | M::RelayedAnswer(raw) | M::RelayedCandidate(raw) => map_weight(raw),
+            M::RoomUpdated(room) => room.name.as_ref().map_or(0, String::len) + value_weight(&room.metadata),
             M::PeerJoined(participant) | M::PeerUpdated(participant) => participant.tracks.len() * BASE_BYTES,
             _ => 0,
         }

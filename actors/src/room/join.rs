@@ -1,16 +1,19 @@
 //! Coming and going: joins, drops, resumes, leaves, and the call that lasts from the first to the last.
 
+use std::sync::Arc;
+
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::server::{
-    CallState, CallStateChanged, ConnectionQuality, Joined, LeaveReason, ModeReason, PeerLeft, ServerMessage,
+    CallState, CallStateChanged, ConnectionQuality, Joined, LeaveReason, ModeReason, PeerLeft, RoleChanged,
+    ServerMessage,
 };
 use caside_protocol::view::{Mode, Quality};
-use caside_protocol::{CallId, Grants, ParticipantId, Permission, Role};
+use caside_protocol::{CallId, Grants, ParticipantId, Role};
 use caside_store::JournalEntry;
 use caside_store::journal::{CallStarted, ParticipantJoined};
 use serde_json::Value;
 
-use super::command::{Entry, Moment, ReplyId};
+use super::command::{Entry, Moment, ReplyId, Standing};
 use super::effects::{Effect, ReleaseCause, Resumption};
 use super::history::Missed;
 use super::participant::Participant;
@@ -270,16 +273,37 @@ impl RoomState {
         );
     }
 
-    pub(super) fn renewed(&mut self, participant: ParticipantId, grants: Grants) {
+    pub(super) fn renewed(&mut self, participant: ParticipantId, standing: Standing) {
+        let Some(member) = self.participants.get(&participant) else {
+            return;
+        };
+        let kept = member.role_given.then_some(member.role);
+        let role = kept.or(standing.role).unwrap_or(member.role);
+        self.change_rights(participant, role, standing.grants);
+    }
+
+    /// Gives a participant another role or other grants, which hold at once: for what they ask from here on, and for the
+    /// media that flows.
+    pub(super) fn change_rights(&mut self, participant: ParticipantId, role: Role, grants: Grants) {
         let Some(member) = self.participants.get_mut(&participant) else {
             return;
         };
-        let before = member.may(Permission::Subscribe);
+        let before = (member.role, member.media_rights());
+        member.role = role;
         member.grants = grants;
-        let receiving = member.may(Permission::Subscribe);
-        let on_hold = member.on_hold;
-        if before != receiving && !on_hold {
-            self.order(SfuCommand::SetReceiving { participant, receiving });
+        let (view, rights) = (member.view(), member.media_rights());
+        if role != before.0 {
+            self.journal(JournalEntry::ParticipantRole { participant, role });
+            self.deliver(participant, Arc::new(ServerMessage::RoleChanged(RoleChanged { role })));
+            self.broadcast(Some(participant), ServerMessage::PeerUpdated(view));
+        }
+        if rights != before.1 {
+            let (may_subscribe, may_send_data) = rights;
+            self.order(SfuCommand::SetRights {
+                participant,
+                may_subscribe,
+                may_send_data,
+            });
         }
         self.silence_unless_permitted(participant);
     }
@@ -292,6 +316,7 @@ fn newcomer(now: Moment, entry: Entry, role: Role) -> Participant {
         display_name: entry.display_name,
         role,
         grants: entry.standing.grants,
+        role_given: false,
         joined_at: now.utc,
         subscribe: entry.subscribe,
         log: entry.log,

@@ -195,8 +195,7 @@ impl RoomState {
         let Some(member) = self.participants.get(&id) else {
             return;
         };
-        let may_subscribe = member.may(Permission::Subscribe);
-        let may_send_data = member.may(Permission::Data);
+        let (may_subscribe, may_send_data) = member.media_rights();
         let (subscribe, on_hold) = (member.subscribe, member.on_hold);
         self.order(SfuCommand::Attach {
             participant: id,
@@ -400,8 +399,10 @@ impl RoomState {
         }
         if target.is_none() && member.on_hold != held {
             member.on_hold = held;
-            let receiving = !held && member.may(Permission::Subscribe);
-            self.order(SfuCommand::SetReceiving { participant, receiving });
+            self.order(SfuCommand::SetReceiving {
+                participant,
+                receiving: !held,
+            });
         }
         for track in tracks {
             self.change_track(participant, track, Told::Others, |t| t.track.held = held);

@@ -8,7 +8,7 @@ use caside_protocol::error::Refusal;
 use caside_protocol::rest::UpdateRoom;
 use caside_protocol::server::ServerMessage;
 use caside_protocol::view::{self, Mode};
-use caside_protocol::{Grants, ParticipantId, RecordingId, RoomId, UserId};
+use caside_protocol::{ParticipantId, RecordingId, RoomId, UserId};
 use tokio::sync::oneshot;
 
 use super::command::{Act, Authority, Standing};
@@ -81,7 +81,7 @@ pub(crate) enum RoomMsg {
     },
     Renewed {
         participant: ParticipantId,
-        grants: Grants,
+        standing: Standing,
     },
     Ask {
         participant: ParticipantId,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use caside_protocol::error::{ErrorCode, Refusal};
-use caside_protocol::server::{Kicked, LeaveReason, RoleChanged, ServerMessage};
+use caside_protocol::server::{Kicked, LeaveReason, ServerMessage};
 use caside_protocol::view;
 use caside_protocol::{Grants, ParticipantId, Permission, Role, TrackId};
 use caside_store::JournalEntry;
@@ -71,6 +71,7 @@ impl RoomState {
             self.setup.room.locked = locked;
             let room = self.setup.room.id.clone();
             self.journal(JournalEntry::RoomLocked { room, locked });
+            self.tell_room();
         }
         Ok(Some(ServerMessage::ok()))
     }
@@ -213,17 +214,9 @@ impl RoomState {
         acting.over(role)?;
         acting.over(self.participant(target)?.role)?;
         let member = self.participant_mut(target)?;
-        if member.role != role {
-            member.role = role;
-            self.journal(JournalEntry::ParticipantRole {
-                participant: target,
-                role,
-            });
-            self.deliver(target, Arc::new(ServerMessage::RoleChanged(RoleChanged { role })));
-            let view = self.participant(target)?.view();
-            self.broadcast(Some(target), ServerMessage::PeerUpdated(view));
-            self.silence_unless_permitted(target);
-        }
+        member.role_given = true;
+        let grants = member.grants;
+        self.change_rights(target, role, grants);
         Ok(self.participant(target)?.view())
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Participant {
     pub(super) display_name: String,
     pub(super) role: Role,
     pub(super) grants: Grants,
+    /// Whether the role was given here; then it holds for the stay, whatever a later token says.
+    pub(super) role_given: bool,
     pub(super) joined_at: Timestamp,
     pub(super) subscribe: SubscribePolicy,
     pub(super) log: EventLog,
@@ -32,6 +34,11 @@ pub(super) struct Participant {
 impl Participant {
     pub(super) fn may(&self, permission: Permission) -> bool {
         self.grants.permit(self.role, permission)
+    }
+
+    /// What the SFU is told of them: whether they may receive, and send data.
+    pub(super) fn media_rights(&self) -> (bool, bool) {
+        (self.may(Permission::Subscribe), self.may(Permission::Data))
     }
 
     pub(super) fn track(&self, track: TrackId) -> Option<&PublishedTrack> {

@@ -7,6 +7,7 @@ mod recording;
 
 use std::time::Duration;
 
+use caside_protocol::rest::UpdateRoom;
 use caside_protocol::server::ServerMessage;
 use caside_protocol::view::{Mode, RecordPolicy, TrackKind};
 use caside_protocol::{CallId, ErrorCode, Grants, Role};

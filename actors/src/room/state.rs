@@ -9,7 +9,7 @@ use std::time::Duration;
 use caside_protocol::client::ClientMessage;
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::rest::UpdateRoom;
-use caside_protocol::server::{ModeChanged, ModeReason, ServerMessage};
+use caside_protocol::server::{ModeChanged, ModeReason, RoomUpdated, ServerMessage};
 use caside_protocol::view::{self, Mode, RecordPolicy, RoomActivity};
 use caside_protocol::{CallId, NodeId, ParticipantId, Permission, Role};
 use caside_store::JournalEntry;
@@ -109,7 +109,7 @@ impl RoomState {
             Command::Lost { participant } => self.lost(now, participant),
             Command::Leave { participant, reply } => self.leave(now, participant, reply),
             Command::Gone { participant } => self.gone(now, participant),
-            Command::Renewed { participant, grants } => self.renewed(participant, grants),
+            Command::Renewed { participant, standing } => self.renewed(participant, standing),
             Command::Ask {
                 participant,
                 reply,
@@ -241,6 +241,7 @@ impl RoomState {
     }
 
     fn update(&mut self, change: UpdateRoom) {
+        let before = self.as_members_know_it();
         let room = &mut self.setup.room;
         room.name = change.name.or(room.name.take());
         room.mode = change.mode.unwrap_or(room.mode);
@@ -250,6 +251,24 @@ impl RoomState {
         if let Some(metadata) = change.metadata {
             room.metadata = metadata;
         }
+        if self.as_members_know_it() != before {
+            self.tell_room();
+        }
+    }
+
+    /// What members are told of the room itself.
+    fn as_members_know_it(&self) -> RoomUpdated {
+        let room = &self.setup.room;
+        RoomUpdated {
+            name: room.name.clone(),
+            locked: room.locked,
+            metadata: room.metadata.clone(),
+        }
+    }
+
+    pub(super) fn tell_room(&mut self) {
+        let room = self.as_members_know_it();
+        self.broadcast(None, ServerMessage::RoomUpdated(Box::new(room)));
     }
 
     fn tick(&mut self, now: Moment) {

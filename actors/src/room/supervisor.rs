@@ -39,9 +39,10 @@ pub(crate) struct Card {
 }
 
 impl Card {
-    /// Writes down the call that is on and how many are here.
-    pub(super) fn update(&self, call: Option<CallId>, participants: usize) {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = (call, participants);
+    /// Writes down the call that is on and how many are here; gives what was so before.
+    fn update(&self, call: Option<CallId>, participants: usize) -> (Option<CallId>, usize) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *now, (call, participants))
     }
 
     /// The call that is on and how many are here.
@@ -59,14 +60,58 @@ pub(crate) struct Listed {
     pub(crate) card: Arc<Card>,
 }
 
-/// The rooms that run; written by their supervisor alone.
+/// The rooms that run, written by their supervisor alone, and the calls that are on in them, written by each.
 #[derive(Debug, Default)]
-pub(crate) struct RoomTable(Mutex<HashMap<RoomId, Listed>>);
+pub(crate) struct RoomTable {
+    rooms: Mutex<HashMap<RoomId, Listed>>,
+    calls: Mutex<HashMap<CallId, RoomId>>,
+}
 
 impl RoomTable {
     /// Every room.
     pub(crate) fn read(&self) -> MutexGuard<'_, HashMap<RoomId, Listed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn calls(&self) -> MutexGuard<'_, HashMap<CallId, RoomId>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The room whose call this is.
+    pub(crate) fn of_call(&self, call: CallId) -> Option<RoomId> {
+        let room = self.calls().get(&call).cloned()?;
+        // A room that its supervisor's end took along may have written its call down just after.
+        let listed = self.find(&room)?;
+        (listed.card.now().0 == Some(call)).then_some(room)
+    }
+
+    /// Writes down how a room is now, on its card and in the list of calls.
+    pub(super) fn update(&self, room: &RoomId, card: &Card, call: Option<CallId>, participants: usize) {
+        let (before, _) = card.update(call, participants);
+        if before == call {
+            return;
+        }
+        let mut calls = self.calls();
+        if let Some(before) = before {
+            calls.remove(&before);
+        }
+        if let Some(call) = call {
+            calls.insert(call, room.clone());
+        }
+    }
+
+    /// Forgets a room and its call.
+    fn remove(&self, room: &RoomId) {
+        let Some(listed) = self.read().remove(room) else { return };
+        if let (Some(call), _) = listed.card.now() {
+            self.calls().remove(&call);
+        }
+    }
+
+    /// Forgets every room.
+    pub(crate) fn clear(&self) {
+        self.read().clear();
+        self.calls().clear();
     }
 
     /// One room.
@@ -448,7 +493,7 @@ impl Running {
         let Some(room) = self.by_actor.remove(&actor) else {
             return;
         };
-        self.shared.rooms.read().remove(&room);
+        self.shared.rooms.remove(&room);
         let Some(Slot::Open { card, owner, .. }) = self.slots.remove(&room) else {
             return;
         };

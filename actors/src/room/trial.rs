@@ -231,6 +231,11 @@ impl Trial {
                 "stats".to_owned()
             }
             SfuCommand::SetPaused { paused, .. } => format!("paused {paused}"),
+            SfuCommand::SetRights {
+                may_subscribe,
+                may_send_data,
+                ..
+            } => format!("subscribe {may_subscribe} data {may_send_data}"),
             SfuCommand::SetReceiving { receiving, .. } => format!("receiving {receiving}"),
             other => format!("{other:?}")
                 .split(' ')

@@ -70,6 +70,15 @@ pub enum SfuCommand {
         /// Whether tracks go to them.
         receiving: bool,
     },
+    /// Changes what a participant may do, as [`SfuCommand::Attach`] said it. Their connections and tracks stay.
+    SetRights {
+        /// Who.
+        participant: ParticipantId,
+        /// Whether they may receive at all.
+        may_subscribe: bool,
+        /// Whether their data channel messages go to the others.
+        may_send_data: bool,
+    },
     /// Asks for a participant's statistics; answered by [`SfuEvent::Stats`].
     Stats {
         /// Who.

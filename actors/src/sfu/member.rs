@@ -83,7 +83,7 @@ impl Member {
 
     /// Whether a track that is on an m-line goes out now.
     pub(super) fn receives(&self, track: TrackId) -> bool {
-        self.receiving && self.wishes.get(&track) != Some(&SubscribeQuality::Off)
+        self.may_subscribe && self.receiving && self.wishes.get(&track) != Some(&SubscribeQuality::Off)
     }
 }
 

@@ -125,6 +125,11 @@ impl SfuState {
             SfuCommand::Subscribe { participant, wish } => self.subscribe(participant, &wish),
             SfuCommand::SetPaused { track, paused } => self.set_paused(track, paused),
             SfuCommand::SetReceiving { participant, receiving } => self.set_receiving(participant, receiving),
+            SfuCommand::SetRights {
+                participant,
+                may_subscribe,
+                may_send_data,
+            } => self.set_rights(participant, may_subscribe, may_send_data),
             SfuCommand::Stats { participant, request } => self.ask_stats(participant, request),
             SfuCommand::Tap { track, tap, sink } => {
                 if let Some(producer) = self.tracks.get(&track) {

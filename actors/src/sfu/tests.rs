@@ -385,3 +385,43 @@ fn nonsense_is_refused_with_its_code_and_changes_nothing() {
             .any(|e| matches!(e, SfuEvent::SubscribeAnswered { result: Err(_), .. }))
     );
 }
+
+#[test]
+fn rights_are_given_and_taken_without_a_new_connection() {
+    let mut state = state();
+    let (ada, grace) = (
+        attach(&mut state, SubscribePolicy::Auto),
+        attach(&mut state, SubscribePolicy::Auto),
+    );
+    let first = publish(&mut state, ada, OFFER);
+    let offered = offers(&first);
+    answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
+    let rights = |may_subscribe| SfuCommand::SetRights {
+        participant: grace,
+        may_subscribe,
+        may_send_data: true,
+    };
+    let paused = |effects: &Effects| -> Vec<bool> {
+        let pause = |c: &Command| match c {
+            Command::PauseConsumer { paused, .. } => Some(*paused),
+            _ => None,
+        };
+        effects.commands.iter().filter_map(pause).collect()
+    };
+    assert_eq!(paused(&state.apply(rights(false))), [true, true]);
+    // Neither the end of a hold nor another publisher's track gets past it.
+    let held = |receiving| SfuCommand::SetReceiving {
+        participant: grace,
+        receiving,
+    };
+    state.apply(held(false));
+    assert_eq!(paused(&state.apply(held(true))), [true, true]);
+    let eve = attach(&mut state, SubscribePolicy::Auto);
+    let to_grace = |effects: &Effects| offers(effects).into_iter().find(|(to, ..)| *to == grace);
+    assert!(to_grace(&publish(&mut state, eve, OFFER)).is_none());
+    let effects = state.apply(rights(true));
+    assert_eq!(paused(&effects), [false, false]);
+    let (_, _, tracks) = to_grace(&effects).expect("what was published meanwhile is offered");
+    assert_eq!(tracks.len(), 4);
+    assert!(state.apply(rights(true)).commands.is_empty());
+}

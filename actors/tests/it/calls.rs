@@ -3,9 +3,19 @@
 use std::time::Duration;
 
 use caside_actors::node::Limits;
+use caside_protocol::RoomId;
+use caside_protocol::claims::Claims;
 use serde_json::json;
 
-use crate::support::World;
+use crate::support::{World, claims};
+
+/// A token of this user for one room, as that room's host may mint it.
+fn for_one_room(user: &str, room: &str) -> Claims {
+    Claims {
+        room: Some(RoomId::new(room).unwrap()),
+        ..claims(user)
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_call_rings_every_session_of_the_user_until_one_takes_it() {
@@ -132,4 +142,42 @@ async fn invitations_run_out_and_are_bounded() {
     assert_eq!(ada.event("invite-answered").await["answer"], "expired");
     assert_eq!(ada.event("invite-answered").await["answer"], "expired");
     world.client("bob").await.silence().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_for_one_room_neither_hears_nor_answers_its_users_calls() {
+    let world = World::new().await;
+    let mut mallory = world.client_with(for_one_room("bob", "trap")).await;
+    let mut ada = world.client("ada").await;
+    ada.refused("call", json!({ "to_user": "bob" }), "user_offline").await;
+    let mut bob = world.client("bob").await;
+    let called = ada.ok("call", json!({ "to_user": "bob" })).await;
+    let invite = json!({ "invite_id": called["invite_id"] });
+    mallory.silence().await;
+    mallory.refused("accept", invite.clone(), "forbidden").await;
+    mallory.refused("decline", invite.clone(), "forbidden").await;
+    bob.event("invite").await;
+    bob.ok("decline", invite).await;
+    assert_eq!(ada.event("invite-answered").await["answer"], "declined");
+    bob.event("invite-answered").await;
+    mallory.silence().await;
+
+    ada.join("party").await;
+    ada.ok("invite", json!({ "user": "bob" })).await;
+    world.client_with(for_one_room("bob", "party")).await.silence().await;
+    bob.event("invite").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewed_token_decides_whether_calls_come() {
+    let world = World::new().await;
+    let mut ada = world.member("ada", "r").await;
+    ada.ok("invite", json!({ "user": "bob" })).await;
+    let mut bob = world.client_with(for_one_room("bob", "r")).await;
+    bob.silence().await;
+    assert_eq!(bob.ask("auth", json!({ "token": "bob" })).await["type"], "welcome");
+    bob.event("invite").await;
+    assert_eq!(bob.ask("auth", json!({ "token": "bob@r" })).await["type"], "welcome");
+    ada.ok("invite", json!({ "user": "bob" })).await;
+    bob.silence().await;
 }

@@ -118,8 +118,15 @@ async fn the_first_join_takes_up_the_call_that_waits() {
     assert_eq!(joined["payload"]["call_id"], json!(call.to_string()));
     assert_eq!(joined["payload"]["role"], "host");
     assert_eq!(world.node.room_of_call(call).unwrap().as_str(), "r");
+    world.catalog.add("r", |_| {});
+    owner.ok("leave", json!({})).await;
+    let next = owner.ask("join", json!({ "room": "r" })).await;
+    let next: CallId = serde_json::from_value(next["payload"]["call_id"].clone()).unwrap();
+    assert_eq!(world.node.room_of_call(call), None, "it is over");
+    assert_eq!(world.node.room_of_call(next).unwrap().as_str(), "r");
     owner.close();
     world.until_empty().await;
+    assert_eq!(world.node.room_of_call(next), None);
     assert_eq!(
         world
             .journal

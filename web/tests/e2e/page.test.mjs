@@ -56,6 +56,14 @@ test('from the sign-in to the played recording, by mouse and keyboard', async ()
   await ada.keyboard.press('m');
   await until('the sound to be back', async () => (await heard()).packets > silent.packets + 20);
 
+  // Locked: Grace sees it, and so does who comes back.
+  const locked = (page) => page.getByTestId('lock').getAttribute('aria-pressed').then((pressed) => pressed === 'true');
+  await ada.getByTestId('lock').click();
+  await until('Grace to see the lock', () => locked(grace));
+  assert.equal(await grace.evaluate(() => globalThis.caside.room.locked), true);
+  await ada.getByTestId('lock').click();
+  await until('Grace to see it gone', async () => !(await locked(grace)));
+
   // Camera off and on again.
   await ada.getByTestId('camera').click();
   await until('Grace to see the camera go', () => muted(grace, 'camera'));

@@ -132,3 +132,57 @@ fn one_call_lasts_from_the_first_join_to_the_last_leave_and_takes_up_the_one_tha
     assert!(matches!(trial.journal[0], JournalEntry::CallStarted(_)));
     assert_eq!(ended, 5, "after its start, two joins and two leaves");
 }
+
+#[test]
+fn a_renewed_token_gives_and_takes_rights_at_once() {
+    let grants = |publish, subscribe, data| Grants {
+        publish,
+        subscribe,
+        data,
+        ..Grants::default()
+    };
+    let renewed = |trial: &mut Trial, role, grants| {
+        trial.sfu_orders.clear();
+        trial.apply(Command::Renewed {
+            participant: participant(2),
+            standing: Standing { role, grants },
+        });
+        std::mem::take(&mut trial.sfu_orders)
+    };
+    let mut trial = Trial::new(room(Mode::Sfu));
+    let ada = trial.join(1, "ada");
+    let bob = trial.join_as(2, "bob", Some(Role::Viewer), Grants::default());
+    trial.publish(ada, track(1), TrackKind::Audio);
+    trial.events(ada);
+    trial.events(bob);
+    assert_eq!(trial.outcome(bob, "chat", &json!({ "text": "hi" })), "forbidden");
+
+    let orders = renewed(&mut trial, None, grants(Some(true), None, Some(true)));
+    assert_eq!(orders, ["subscribe true data true"]);
+    assert_eq!(trial.outcome(bob, "chat", &json!({ "text": "hi" })), "ok");
+    trial.publish(bob, track(2), TrackKind::Audio);
+    assert!(!trial.state.view().participants[1].tracks[0].muted);
+
+    let orders = renewed(&mut trial, None, grants(Some(false), Some(false), Some(true)));
+    assert_eq!(orders, ["subscribe false data true", "paused true"]);
+    assert_eq!(trial.outcome(bob, "offer", &json!({ "sdp": "v=0" })), "forbidden");
+    let nothing_new = renewed(&mut trial, None, grants(Some(false), Some(false), Some(true)));
+    assert_eq!(nothing_new, Vec::<String>::new());
+    trial.events(ada);
+    trial.events(bob);
+
+    // The token's role holds too, until one is given here.
+    let orders = renewed(&mut trial, Some(Role::Moderator), Grants::default());
+    assert_eq!(orders, ["subscribe true data true"]);
+    assert_eq!(trial.events(bob), ["role-changed"]);
+    assert_eq!(trial.events(ada), ["peer-updated"]);
+    let given = json!({ "participant_id": bob.to_string(), "role": "viewer" });
+    trial.sfu_orders.clear();
+    assert_eq!(trial.outcome(ada, "set-role", &given), "ok");
+    assert_eq!(trial.sfu_orders, ["subscribe true data false"]);
+    assert_eq!(
+        renewed(&mut trial, Some(Role::Moderator), Grants::default()),
+        Vec::<String>::new()
+    );
+    assert_eq!(role_of(&trial, 2), Role::Viewer);
+}

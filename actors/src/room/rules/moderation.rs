@@ -230,3 +230,37 @@ fn rest_acts_by_admin_owner_token_or_the_callers_own_role_inside() {
     ));
     assert_eq!(trial.act(owner, Act::EndCall), Some(Err(ErrorCode::CallNotFound)));
 }
+
+#[test]
+fn a_change_to_the_room_is_told_to_everybody_once() {
+    let mut trial = Trial::new(room(Mode::Sfu));
+    let (ada, bob) = (trial.join(1, "ada"), trial.join(2, "bob"));
+    trial.events(ada);
+    let told = |trial: &mut Trial| {
+        let last = trial.told[&bob]
+            .last()
+            .map(|(_, event)| serde_json::to_value(&**event).unwrap());
+        (
+            trial.events(ada).len(),
+            trial.events(bob).len(),
+            last.unwrap_or_default(),
+        )
+    };
+    trial.outcome(ada, "lock", &json!({}));
+    assert_eq!(told(&mut trial), (1, 1, json!({ "locked": true })));
+    trial.outcome(ada, "lock", &json!({}));
+    assert_eq!(told(&mut trial).1, 0, "locked already");
+    trial.outcome(ada, "unlock", &json!({}));
+    assert_eq!(told(&mut trial), (1, 1, json!({ "locked": false })));
+    let change = UpdateRoom {
+        name: Some("Standup".to_owned()),
+        locked: Some(true),
+        metadata: Some(json!({ "topic": "x" })),
+        ..UpdateRoom::default()
+    };
+    trial.apply(Command::Update(change.clone()));
+    let all = json!({ "name": "Standup", "locked": true, "metadata": { "topic": "x" } });
+    assert_eq!(told(&mut trial), (1, 1, all));
+    trial.apply(Command::Update(change));
+    assert_eq!(told(&mut trial).1, 0, "nothing changed");
+}

@@ -56,6 +56,29 @@ impl SfuState {
             return;
         };
         member.receiving = receiving;
+        self.pause_or_resume(participant);
+    }
+
+    /// What was allowed before stays negotiated, so that a right given back takes no renegotiation.
+    pub(super) fn set_rights(&mut self, participant: ParticipantId, may_subscribe: bool, may_send_data: bool) {
+        let Some(member) = self.members.get_mut(&participant) else {
+            return;
+        };
+        member.may_send_data = may_send_data;
+        if std::mem::replace(&mut member.may_subscribe, may_subscribe) == may_subscribe {
+            return;
+        }
+        self.pause_or_resume(participant);
+        if may_subscribe {
+            self.offer_all_tracks(participant);
+        }
+    }
+
+    /// Brings what is sent to a participant up to what they want and may receive.
+    fn pause_or_resume(&mut self, participant: ParticipantId) {
+        let Some(member) = self.members.get(&participant) else {
+            return;
+        };
         let Some(subscribing) = &member.subscribe else { return };
         for (consumer, consumption) in &subscribing.consumers {
             if consumption.started {
@@ -185,7 +208,6 @@ impl SfuState {
 
     pub(super) fn subscribe_answer(&mut self, participant: ParticipantId, sdp: &str) -> Result<(), AnswerError> {
         let member = self.members.get_mut(&participant).ok_or(AnswerError::NotAttached)?;
-        let (receiving, wishes) = (member.receiving, &member.wishes);
         let subscribing = member.subscribe.as_mut().ok_or(NegotiateError::NoOffer)?;
         let answer = subscribing.session.answer(sdp)?;
         subscribing.outstanding = false;
@@ -210,6 +232,7 @@ impl SfuState {
             let refusal = Refusal::new(code, format!("track {} was not accepted: {reason}", gone.track));
             self.effects.events.push(SfuEvent::Failed { participant, refusal });
         }
+        let mut started = Vec::with_capacity(answer.started.len());
         for (consumer, parameters) in answer.started {
             let Some(consumption) = subscribing.consumers.get_mut(&consumer) else {
                 continue;
@@ -218,13 +241,16 @@ impl SfuState {
                 continue;
             };
             consumption.started = true;
-            let off = wishes.get(&consumption.track) == Some(&SubscribeQuality::Off);
+            started.push((consumer, *producer, consumption.track, parameters));
+        }
+        let transport = subscribing.transport;
+        for (consumer, producer, track, parameters) in started {
             self.effects.commands.push(Command::Consume {
-                transport: subscribing.transport,
-                producer: *producer,
+                transport,
+                producer,
                 consumer,
                 parameters,
-                paused: off || !receiving,
+                paused: !member.receives(track),
             });
         }
         Ok(())

@@ -38,7 +38,7 @@ pub(crate) fn claims(user: &str) -> Claims {
     }
 }
 
-/// Reads tokens of the form `user` or `user:role`. `bad` does not hold, `slow` is never read, `away` cannot be.
+/// Reads tokens of the form `user`, `user:role` or `user@room`. `bad` does not hold, `slow` is never read, `away` cannot be.
 pub(crate) struct Tokens;
 
 impl Authenticator for Tokens {
@@ -50,9 +50,11 @@ impl Authenticator for Tokens {
                 "slow" => std::future::pending().await,
                 "panic" => panic!("as the test wishes"),
                 _ => {
-                    let (user, role) = token.split_once(':').unwrap_or((&token, ""));
+                    let (who, room) = token.split_once('@').unwrap_or((&token, ""));
+                    let (user, role) = who.split_once(':').unwrap_or((who, ""));
                     Ok(Claims {
                         role: Role::from_name(role),
+                        room: RoomId::new(room).ok(),
                         ..claims(user)
                     })
                 }
