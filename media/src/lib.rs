@@ -7,6 +7,7 @@
 //! its [`producer`] keeps it in a ring; at the end of a round each [`consumer`] rewrites and seals its copy into the
 //! [`send_buffer`].
 
+pub mod bandwidth;
 pub mod certificate;
 pub mod consumer;
 pub mod control;

@@ -1,4 +1,4 @@
-//! Transport-wide congestion control feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1), the encoding.
+//! Transport-wide congestion control feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
 
 /// Packets that one message reports at most.
 pub const MAX_STATUSES: usize = 256;
@@ -16,11 +16,125 @@ const NOT_RECEIVED: u8 = 0;
 const SMALL_DELTA: u8 = 1;
 const LARGE_DELTA: u8 = 2;
 
+/// A feedback message that is well formed.
+#[derive(Debug, Clone, Copy)]
+pub struct Feedback<'p> {
+    base: u16,
+    count: u16,
+    reference: u32,
+    chunks: &'p [u8],
+    deltas: &'p [u8],
+}
+
+impl<'p> Feedback<'p> {
+    /// Reads what follows the SSRCs. `None` when it is cut off.
+    pub fn parse(body: &'p [u8]) -> Option<Self> {
+        let (&[b0, b1, c0, c1, r0, r1, r2, _], rest) = body.split_first_chunk::<8>()?;
+        let count = u16::from_be_bytes([c0, c1]);
+        let (mut statuses, mut chunk_bytes, mut delta_bytes) = (0u32, 0usize, 0usize);
+        while statuses < u32::from(count) {
+            let chunk = rest.get(chunk_bytes..)?.first_chunk::<2>()?;
+            chunk_bytes += 2;
+            let chunk = Chunk(u16::from_be_bytes(*chunk));
+            let taken = chunk.len().min(u32::from(count) - statuses);
+            delta_bytes += chunk.delta_bytes(taken);
+            statuses += taken;
+        }
+        let (chunks, rest) = rest.split_at_checked(chunk_bytes)?;
+        Some(Self {
+            base: u16::from_be_bytes([b0, b1]),
+            count,
+            reference: u32::from_be_bytes([0, r0, r1, r2]),
+            chunks,
+            deltas: rest.get(..delta_bytes)?,
+        })
+    }
+
+    /// The number of the first packet it tells of.
+    pub fn base(&self) -> u16 {
+        self.base
+    }
+
+    /// How many packets it tells of.
+    pub fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// The time that arrivals are counted from, in units of 64 ms of the receiver's clock, modulo 2^24.
+    pub fn reference(&self) -> u32 {
+        self.reference
+    }
+
+    /// The arrival of each packet in ticks of [`TICK_US`] from the reference time; `None` for one that did not come.
+    pub fn statuses(&self) -> impl Iterator<Item = Option<i64>> + use<'p> {
+        let chunks = self.chunks.as_chunks::<2>().0.iter();
+        let symbols = chunks.flat_map(|chunk| {
+            let chunk = Chunk(u16::from_be_bytes(*chunk));
+            (0..chunk.len()).map(move |index| chunk.symbol(index))
+        });
+        let (mut deltas, mut at) = (self.deltas, 0i64);
+        symbols.take(usize::from(self.count)).map(move |symbol| {
+            let delta = match symbol {
+                SMALL_DELTA => {
+                    let (delta, rest) = deltas.split_first()?;
+                    deltas = rest;
+                    i64::from(*delta)
+                }
+                LARGE_DELTA => {
+                    let (delta, rest) = deltas.split_first_chunk::<2>()?;
+                    deltas = rest;
+                    i64::from(i16::from_be_bytes(*delta))
+                }
+                _ => return None,
+            };
+            at += delta;
+            Some(at)
+        })
+    }
+}
+
+/// A packet status chunk (§3.1.3, §3.1.4).
+#[derive(Debug, Clone, Copy)]
+struct Chunk(u16);
+
+impl Chunk {
+    /// How many statuses it holds.
+    fn len(self) -> u32 {
+        match self.0 >> 14 {
+            0 | 1 => u32::from(self.0 & 0x1fff),
+            2 => 14,
+            _ => 7,
+        }
+    }
+
+    /// A status, `index` below [`len`](Self::len).
+    fn symbol(self, index: u32) -> u8 {
+        match self.0 >> 14 {
+            0 | 1 => (self.0 >> 13) as u8 & 3,
+            2 => (self.0 >> (13 - index)) as u8 & 1,
+            _ => (self.0 >> (12 - 2 * index)) as u8 & 3,
+        }
+    }
+
+    /// The bytes of the deltas of its first `count` statuses.
+    fn delta_bytes(self, count: u32) -> usize {
+        let bytes = |symbol| match symbol {
+            SMALL_DELTA => 1,
+            LARGE_DELTA => 2,
+            _ => 0,
+        };
+        if self.0 >> 15 == 0 {
+            return bytes(self.symbol(0)) * count as usize;
+        }
+        (0..count).map(|index| bytes(self.symbol(index))).sum()
+    }
+}
+
 /// Encodes what follows the SSRCs: arrivals of the packets `base`, `base + 1`, … in ticks, `None` for those that did not come.
 ///
 /// Returns the bytes written to `out` and how many packets they report: fewer than were given when a delta does not fit 16
 /// bits. No bytes when none of the reported packets came.
-pub(crate) fn encode(
+pub fn encode(
     out: &mut [u8; MAX_ENCODED],
     base: u16,
     feedback_count: u8,
@@ -150,6 +264,14 @@ mod tests {
         (feedback.base_sequence_number, arrivals.collect())
     }
 
+    /// Ours reads the same.
+    fn decode_ourselves(body: &[u8]) -> (u16, Vec<Option<i64>>) {
+        let feedback = Feedback::parse(body).expect("well formed");
+        let reference = i64::from((feedback.reference() << 8) as i32 >> 8) * REFERENCE_TICKS;
+        let arrivals = feedback.statuses().map(|at| at.map(|at| at + reference));
+        (feedback.base(), arrivals.collect())
+    }
+
     fn check(arrivals: &[Option<i64>]) {
         let mut rest = arrivals;
         let mut base = 65_530u16;
@@ -161,6 +283,7 @@ mod tests {
                 assert!(rest[..taken].iter().all(Option::is_none));
             } else {
                 assert_eq!(decode(&out[..len]), (base, rest[..taken].to_vec()));
+                assert_eq!(decode_ourselves(&out[..len]), (base, rest[..taken].to_vec()));
             }
             base = base.wrapping_add(taken as u16);
             rest = &rest[taken..];
@@ -177,7 +300,23 @@ mod tests {
         check(&[Some(1000), Some(10), Some(40_000_000), None, Some(40_000_001)]);
     }
 
+    #[test]
+    fn a_run_of_nothing_does_not_go_on_for_ever() {
+        // Ten chunks of empty runs, of which the count wants one status.
+        let body = [&[0, 1, 0, 1, 0, 0, 0, 0][..], &[0; 20]].concat();
+        assert!(Feedback::parse(&body).is_none());
+        let all_lost = [0, 1, 0xff, 0xff, 0, 0, 0, 0, 0x1f, 0xff];
+        assert!(Feedback::parse(&all_lost).is_none(), "the chunks do not suffice");
+    }
+
     proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Some(feedback) = Feedback::parse(&bytes) {
+                prop_assert_eq!(feedback.statuses().count(), usize::from(feedback.count()));
+            }
+        }
+
         #[test]
         fn another_implementation_reads_it(
             steps in proptest::collection::vec((proptest::option::weighted(0.8, -50i64..2000), any::<bool>()), 1..600)

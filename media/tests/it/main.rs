@@ -1,5 +1,6 @@
 //! The crate's tests through its public interface.
 
+mod bandwidth;
 mod engine;
 mod record;
 mod sdp;

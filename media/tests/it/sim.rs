@@ -7,6 +7,7 @@ use crate::transport::client;
 pub(crate) mod client_side;
 #[path = "../support/connect.rs"]
 pub(crate) mod connect;
+pub(crate) mod feedback;
 #[path = "../support/parameters.rs"]
 pub(crate) mod parameters;
 pub(crate) mod sink;

@@ -1,0 +1,231 @@
+//! What a receiver's path carries, in bits a second.
+
+use crate::bandwidth::acked::Delivered;
+use crate::bandwidth::aimd::Aimd;
+use crate::bandwidth::delay::DelayDetector;
+use crate::bandwidth::history::Outcome;
+use crate::bandwidth::loss::LossBound;
+use crate::bandwidth::probe::{Cluster, Prober};
+use crate::bandwidth::trend::Usage;
+use crate::bandwidth::{MAX_RATE, MIN_RATE};
+
+/// What is assumed of a path that nothing is known of.
+pub const START_RATE: f64 = 1_000_000.0;
+
+/// Delivered rates are those of so long, in microseconds: where much waits in queues, and else.
+const SHORT_US: i64 = 200_000;
+const LONG_US: i64 = 500_000;
+
+/// A wait above which queues are taken to be full rather than to waver.
+const FULL_US: i64 = 100_000;
+
+/// Queues that hold more than this are drained: a second of it takes [`DRAIN_PER_S`] of the budget, up to [`MAX_DRAIN`].
+const DRAIN_ABOVE_US: i64 = 80_000;
+const DRAIN_PER_S: f64 = 1.0;
+const MAX_DRAIN: f64 = 0.6;
+
+/// Feedback that is missing for so long while packets are sent cuts the rate, and again each time as much passes.
+const SILENCE_US: i64 = 1_000_000;
+const SILENCE_FACTOR: f64 = 0.7;
+
+/// After queues grew, no probe for so long.
+const CALM_US: i64 = 700_000;
+
+/// Round trips are taken to be this until one is known, and never more than the second.
+const RTT_US: (i64, i64) = (200_000, 5_000_000);
+
+/// What an estimate is bounded by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Limit {
+    /// The delay, or what was found by probes.
+    #[default]
+    Delay,
+    /// Losses.
+    Loss,
+    /// What the receiver says it can take (REMB).
+    Receiver,
+}
+
+/// An estimate with what it rests on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// What the path carries, on the wire.
+    pub bits_per_second: f64,
+    /// What is to be sent now: less, while queues drain.
+    pub budget: f64,
+    /// What bounds it.
+    pub limit: Limit,
+    /// Part of the packets lost in the last seconds, 0–1.
+    pub loss: f64,
+    /// How long packets wait in queues, in milliseconds.
+    pub wait_ms: f64,
+}
+
+/// The estimator of one path.
+#[derive(Debug)]
+pub struct Estimator {
+    delivered: Delivered,
+    delay: DelayDetector,
+    aimd: Aimd,
+    loss: LossBound,
+    prober: Prober,
+    /// What the receiver allows by REMB.
+    cap: Option<f64>,
+    rtt_us: i64,
+    heard_us: Option<i64>,
+}
+
+impl Estimator {
+    /// Knows nothing yet. Probes are sent in slots of `slot_us` microseconds.
+    pub fn new(slot_us: i64) -> Self {
+        Self {
+            delivered: Delivered::default(),
+            delay: DelayDetector::default(),
+            aimd: Aimd::new(START_RATE),
+            loss: LossBound::default(),
+            prober: Prober::new(slot_us),
+            cap: None,
+            rtt_us: RTT_US.0,
+            heard_us: None,
+        }
+    }
+
+    /// Takes the outcomes that a feedback message told, in the order of sending, at `now_us` on our clock.
+    pub fn feedback(&mut self, now_us: i64, outcomes: impl Iterator<Item = Outcome>) {
+        let mut concludes = false;
+        let mut newest_sent = None;
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Received {
+                    sent_us,
+                    arrived_us,
+                    bytes,
+                    cluster,
+                    was_lost,
+                } => {
+                    newest_sent = Some(sent_us);
+                    self.delivered.add(arrived_us, bytes);
+                    self.delay.packet(sent_us, arrived_us);
+                    if let Some(id) = cluster.filter(|_| !was_lost) {
+                        self.prober.received(id, sent_us, arrived_us, bytes);
+                    }
+                    if was_lost {
+                        self.loss.found();
+                    } else {
+                        concludes |= self.loss.packet(sent_us, bytes, false);
+                    }
+                }
+                Outcome::Lost {
+                    sent_us,
+                    bytes,
+                    cluster,
+                } => {
+                    concludes |= self.loss.packet(sent_us, bytes, true);
+                    if let Some(id) = cluster {
+                        self.prober.lost(id);
+                    }
+                }
+            }
+        }
+        self.heard_us = Some(now_us);
+        let Some(newest_sent) = newest_sent else { return };
+        self.rtt_us = (self.rtt_us * 3 + (now_us - newest_sent).clamp(0, RTT_US.1)) / 4;
+        self.conclude(now_us, concludes);
+    }
+
+    /// The receiver wants no more than this (REMB), in bits a second.
+    pub fn cap(&mut self, bits_per_second: f64) {
+        self.cap = Some(bits_per_second.clamp(MIN_RATE, MAX_RATE));
+    }
+
+    /// To be called now and then: `sent_us` is when the last packet was sent.
+    pub fn tick(&mut self, now_us: i64, sent_us: i64) {
+        let Some(heard) = self.heard_us else { return };
+        // What was sent just now cannot have been answered yet.
+        if now_us - heard >= SILENCE_US.max(2 * self.rtt_us) && sent_us - heard > SILENCE_US / 2 {
+            self.aimd.silence(now_us, SILENCE_FACTOR);
+            self.heard_us = Some(now_us);
+        }
+    }
+
+    /// A probe to send now, if one is due. `desired` is what would be sent if the path carried anything, in bits a second.
+    pub fn probe(&mut self, now_us: i64, desired: f64) -> Option<Cluster> {
+        // Without feedback a probe cannot be measured.
+        self.heard_us?;
+        let calm = self.aimd.decreased_us().is_none_or(|at| now_us - at >= CALM_US);
+        let drained = self.delay.wait_us() < DRAIN_ABOVE_US;
+        if !calm || !drained {
+            return None;
+        }
+        let desired = self.cap.map_or(desired, |cap| desired.min(cap));
+        self.prober.begin(now_us, self.rate().0, desired)
+    }
+
+    /// All packets of a probe were sent: `packets` of them.
+    pub fn probe_sent(&mut self, id: u8, packets: u32) {
+        self.prober.sent(id, packets);
+    }
+
+    /// `None` while the receiver has told nothing.
+    pub fn estimate(&self) -> Option<Estimate> {
+        if self.heard_us.is_none() && self.cap.is_none() {
+            return None;
+        }
+        let (bits_per_second, limit) = self.rate();
+        let wait_us = self.delay.wait_us();
+        let excess_s = (wait_us - DRAIN_ABOVE_US).max(0) as f64 / 1e6;
+        let drained = 1.0 - (excess_s * DRAIN_PER_S).min(MAX_DRAIN);
+        Some(Estimate {
+            bits_per_second,
+            budget: bits_per_second * drained,
+            limit,
+            loss: self.loss.average(),
+            wait_ms: wait_us as f64 / 1000.0,
+        })
+    }
+
+    fn rate(&self) -> (f64, Limit) {
+        let by_delay = if self.heard_us.is_some() {
+            self.aimd.rate()
+        } else {
+            MAX_RATE
+        };
+        let by_loss = self.loss.bound().unwrap_or(MAX_RATE);
+        let by_receiver = self.cap.unwrap_or(MAX_RATE);
+        [
+            (by_delay, Limit::Delay),
+            (by_loss, Limit::Loss),
+            (by_receiver, Limit::Receiver),
+        ]
+        .into_iter()
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .unwrap_or((by_delay, Limit::Delay))
+    }
+
+    fn conclude(&mut self, now_us: i64, observed_loss: bool) {
+        let usage = self.delay.usage();
+        let (short, long) = (self.delivered.rate(SHORT_US), self.delivered.rate(LONG_US));
+        let full = self.delay.wait_us() > FULL_US;
+        let delivered = match usage {
+            // What leaves a full queue is what the path carries. Else a moment with little to send must not count.
+            Usage::Over if full => short,
+            Usage::Over => short.zip(long).map(|(short, long)| short.max(long)).or(short),
+            Usage::Normal | Usage::Under => long.or(short),
+        };
+        if usage == Usage::Over {
+            self.prober.overuse(now_us);
+        }
+        self.aimd.update(now_us, usage, full, delivered, self.rtt_us);
+        if let Some(found) = self.prober.outcome(now_us)
+            && usage != Usage::Over
+            && found > self.rate().0
+        {
+            self.aimd.found(now_us, found.max(self.aimd.rate()));
+            self.loss.raise(found);
+        }
+        if observed_loss {
+            self.loss
+                .conclude(self.aimd.rate(), short.zip(long).map(|(a, b)| a.min(b)).or(short));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Estimates of what a path carries, against a path whose rate is known.
+
+mod estimates;
+mod flow;
