@@ -1,15 +1,19 @@
-//! Media workers: one OS thread a core, each with its UDP port and a sans-I/O engine, to which rooms are pinned.
+//! Media workers: one OS thread a core, each with its port (UDP and TCP) and a sans-I/O engine, to which rooms are pinned.
 //!
 //! Actors give orders through a bounded channel and hear of events through a callback; packets never leave the thread
 //! (but for a recorder's taps, which have bounded queues of their own).
 
+mod addresses;
 mod mmsg;
 mod socket;
+mod tcp;
 mod thread;
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +24,13 @@ use caside_media::certificate::Certificate;
 use caside_media::control::{Command, EventKind};
 pub use caside_media::engine::{Counts, DropCounters};
 use caside_media::parameters::{Fingerprint, RouterId};
-use caside_media::sdp::{Candidate, CandidateTransport};
+use caside_media::sdp::Candidate;
 use caside_media::transport::TransportConfig;
 use rustix::event::{EventfdFlags, eventfd};
 
+pub use addresses::{MediaAddress, MediaAddressError};
 pub use socket::SocketCounters;
+pub use tcp::TcpCounters;
 
 /// Orders that may wait for a worker; beyond it a command is refused as overloaded.
 const ORDER_QUEUE: usize = 8192;
@@ -36,12 +42,66 @@ const COUNTERS_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct MediaWorkersConfig {
     /// How many; at least one.
     pub workers: usize,
-    /// The first worker's UDP port, counted up from it; 0: any ports.
+    /// The first worker's port, UDP and TCP, counted up from it; 0: any ports.
     pub port: u16,
     /// Addresses to bind and to offer; empty: those of the interfaces.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<MediaAddress>,
     /// Whether loopback addresses are among them when they are the interfaces'.
     pub loopback: bool,
+    /// What media travels by.
+    pub protocols: MediaProtocols,
+}
+
+/// What media travels by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MediaProtocols {
+    /// UDP, and TCP for clients whom UDP does not reach.
+    #[default]
+    Both,
+    /// UDP alone.
+    Udp,
+    /// TCP alone.
+    Tcp,
+}
+
+impl MediaProtocols {
+    /// Whether UDP is among them.
+    pub fn udp(self) -> bool {
+        self != Self::Tcp
+    }
+
+    /// Whether TCP is among them.
+    pub fn tcp(self) -> bool {
+        self != Self::Udp
+    }
+}
+
+/// No protocols that media travels by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown protocols")]
+pub struct UnknownProtocols;
+
+impl FromStr for MediaProtocols {
+    type Err = UnknownProtocols;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProtocols> {
+        match text.trim() {
+            "udp+tcp" => Ok(Self::Both),
+            "udp" => Ok(Self::Udp),
+            "tcp" => Ok(Self::Tcp),
+            _ => Err(UnknownProtocols),
+        }
+    }
+}
+
+impl fmt::Display for MediaProtocols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Both => "udp+tcp",
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        })
+    }
 }
 
 /// Why media could not start.
@@ -52,13 +112,21 @@ pub enum StartError {
     #[error("cannot list the network interfaces")]
     Interfaces(#[source] io::Error),
     /// A socket could not be bound.
-    #[error("cannot bind UDP {address} for media")]
+    #[error("cannot bind {protocol} {address} for media")]
     Bind {
+        /// `UDP` or `TCP`.
+        protocol: &'static str,
         /// Which address.
         address: SocketAddr,
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// No interface has an address of the family of one that is to be offered.
+    #[error("no interface has an address of the family of {offered}, which clients are to be told of")]
+    NothingBehind {
+        /// The address that would lead nowhere.
+        offered: IpAddr,
     },
     /// A thread or its wake-up could not be made.
     #[error("cannot start a media worker")]
@@ -85,8 +153,10 @@ pub type EventSink = Box<dyn FnMut(WorkerEvent) + Send>;
 /// Counters of one worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkerCounters {
-    /// Of its sockets.
+    /// Of its UDP sockets.
     pub sockets: SocketCounters,
+    /// Of its TCP connections.
+    pub tcp: TcpCounters,
     /// What its engine holds.
     pub engine: Counts,
     /// What its engine dropped.
@@ -113,8 +183,8 @@ pub struct MediaWorkerHandle {
     closed: Arc<Mutex<Vec<RouterId>>>,
 }
 
-impl std::fmt::Debug for MediaWorkerHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for MediaWorkerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MediaWorkerHandle")
             .field("candidates", &self.candidates)
             .finish_non_exhaustive()
@@ -226,7 +296,7 @@ impl MediaWorkers {
     /// # Errors
     /// [`StartError`] names the address that cannot be bound.
     pub fn start(config: &MediaWorkersConfig, certificate: Certificate) -> Result<Self, StartError> {
-        let addresses = socket::addresses(&config.addresses, config.loopback)?;
+        let plan = addresses::plan(&config.addresses, config.loopback)?;
         let fingerprint = Arc::new(certificate.fingerprint().clone());
         let transport = Arc::new(TransportConfig::new(certificate));
         let mut started = Self {
@@ -238,15 +308,8 @@ impl MediaWorkers {
                 0 => 0,
                 base => base.saturating_add(u16::try_from(index).unwrap_or(u16::MAX)),
             };
-            let sockets = socket::Sockets::bind(&addresses, port, !config.addresses.is_empty())?;
-            let candidates = sockets
-                .local_addresses()
-                .into_iter()
-                .map(|address| Candidate {
-                    address,
-                    transport: CandidateTransport::Udp,
-                })
-                .collect();
+            let sockets = socket::Sockets::bind(&plan, port, config.protocols)?;
+            let candidates = sockets.candidates().into();
             let wake =
                 eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| StartError::Thread(e.into()))?;
             let (orders, receiver) = sync_channel(ORDER_QUEUE);

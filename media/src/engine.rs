@@ -135,6 +135,25 @@ impl Engine {
         self.guarded(now, key, |engine| engine.receive_for(now, key, path, datagram));
     }
 
+    /// Whether a transport validated this path and still uses it.
+    pub fn knows_path(&self, path: &Path) -> bool {
+        self.paths.contains_key(path)
+    }
+
+    /// Tells that nothing comes or goes on `path` any more: its TCP connection ended. Its transport goes on by another path,
+    /// or waits for its client as long as consent lasts.
+    pub fn path_lost(&mut self, now: Instant, path: Path) {
+        if let Some(key) = self.paths.get(&path).copied() {
+            self.guarded(now, key, |engine| {
+                if let Some(association) = engine.associations.get_mut(key) {
+                    association.transport.drop_path(now, path);
+                }
+                engine.transport_events(now, key);
+                engine.plan_transport(now, key);
+            });
+        }
+    }
+
     /// Ends a round: puts everything to send into `out`, which is not cleared before.
     ///
     /// The packets of one consumer lie next to each other, and the consumers of one transport.

@@ -98,6 +98,8 @@ pub struct Transport {
     dtls_path: Option<Path>,
     srtp: Option<SrtpSession>,
     data: Option<DataSession>,
+    /// That there is a path was told.
+    connected: bool,
     secured: bool,
     closed: bool,
     events: VecDeque<TransportEvent>,
@@ -117,6 +119,7 @@ impl Transport {
             dtls_path: None,
             srtp: None,
             data: None,
+            connected: false,
             secured: false,
             closed: false,
             events: VecDeque::new(),
@@ -273,6 +276,15 @@ impl Transport {
         self.events.clear();
     }
 
+    /// Forgets a path that cannot be used any more (its TCP connection ended). Should it be the only one, the client has as
+    /// long as its consent lasts to come back.
+    pub fn drop_path(&mut self, now: Instant, path: Path) {
+        if !self.closed {
+            let events = &mut self.events;
+            self.ice.drop_path(now, path, |event| events.push_back(event));
+        }
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.closed {
@@ -290,8 +302,8 @@ impl Transport {
         if self.closed {
             return;
         }
-        if self.ice.is_overdue(now) {
-            return self.end(CloseReason::IceTimeout);
+        if let Some(reason) = self.ice.overdue(now) {
+            return self.end(reason);
         }
         let events = &mut self.events;
         if !self.ice.expire_paths(now, |event| events.push_back(event)) {
@@ -326,7 +338,6 @@ impl Transport {
     }
 
     fn receive_stun(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut SendBuffer) {
-        let was_connected = self.ice.nominated().is_some();
         let events = &mut self.events;
         let Some(response) = self.ice.receive(now, path, datagram, |event| events.push_back(event)) else {
             return;
@@ -334,7 +345,8 @@ impl Transport {
         self.bytes_received += datagram.len() as u64;
         self.bytes_sent += response.as_bytes().len() as u64;
         out.push(path, response.as_bytes());
-        if !was_connected && self.ice.nominated().is_some() {
+        if !self.connected && self.ice.nominated().is_some() {
+            self.connected = true;
             self.events.push_back(TransportEvent::Connected);
             self.begin_dtls(now);
             self.flush(now, out);

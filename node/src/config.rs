@@ -11,10 +11,11 @@ pub(crate) mod layers;
 pub(crate) mod lenient;
 pub(crate) mod show;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use caside_actors::media_worker::{MediaAddress, MediaProtocols};
 use caside_protocol::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -35,12 +36,15 @@ pub(crate) struct Settings {
     /// This node's name in the cluster and in answers.
     #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
     pub(crate) node_id: NodeId,
-    /// First UDP port for media, one a worker; 0: any.
+    /// First port for media, UDP and TCP, one a worker; 0: any.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) media_port: Bounded<0, 65_535>,
     /// Addresses to bind and to offer for media; empty: the interfaces'.
     #[serde(deserialize_with = "lenient::list", serialize_with = "lenient::show_list")]
-    pub(crate) media_ip: Vec<IpAddr>,
+    pub(crate) media_ip: Vec<MediaAddress>,
+    /// What media travels by.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) media_protocols: MediaProtocols,
     /// Threads that carry media.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) media_workers: Bounded<1, 256>,
@@ -108,6 +112,7 @@ impl Default for Settings {
             node_id: NodeId::new("n1").expect("a constant that is a node id"),
             media_port: Bounded::of(40_000),
             media_ip: Vec::new(),
+            media_protocols: MediaProtocols::Both,
             media_workers: Bounded::of(1),
             max_connections: Bounded::of(10_000),
             max_room_size: Bounded::of(100),

@@ -86,6 +86,7 @@ fn start_media(settings: &Settings) -> anyhow::Result<MediaWorkers> {
         addresses: settings.media_ip.clone(),
         // A browser on this machine that reached HTTP by loopback may have no other way.
         loopback: settings.loopback_only(),
+        protocols: settings.media_protocols,
     };
     MediaWorkers::start(&config, certificate).map_err(|e| {
         let cause = std::error::Error::source(&e)

@@ -1,17 +1,20 @@
-//! A worker's UDP sockets, one an address: batches in, batches out.
+//! A worker's sockets, one an address and protocol: UDP in batches here, TCP in [`TcpSide`].
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use caside_media::parameters::Path;
+use caside_media::sdp::{Candidate, CandidateTransport};
 use caside_media::send_buffer::{Datagram, SendBuffer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::StartError;
+use super::addresses::Plan;
 use super::mmsg::{Receiver, Run, Sender, enable_gro};
+use super::tcp::TcpSide;
+use super::{MediaProtocols, StartError};
 
 /// Asked of the kernel for each socket, in bytes; it gives what `net.core.[rw]mem_max` allows.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -21,6 +24,8 @@ const MAX_SEGMENTS: usize = 64;
 const MAX_RUN_BYTES: usize = 65_000;
 /// How long a full socket buffer is waited for before packets are dropped.
 const SEND_WAIT: Duration = Duration::from_millis(2);
+/// How often another port is tried, when any will do, before it is given up.
+const PORT_ATTEMPTS: usize = 32;
 /// Batches taken from one socket before the others have their turn.
 const BATCHES_PER_ROUND: usize = 4;
 
@@ -50,74 +55,97 @@ struct Bound {
 
 /// All sockets of a worker.
 pub(super) struct Sockets {
+    candidates: Vec<Candidate>,
     bound: Vec<Bound>,
+    /// Connections of clients whom UDP does not reach.
+    pub(super) tcp: TcpSide,
     receiver: Receiver,
     sender: Sender,
     runs: Vec<Run>,
     pub(super) counters: SocketCounters,
 }
 
-/// The addresses to bind: those given, else those of the interfaces that are up.
-///
-/// Loopback is left out unless wanted or nothing else is there; so are IPv6 link-local addresses, which need a zone.
-pub(super) fn addresses(given: &[IpAddr], loopback: bool) -> Result<Vec<IpAddr>, StartError> {
-    if !given.is_empty() {
-        return Ok(given.to_vec());
-    }
-    let mut found: Vec<IpAddr> = if_addrs::get_if_addrs()
-        .map_err(StartError::Interfaces)?
-        .into_iter()
-        .filter(|interface| loopback || !interface.is_loopback())
-        .map(|interface| interface.ip())
-        .filter(|ip| match ip {
-            IpAddr::V4(v4) => !v4.is_link_local(),
-            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-        })
-        .collect();
-    if found.is_empty() {
-        found.push(IpAddr::from([127, 0, 0, 1]));
-    }
-    // Clients try candidates in this order: IPv4 before IPv6, loopback first for the page on the same machine.
-    found.sort_by_key(|ip| (ip.is_ipv6(), !ip.is_loopback(), *ip));
-    found.dedup();
-    Ok(found)
-}
-
 impl Sockets {
-    /// Binds each address at `port` (0: any). An interface's address that cannot be bound is left out with a warning, unless
-    /// it was asked for by name or it is the last.
-    pub(super) fn bind(addresses: &[IpAddr], port: u16, strict: bool) -> Result<Self, StartError> {
-        let mut bound = Vec::new();
-        let mut failure = None;
-        for ip in addresses {
-            let address = SocketAddr::new(*ip, port);
-            match bind(address) {
-                Ok(socket) => bound.push(socket),
-                Err(source) if strict || source.kind() == io::ErrorKind::AddrInUse => {
-                    return Err(StartError::Bind { address, source });
-                }
-                Err(source) => {
-                    tracing::warn!(%address, error = %source, "an interface's address cannot be bound; no candidate for it");
-                    failure = Some(StartError::Bind { address, source });
-                }
+    /// Binds each planned address at `port` (0: any), UDP and TCP as `protocols` says; all share the port's number.
+    ///
+    /// An interface's address that cannot be bound is left out with a warning, unless the plan is strict or it is the last.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`] names the address.
+    pub(super) fn bind(plan: &Plan, port: u16, protocols: MediaProtocols) -> Result<Self, StartError> {
+        let mut attempts = if port == 0 { PORT_ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
+            match Self::bind_all(plan, port, protocols) {
+                // The kernel's choice for the first was taken elsewhere.
+                Err(StartError::Bind { source, .. }) if attempts > 0 && source.kind() == io::ErrorKind::AddrInUse => {}
+                result => return result,
             }
         }
-        match failure {
-            Some(failure) if bound.is_empty() => return Err(failure),
-            _ => {}
+    }
+
+    fn bind_all(plan: &Plan, mut port: u16, protocols: MediaProtocols) -> Result<Self, StartError> {
+        let mut bound = Vec::new();
+        let mut tcp = TcpSide::new().map_err(StartError::Thread)?;
+        let mut failure = None;
+        for ip in &plan.bound {
+            let address = SocketAddr::new(*ip, port);
+            let result = bind_one(address, protocols, &mut bound, &mut tcp);
+            match result {
+                Ok(local) => port = local.port(),
+                Err(failed @ StartError::Bind { .. }) if !plan.strict && !is_in_use(&failed) => {
+                    let cause = std::error::Error::source(&failed).map(ToString::to_string);
+                    tracing::warn!(
+                        %address,
+                        error = cause.unwrap_or_default(),
+                        "an interface's address cannot be bound; no candidate for it"
+                    );
+                    failure = Some(failed);
+                }
+                Err(failed) => return Err(failed),
+            }
         }
-        Ok(Self {
+        let mut sockets = Self {
+            candidates: Vec::new(),
             bound,
+            tcp,
             receiver: Receiver::new(),
             sender: Sender::new(),
             runs: Vec::with_capacity(256),
             counters: SocketCounters::default(),
-        })
+        };
+        sockets.candidates = sockets.offer(plan);
+        match failure {
+            Some(failure) if sockets.candidates.is_empty() => Err(failure),
+            _ => Ok(sockets),
+        }
     }
 
-    /// The bound addresses.
-    pub(super) fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.bound.iter().map(|b| b.local).collect()
+    /// What clients are told: the offered addresses that lead to a socket, over UDP and then over TCP.
+    fn offer(&self, plan: &Plan) -> Vec<Candidate> {
+        let udp: Vec<SocketAddr> = self.bound.iter().map(|b| b.local).collect();
+        let tcp: Vec<SocketAddr> = self.tcp.local_addresses().collect();
+        let mut candidates = Vec::new();
+        for (transport, locals) in [(CandidateTransport::Udp, udp), (CandidateTransport::TcpPassive, tcp)] {
+            for (offered, behind) in &plan.offered {
+                let leads_to = |local: &&SocketAddr| match behind {
+                    Some(ip) => local.ip() == *ip,
+                    None => local.is_ipv4() == offered.is_ipv4(),
+                };
+                if let Some(local) = locals.iter().find(leads_to) {
+                    candidates.push(Candidate {
+                        address: SocketAddr::new(*offered, local.port()),
+                        transport,
+                    });
+                }
+            }
+        }
+        candidates
+    }
+
+    /// Where clients reach this worker, most preferred first.
+    pub(super) fn candidates(&self) -> &[Candidate] {
+        &self.candidates
     }
 
     /// Sleeps until a datagram waits, `wake` is readable, or `timeout` has passed. Returns whether `wake` is.
@@ -127,6 +155,7 @@ impl Sockets {
             .iter()
             .map(|b| PollFd::from_borrowed_fd(b.socket.as_fd(), PollFlags::IN))
             .collect();
+        fds.push(PollFd::from_borrowed_fd(self.tcp.as_fd(), PollFlags::IN));
         fds.push(PollFd::from_borrowed_fd(wake, PollFlags::IN));
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
@@ -178,12 +207,18 @@ impl Sockets {
         let mut rest = out.datagrams();
         while let Some(first) = rest.first() {
             // Datagrams of one local address, in order; with one socket that is all of them.
-            let local = first.path.local;
-            let same = rest.iter().take_while(|d| d.path.local == local).count();
+            let Path { local, tcp, .. } = first.path;
+            let is_same = |d: &&Datagram| d.path.local == local && d.path.tcp == tcp;
+            let same = rest.iter().take_while(is_same).count();
             let (mine, others) = rest.split_at(same);
-            self.send_from(local, mine, out.bytes());
+            if tcp {
+                self.tcp.send(mine, out);
+            } else {
+                self.send_from(local, mine, out.bytes());
+            }
             rest = others;
         }
+        self.tcp.flush();
     }
 
     fn send_from(&mut self, local: SocketAddr, datagrams: &[Datagram], bytes: &[u8]) {
@@ -278,6 +313,38 @@ fn split(runs: &mut Vec<Run>, from: usize) {
     }
 }
 
+fn is_in_use(error: &StartError) -> bool {
+    matches!(error, StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// Binds one address, and returns it with its port. Both protocols, or none.
+fn bind_one(
+    address: SocketAddr,
+    protocols: MediaProtocols,
+    bound: &mut Vec<Bound>,
+    tcp: &mut TcpSide,
+) -> Result<SocketAddr, StartError> {
+    let failed = |protocol, address| {
+        move |source| StartError::Bind {
+            protocol,
+            address,
+            source,
+        }
+    };
+    let mut local = address;
+    let mut udp = None;
+    if protocols.udp() {
+        let socket = bind(address).map_err(failed("UDP", address))?;
+        local = socket.local;
+        udp = Some(socket);
+    }
+    if protocols.tcp() {
+        local = tcp.listen(local).map_err(failed("TCP", local))?;
+    }
+    bound.extend(udp);
+    Ok(local)
+}
+
 fn bind(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -322,6 +389,8 @@ fn wait_writable(socket: &UdpSocket) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn path(port: u16) -> Path {
@@ -391,12 +460,17 @@ mod tests {
 
     #[test]
     fn sockets_exchange_datagrams_of_a_round() {
-        let addresses = [IpAddr::from([127, 0, 0, 1])];
-        let mut a = Sockets::bind(&addresses, 0, true).unwrap();
-        let mut b = Sockets::bind(&addresses, 0, true).unwrap();
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        let plan = Plan {
+            bound: vec![loopback],
+            offered: vec![(loopback, Some(loopback))],
+            strict: true,
+        };
+        let mut a = Sockets::bind(&plan, 0, MediaProtocols::Udp).unwrap();
+        let mut b = Sockets::bind(&plan, 0, MediaProtocols::Udp).unwrap();
         let path = Path {
-            local: a.local_addresses()[0],
-            remote: b.local_addresses()[0],
+            local: a.candidates()[0].address,
+            remote: b.candidates()[0].address,
             tcp: false,
         };
         let mut out = SendBuffer::with_capacity(8);
@@ -416,10 +490,57 @@ mod tests {
         assert_eq!(got, (0..200).collect::<Vec<u8>>());
     }
 
+    /// Two loopback addresses behind what is offered.
+    fn plan_of_two(offered: Vec<(IpAddr, Option<IpAddr>)>) -> Plan {
+        Plan {
+            bound: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])],
+            offered,
+            strict: true,
+        }
+    }
+
     #[test]
-    fn interfaces_give_addresses_and_loopback_only_when_wanted() {
-        assert!(addresses(&[], true).unwrap().contains(&IpAddr::from([127, 0, 0, 1])));
-        let given = [IpAddr::from([192, 0, 2, 1])];
-        assert_eq!(addresses(&given, true).unwrap(), given);
+    fn every_address_and_protocol_has_the_same_port() {
+        let public = IpAddr::from([203, 0, 113, 5]);
+        let second = IpAddr::from([127, 0, 0, 2]);
+        let plan = plan_of_two(vec![(public, None), (second, Some(second))]);
+        let sockets = Sockets::bind(&plan, 0, MediaProtocols::Both).unwrap();
+        let candidates = sockets.candidates();
+        let port = candidates[0].address.port();
+        assert_ne!(port, 0);
+        let told: Vec<_> = candidates.iter().map(|c| (c.address, c.transport)).collect();
+        let at = |ip| SocketAddr::new(ip, port);
+        assert_eq!(
+            told,
+            [
+                (at(public), CandidateTransport::Udp),
+                (at(second), CandidateTransport::Udp),
+                (at(public), CandidateTransport::TcpPassive),
+                (at(second), CandidateTransport::TcpPassive),
+            ]
+        );
+        for protocols in [MediaProtocols::Udp, MediaProtocols::Tcp] {
+            let sockets = Sockets::bind(&plan, 0, protocols).unwrap();
+            let wanted = match protocols {
+                MediaProtocols::Udp => CandidateTransport::Udp,
+                _ => CandidateTransport::TcpPassive,
+            };
+            assert!(sockets.candidates().iter().all(|c| c.transport == wanted));
+            assert_eq!(sockets.candidates().len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_that_names_address_and_protocol() {
+        let plan = plan_of_two(Vec::new());
+        for (taken, protocol) in [(MediaProtocols::Udp, "UDP"), (MediaProtocols::Tcp, "TCP")] {
+            let first = Sockets::bind(&plan_of_two(vec![(IpAddr::from([127, 0, 0, 1]), None)]), 0, taken).unwrap();
+            let port = first.candidates()[0].address.port();
+            let error = Sockets::bind(&plan, port, MediaProtocols::Both).err().unwrap();
+            assert_eq!(
+                error.to_string(),
+                format!("cannot bind {protocol} 127.0.0.1:{port} for media")
+            );
+        }
     }
 }

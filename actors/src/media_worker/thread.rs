@@ -120,6 +120,7 @@ impl Thread {
                 Ok(Order::Counters(reply)) => {
                     let counters = WorkerCounters {
                         sockets: self.sockets.counters,
+                        tcp: self.sockets.tcp.counters,
                         engine: engine.counts(),
                         dropped: engine.dropped(),
                     };
@@ -146,6 +147,12 @@ impl Thread {
         }
         self.sockets
             .receive(|path, datagram| engine.receive(now, path, datagram));
+        let tcp = &mut self.sockets.tcp;
+        tcp.receive(now, |path, packet| {
+            engine.receive(now, path, packet);
+            engine.knows_path(&path)
+        });
+        tcp.sweep(now, |path| engine.knows_path(path));
         let now = Instant::now();
         if engine.poll_timeout().is_some_and(|t| t <= now) {
             engine.handle_timeout(now);
@@ -154,6 +161,10 @@ impl Thread {
         if !out.is_empty() {
             self.sockets.send(out);
             out.clear();
+        }
+        // Sending finds out about them too.
+        while let Some(path) = self.sockets.tcp.take_lost() {
+            engine.path_lost(now, path);
         }
         while let Some(event) = engine.poll_event() {
             if let Some(sink) = routers.get_mut(&event.router) {

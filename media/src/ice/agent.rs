@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rtc_crypto::{HmacAlgorithm, Mac};
 
 use super::stun::{Request, Response};
+use crate::control::CloseReason;
 use crate::crypto::crypto;
 use crate::parameters::{IceCredentials, Path};
 use crate::transport::TransportEvent;
@@ -48,8 +49,10 @@ pub(crate) struct Agent {
     remotes: Vec<String>,
     paths: Vec<CheckedPath>,
     nominated: Option<Path>,
-    /// When all ends without a first check.
-    first_check_due: Option<Instant>,
+    /// When all ends without a check: the first one, or one that follows the loss of every path.
+    check_due: Option<Instant>,
+    /// A check was answered once.
+    was_checked: bool,
     consent_timeout: Duration,
 }
 
@@ -60,7 +63,8 @@ impl Agent {
             remotes: Vec::new(),
             paths: Vec::new(),
             nominated: None,
-            first_check_due: Some(now + ice_timeout),
+            check_due: Some(now + ice_timeout),
+            was_checked: false,
             consent_timeout,
         }
     }
@@ -127,7 +131,8 @@ impl Agent {
         let response = Response::success(&request, path.remote, mac).ok()?;
         self.locals.drain(..at);
         self.remotes.drain(..remote.unwrap_or(0));
-        self.first_check_due = None;
+        self.check_due = None;
+        self.was_checked = true;
         self.note_check(now, path, request.priority, &mut emit);
         if request.nominates {
             self.note_nomination(now, path, &mut emit);
@@ -142,12 +147,17 @@ impl Agent {
             .iter()
             .map(|checked| checked.last_check + self.consent_timeout)
             .min();
-        [self.first_check_due, consent].into_iter().flatten().min()
+        [self.check_due, consent].into_iter().flatten().min()
     }
 
-    /// Whether no check came within the time limit.
-    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
-        self.first_check_due.is_some_and(|due| now >= due)
+    /// Why all ends, when no check came within its time limit.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<CloseReason> {
+        let is_overdue = self.check_due.is_some_and(|due| now >= due);
+        is_overdue.then_some(if self.was_checked {
+            CloseReason::ConsentExpired
+        } else {
+            CloseReason::IceTimeout
+        })
     }
 
     /// Drops paths without consent. Should the nominated one be among them, the one checked last takes over. `false` when none
@@ -162,6 +172,23 @@ impl Agent {
             }
             live
         });
+        self.replace_nominated(&mut emit);
+        !had_any || !self.paths.is_empty()
+    }
+
+    /// Drops a path that cannot be used any more. The client has as long as its consent lasts to come back on another one.
+    pub(crate) fn drop_path(&mut self, now: Instant, path: Path, mut emit: impl FnMut(TransportEvent)) {
+        let Some(at) = self.position(&path) else { return };
+        self.paths.swap_remove(at);
+        emit(TransportEvent::PathRemoved(path));
+        self.replace_nominated(&mut emit);
+        if self.paths.is_empty() {
+            self.check_due = Some(now + self.consent_timeout);
+        }
+    }
+
+    /// When the nominated path is gone, the one checked last takes over.
+    fn replace_nominated(&mut self, emit: &mut impl FnMut(TransportEvent)) {
         if let Some(old) = self.nominated.filter(|path| self.position(path).is_none()) {
             self.nominated = self
                 .paths
@@ -172,7 +199,6 @@ impl Agent {
                 emit(TransportEvent::PathChanged { old: Some(old), new });
             }
         }
-        !had_any || !self.paths.is_empty()
     }
 
     fn position(&self, path: &Path) -> Option<usize> {

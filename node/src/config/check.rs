@@ -34,13 +34,6 @@ pub(crate) fn check(configuration: &Configuration) -> Result<(), ConfigError> {
         );
         return Err(configuration.refuse("media_port", reason, None));
     }
-    if settings
-        .media_ip
-        .iter()
-        .any(|ip| ip.is_unspecified() || ip.is_multicast())
-    {
-        return Err(configuration.refuse("media_ip", "not an address that can be offered to clients", None));
-    }
     if settings.s3_endpoint.is_some() && settings.s3_bucket.is_none() {
         return Err(configuration.refuse("s3_endpoint", "is of no use without S3_BUCKET", None));
     }

@@ -66,13 +66,19 @@ pub(crate) const KEYS: &[Key] = &[
         "media_port",
         "CASIDE_MEDIA_PORT",
         "0 to 65535",
-        "first UDP port for media, one a worker counted up from it; 0: any ports",
+        "first port for media, UDP and TCP, one a worker counted up from it; 0: any ports",
     ),
     key(
         "media_ip",
         "CASIDE_MEDIA_IP",
-        "IP addresses, separated by commas",
-        "addresses to bind and to offer for media; empty: those of the interfaces",
+        "IP addresses, or public/private pairs of them, separated by commas",
+        "addresses to offer for media, and to bind unless they lead here by NAT; empty: those of the interfaces",
+    ),
+    key(
+        "media_protocols",
+        "CASIDE_MEDIA_PROTOCOLS",
+        "udp+tcp, udp or tcp",
+        "what media travels by; TCP is for clients whom UDP does not reach",
     ),
     key(
         "media_workers",

@@ -396,3 +396,34 @@ fn damaged_checks_never_panic() {
         world.deliver(path(1), &message.raw);
     }
 }
+
+#[test]
+fn a_lost_path_gives_way_to_another_or_waits_as_long_as_consent_lasts() {
+    let mut world = World::secured();
+    world.check_at = None;
+    let over_tcp = Path { tcp: true, ..path(9) };
+    let nominating = world.check().datagram();
+    world.deliver(over_tcp, &nominating);
+    assert_eq!(world.transport.path(), Some(over_tcp));
+    let now = world.now;
+    world.transport.drop_path(now, over_tcp);
+    world.collect();
+    assert_eq!(world.transport.path(), Some(path(1)));
+    world.transport.drop_path(now, path(1));
+    world.collect();
+    assert_eq!((world.transport.path(), world.transport.path_count()), (None, 0));
+    // The client comes back by a new connection.
+    world.run_for(Duration::from_secs(20));
+    world.events.clear();
+    let again = Path { tcp: true, ..path(10) };
+    world.deliver(again, &nominating);
+    assert_eq!(world.transport.path(), Some(again));
+    assert!(world.transport.is_secured(), "DTLS and SRTP go on");
+    assert!(!world.events.contains(&TransportEvent::Connected), "told once");
+    let now = world.now;
+    world.transport.drop_path(now, again);
+    world.run_for(Duration::from_secs(29));
+    assert_eq!(world.closed(), None);
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.closed(), Some(CloseReason::ConsentExpired));
+}

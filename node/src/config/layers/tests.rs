@@ -123,6 +123,36 @@ fn an_unknown_name_is_refused_with_the_nearest_known_one() {
 }
 
 #[test]
+fn media_addresses_are_refused_in_one_line() {
+    for (value, reason) in [
+        (
+            "203.0.113.5/24",
+            "203.0.113.5/24: not an IP address, nor two with a slash between",
+        ),
+        (
+            "10.0.0.5,0.0.0.0",
+            "0.0.0.0: not an address that can be offered to clients",
+        ),
+        (
+            "203.0.113.5/fd00::1",
+            "203.0.113.5/fd00::1: the public and the private address are of different families",
+        ),
+    ] {
+        let e = configured(&[], &[("CASIDE_MEDIA_IP", value)], "", "").unwrap_err();
+        assert_eq!(
+            e,
+            format!(
+                "CASIDE_MEDIA_IP = \"{value}\" (environment): {reason}; allowed: IP addresses, or public/private pairs of them, separated by commas"
+            )
+        );
+    }
+    let c = configured(&[], &[("CASIDE_MEDIA_IP", "203.0.113.5/10.0.0.5, 2001:db8::1")], "", "").unwrap();
+    assert_eq!(c.settings.media_ip.len(), 2);
+    let e = configured(&[], &[("CASIDE_MEDIA_PROTOCOLS", "sctp")], "", "").unwrap_err();
+    assert!(e.ends_with("allowed: udp+tcp, udp or tcp"), "{e}");
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_refused() {
     let public = [("CASIDE_LISTEN", "127.0.0.1:8080,0.0.0.0:8080")];
     let e = configured(&[], &public, "", "").unwrap_err();
