@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use caside_protocol::claims::Claims;
 use caside_protocol::error::Refusal;
-use caside_protocol::{CallId, ParticipantId, RecordingId, RoomId, TrackId};
+use caside_protocol::{CallId, ParticipantId, RecordingId, RoomId, TrackId, UserId};
 use caside_store::journal::{AppendError, FlushError};
 use caside_store::rooms::StoredRoom;
 use caside_store::{Journal, JournalEntry, Store, StoreError};
@@ -102,6 +102,8 @@ pub struct RecorderJob {
     pub call: CallId,
     /// Its room.
     pub room: RoomId,
+    /// The room's owner: a host sees the recording.
+    pub owner: Option<UserId>,
     /// The epoch of the room's owner.
     pub epoch: u64,
     /// The zero of every file's offset.

@@ -8,6 +8,7 @@
 mod actor;
 mod finalize;
 mod group;
+mod origin;
 mod part;
 mod recordings;
 mod shipping;

@@ -192,7 +192,8 @@ impl Store {
         page.page(CURSOR, assemble(found)?, |stored| stored.recording.id.0, Ok)
     }
 
-    /// Recordings that this node had not finished when it last died, oldest first, at most 1,000 of those after `after`.
+    /// Recordings that this node had not finished when it last died, or of which it had not removed all segments, oldest
+    /// first, at most 1,000 of those after `after`.
     /// An empty answer says that there are no more.
     ///
     /// # Errors
@@ -203,8 +204,16 @@ impl Store {
         after: Option<RecordingId>,
     ) -> Result<Vec<StoredRecording>, StoreError> {
         let open = [RecordingState::Recording.name(), RecordingState::Finalizing.name()];
+        let with_segments = Query::select()
+            .distinct()
+            .column("recording_id")
+            .from(recording_segments::Entity)
+            .take();
+        let left = Condition::any()
+            .add(recordings::Column::State.is_in(open))
+            .add(recordings::Column::Id.in_subquery(with_segments));
         let mut query = recordings::Entity::find()
-            .filter(recordings::Column::State.is_in(open))
+            .filter(left)
             .filter(recordings::Column::Node.eq(node.as_str()))
             .order_by_asc(recordings::Column::Id)
             .limit(UNFINISHED_PAGE);

@@ -91,6 +91,17 @@ pub struct SegmentInfo {
     pub metadata: Value,
 }
 
+/// What a segment covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Which one.
+    pub id: SegmentId,
+    /// Its first frame after the recording's start.
+    pub start_ms: u64,
+    /// The end of its last frame after the recording's start.
+    pub end_ms: u64,
+}
+
 /// What was found on opening.
 #[derive(Debug, Default)]
 pub struct SpoolReport {
@@ -198,9 +209,31 @@ impl Spool {
         self.inner.index().recordings()
     }
 
+    /// What a recording's segments here cover, in the order of their ids.
+    pub fn outline(&self, recording: RecordingId) -> Vec<Extent> {
+        let extent = |segment: &StoredSegment| Extent {
+            id: segment.id,
+            start_ms: segment.start_ms,
+            end_ms: segment.end_ms,
+        };
+        self.inner.index().map_segments(recording, extent)
+    }
+
+    /// What was kept beside the first of a recording's segments that has something kept beside it.
+    pub fn metadata(&self, recording: RecordingId) -> Option<Value> {
+        let index = self.inner.index();
+        let metadata = |segment: &StoredSegment| (!segment.metadata.is_null()).then(|| segment.metadata.clone());
+        index.map_segments(recording, metadata).into_iter().flatten().next()
+    }
+
+    /// Whether a segment is here, whole as far as is known.
+    pub fn contains(&self, id: SegmentId) -> bool {
+        self.inner.index().contains(id)
+    }
+
     /// A recording's segments here, in the order of their ids.
     pub fn segments(&self, recording: RecordingId) -> Vec<StoredSegment> {
-        self.inner.index().segments(recording)
+        self.inner.index().map_segments(recording, StoredSegment::clone)
     }
 
     /// Removes a segment; one that is not there is removed already.
@@ -224,10 +257,10 @@ impl Spool {
     pub async fn remove_recording(&self, recording: RecordingId) -> Result<(), SpoolError> {
         let inner = Arc::clone(&self.inner);
         self.turn(move |dir| {
-            let segments = inner.index().segments(recording);
+            let segments = inner.index().map_segments(recording, |segment| segment.id);
             let gone = file::set_aside(dir, recording)?;
-            for segment in segments {
-                inner.index().remove(segment.id);
+            for id in segments {
+                inner.index().remove(id);
             }
             match gone {
                 Some(gone) => fs::remove_dir_all(&gone).map_err(at(&gone)),
@@ -237,21 +270,21 @@ impl Spool {
         .await
     }
 
-    /// Notes durably that the database has a recording, of which there are segments here. When the database does not know it
-    /// later, it was deleted.
+    /// Notes durably that the database was told of a recording's end. When the database does not know it later, it was
+    /// deleted, and what is here is left over. Nothing is noted of a recording of which nothing is here.
     ///
     /// # Errors
     /// [`SpoolError::DiskFull`], [`SpoolError::Busy`] or [`SpoolError::Io`].
-    pub async fn mark_listed(&self, recording: RecordingId) -> Result<(), SpoolError> {
-        self.turn(move |dir| file::mark_listed(dir, recording)).await
+    pub async fn mark_finished(&self, recording: RecordingId) -> Result<(), SpoolError> {
+        self.turn(move |dir| file::mark_finished(dir, recording)).await
     }
 
-    /// Whether [`Spool::mark_listed`] was called for a recording of which there is something here.
+    /// Whether [`Spool::mark_finished`] was called for a recording of which there is something here.
     ///
     /// # Errors
     /// [`SpoolError::Busy`] or [`SpoolError::Io`].
-    pub async fn is_listed(&self, recording: RecordingId) -> Result<bool, SpoolError> {
-        self.turn(move |dir| file::is_listed(dir, recording)).await
+    pub async fn is_finished(&self, recording: RecordingId) -> Result<bool, SpoolError> {
+        self.turn(move |dir| file::is_finished(dir, recording)).await
     }
 
     /// What it holds on disk, in bytes, with what is being written.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use caside_media::parameters::{MediaKind, TapId};
 use caside_protocol::view::Source;
 use caside_protocol::{ParticipantId, RecordingId, TrackId};
+use caside_store::journal::RecordingStarted;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use ractor_cluster::RactorMessage;
 use time::OffsetDateTime;
@@ -18,11 +19,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::finalize::Ending;
 use super::group::{self, Group, GroupOutcome};
 use super::part::{Part, kind_of};
-use super::recordings::{Keeping, STOP_LIMIT, SharedEvents};
+use super::recordings::{Keeping, SharedEvents};
 use super::sink::{GroupItem, GroupSink, GroupTrack};
-use crate::ports::{RecorderCommand, RecorderHandle, RecorderJob};
+use crate::ports::{RecorderCommand, RecorderHandle};
 use crate::sfu::{PublishedTrack, SfuCommand, SfuHandle};
 
 /// A recorder starts at most this long after its room said so; more is a clock that was set.
@@ -59,14 +61,14 @@ pub(super) struct RecorderMsg(RecorderCommand);
 pub(super) struct Recorder;
 
 pub(super) struct RecorderArgs {
-    pub(super) job: RecorderJob,
+    pub(super) begun: RecordingStarted,
     pub(super) keeping: Arc<Keeping>,
     pub(super) events: SharedEvents,
 }
 
 /// Starts the actor of a recording.
 pub(super) async fn spawn(supervisor: ActorCell, args: RecorderArgs) -> Result<(ActorId, Handle), SpawnErr> {
-    let recording = args.job.recording;
+    let recording = args.begun.recording;
     let (actor, _) = Actor::spawn_linked(None, Recorder, args, supervisor).await?;
     Ok((actor.get_id(), Handle { recording, actor }))
 }
@@ -82,7 +84,7 @@ struct Running {
 
 pub(super) struct State {
     recording: RecordingId,
-    epoch: u64,
+    begun: Arc<RecordingStarted>,
     start: Instant,
     keeping: Arc<Keeping>,
     events: SharedEvents,
@@ -105,16 +107,16 @@ impl Actor for Recorder {
     type Arguments = RecorderArgs;
 
     async fn pre_start(&self, _: ActorRef<RecorderMsg>, args: RecorderArgs) -> Result<State, ActorProcessingErr> {
-        let RecorderArgs { job, keeping, events } = args;
-        tracing::info!(recording.id = %job.recording, room.id = %job.room, "a recording begins");
+        let RecorderArgs { begun, keeping, events } = args;
+        tracing::info!(recording.id = %begun.recording, room.id = %begun.room, "a recording begins");
         // The room's moment on the clock that packets are stamped with.
-        let since = OffsetDateTime::now_utc() - job.started_at;
+        let since = OffsetDateTime::now_utc() - begun.started_at;
         let since = Duration::try_from(since).unwrap_or_default().min(LONGEST_START);
         let now = Instant::now();
         let token = keeping.token();
         Ok(State {
-            recording: job.recording,
-            epoch: job.epoch,
+            recording: begun.recording,
+            begun: Arc::new(begun),
             start: now.checked_sub(since).unwrap_or(now),
             keeping,
             events,
@@ -140,7 +142,7 @@ impl Actor for Recorder {
             // The tap itself sees pauses, in order with the packets.
             RecorderCommand::TrackPaused { .. } => {}
             RecorderCommand::Stop => {
-                state.stop().await;
+                state.stop();
                 myself.stop(None);
             }
         }
@@ -212,13 +214,13 @@ impl State {
         let (queue, waiting) = group::queue();
         let dropped = Arc::<AtomicU64>::default();
         let group = Group {
-            recording: self.recording,
-            epoch: self.epoch,
+            begun: self.begun.clone(),
             part,
             parts,
             start: self.start,
             keeping: self.keeping.clone(),
             dropped: dropped.clone(),
+            told_origin: false,
             stopping: self.stopping.clone(),
         };
         self.tasks.spawn(group.run(waiting));
@@ -242,8 +244,10 @@ impl State {
         }
     }
 
-    /// Ends the groups, says so, and leaves the files to a task that outlives this actor and its room.
-    async fn stop(&mut self) {
+    /// Ends the groups and leaves the files to a task that outlives this actor and its room.
+    fn stop(&mut self) {
+        // Whoever stopped it may have been a room that failed, and could not write it down.
+        let ended_at = OffsetDateTime::now_utc();
         let tracks: Vec<_> = self.taps.keys().copied().collect();
         for track in tracks {
             self.unpublished(track);
@@ -251,22 +255,14 @@ impl State {
         self.groups.clear();
         // They end by this, whether or not the engine drops its sinks in time.
         self.stopping.cancel();
-        let mut missing = std::mem::take(&mut self.missing);
-        let ended = async {
-            while let Some(outcome) = self.tasks.join_next().await {
-                match outcome {
-                    Ok(outcome) => missing.extend(outcome.missing),
-                    Err(error) => missing.push(format!("recording one source failed: {error}")),
-                }
-            }
+        let ending = Ending {
+            recording: self.recording,
+            begun: Some(RecordingStarted::clone(&self.begun)),
+            ended_at: Some(ended_at),
+            missing: std::mem::take(&mut self.missing),
         };
-        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
-            tracing::error!(recording.id = %self.recording, "some sources did not end in time; what they kept is used");
-            missing.push("some sources did not end in time; their last moments are missing".to_owned());
-            self.tasks.shutdown().await;
-        }
-        self.keeping
-            .finalize_later(self.recording, missing, self.events.clone());
+        let groups = std::mem::take(&mut self.tasks);
+        self.keeping.finalize_later(ending, groups, self.events.clone());
     }
 }
 

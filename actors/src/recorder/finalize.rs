@@ -1,164 +1,216 @@
 //! Makes a recording's files of its segments. Can be repeated at any point: a crash costs the work, never the media.
+//!
+//! The order is what makes that true: the files are in the object store before they are listed, they are listed before the
+//! spool is marked, and a segment goes only after that, its copy in the object store before the one in the spool.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use caside_media::parameters::CodecKind;
-use caside_media::record::finish::{FinishError, Finisher, Step};
-use caside_media::record::inspect::inspect_segment;
-use caside_media::record::meta::{FileMeta, SegmentMeta};
 use caside_protocol::RecordingId;
-use caside_protocol::rest::{FileKind, RecordingState};
-use caside_store::objects::ObjectError;
-use caside_store::recordings::{SegmentId, SegmentPlace, StoredFile, StoredSegment};
-use caside_store::spool::SpoolError;
-use caside_store::{JournalEntry, StoreError};
-use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
-use tokio_util::io::StreamReader;
+use caside_protocol::rest::RecordingState;
+use caside_store::JournalEntry;
+use caside_store::journal::RecordingStarted;
+use caside_store::recordings::{SegmentId, StoredFile, StoredRecording};
+use caside_store::spool::Extent;
+use time::OffsetDateTime;
 
+use super::origin;
 use super::part::Part;
 use super::recordings::Keeping;
 
-/// How long rows are waited for before segments are deleted.
+mod clean;
+mod file;
+mod patience;
+
+use self::patience::{FinalizeError, Patience};
+
+/// How long rows are waited for in one try.
 const ROWS_LIMIT: Duration = Duration::from_secs(30);
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Chunks of a file on their way to the object store.
-const CHUNKS: usize = 16;
-/// Largest segment fetched from the object store.
-const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Why files could not be made now. The segments are still there.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(super) enum FinalizeError {
-    #[error("the object store failed")]
-    Objects(#[from] ObjectError),
-    #[error("the spool failed")]
-    Spool(#[from] SpoolError),
-    #[error("the database failed")]
-    Database(#[from] StoreError),
-    #[error("the rows of the files are not written yet: {0}")]
-    Rows(String),
+/// A recording that is to be finished.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) recording: RecordingId,
+    /// Its beginning, for when the database was never told; `None` when only the segments may know.
+    pub(super) begun: Option<RecordingStarted>,
+    /// When it ended; `None`: with the last media that is safe.
+    pub(super) ended_at: Option<OffsetDateTime>,
+    /// What is not recorded, for people.
+    pub(super) missing: Vec<String>,
 }
 
-/// Pauses between tries, longer and longer.
-struct Patience {
-    recording: RecordingId,
-    pause: Duration,
-}
-
-impl Patience {
-    fn new(recording: RecordingId) -> Self {
+impl Ending {
+    /// Of a recording that a crash cut off.
+    pub(super) fn cut_off(recording: RecordingId) -> Self {
         Self {
             recording,
-            pause: Duration::from_secs(1),
+            begun: None,
+            ended_at: None,
+            missing: Vec::new(),
         }
     }
-
-    async fn wait(&mut self, error: &FinalizeError) {
-        let cause = std::error::Error::source(error).map(ToString::to_string);
-        tracing::warn!(recording.id = %self.recording, %error, cause, "a recording cannot be finished now; tried again");
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-    }
 }
 
-/// What came of making files.
-enum Made {
-    /// They are in the object store.
-    Files(Outcome),
-    /// It was done before.
-    Before(RecordingState, Option<String>),
+/// What became of a recording.
+#[derive(Debug, Clone)]
+pub(super) struct Finished {
+    /// `Ready` or `Failed`.
+    pub(super) state: RecordingState,
+    /// Why it failed, or what is missing.
+    pub(super) error: Option<String>,
+    pub(super) files: Vec<StoredFile>,
+    /// Segments that are of no more use.
+    used: BTreeSet<SegmentId>,
 }
 
-/// What a recording's segments became.
-struct Outcome {
-    files: Vec<StoredFile>,
-    /// What is missing from the files, for people.
-    missing: Vec<String>,
-    /// Segments that are in the files and of no more use.
-    used: Vec<SegmentId>,
+/// How the database knows a recording.
+enum Standing {
+    /// Its files are to be made.
+    Open,
+    /// It was finished before.
+    Over(Box<StoredRecording>),
+    /// It was deleted.
+    Deleted,
 }
 
 impl Keeping {
-    /// Finishes a recording, trying again until it succeeds: its state, and why it failed or what is missing from it.
-    pub(super) async fn finalize(
-        self: &Arc<Self>,
-        recording: RecordingId,
-        missing: Vec<String>,
-    ) -> (RecordingState, Option<String>) {
+    /// Finishes a recording, trying again until it succeeds; `None` when it was deleted. What is of no more use then is for
+    /// [`Keeping::clean`].
+    pub(super) async fn finalize(self: &Arc<Self>, ending: &Ending) -> Option<Finished> {
+        let recording = ending.recording;
         let mut patience = Patience::new(recording);
-        let outcome = loop {
-            match self.make_files(recording, &missing).await {
-                Ok(Made::Files(outcome)) => break outcome,
-                Ok(Made::Before(state, error)) => return (state, error),
-                Err(error) => patience.wait(&error).await,
+        loop {
+            match self.standing(ending).await {
+                Ok(Standing::Open) => break,
+                Ok(Standing::Over(stored)) => match self.over(*stored).await {
+                    Ok(finished) => return Some(finished),
+                    Err(error) => patience.wait(&self.journal, &error).await,
+                },
+                Ok(Standing::Deleted) => return None,
+                Err(error) => patience.wait(&self.journal, &error).await,
+            }
+        }
+        let finished = loop {
+            match self.make_files(ending).await {
+                Ok(finished) => break finished,
+                Err(error) => patience.wait(&self.journal, &error).await,
             }
         };
+        // No copy of a segment is made after its recording is known to be finished.
+        self.shipping.forget(recording).await;
         // The files are there: from here on only their rows are tried again.
         loop {
-            match self.list(recording, &outcome).await {
-                Ok(listed) => {
-                    self.delete_segments(recording, outcome.used).await;
-                    return listed;
-                }
-                Err(error) => patience.wait(&error).await,
+            match self.list(recording, &finished).await {
+                Ok(()) => return Some(finished),
+                Err(error) => patience.wait(&self.journal, &error).await,
             }
         }
     }
 
-    async fn make_files(&self, recording: RecordingId, missing: &[String]) -> Result<Made, FinalizeError> {
-        let _turn = self.finalizers.acquire().await;
-        let mut parts: BTreeMap<Part, Vec<StoredSegment>> = BTreeMap::new();
-        for segment in self.segments(recording).await? {
-            parts.entry(Part::of(&segment.id)).or_default().push(segment);
+    /// Sees that the database knows the recording, and that it ended.
+    async fn standing(&self, ending: &Ending) -> Result<Standing, FinalizeError> {
+        let recording = ending.recording;
+        self.flush().await?;
+        if let Some(stored) = self.store.recording(recording).await? {
+            let (state, kept) = (stored.recording.state, self.keeps_any(recording));
+            let over = match state {
+                RecordingState::Ready => true,
+                // What could not be made files may be when another version tries.
+                RecordingState::Failed => !stored.recording.files.is_empty() || !kept,
+                RecordingState::Recording | RecordingState::Finalizing => false,
+            };
+            if over {
+                return Ok(Standing::Over(Box::new(stored)));
+            }
+            if state == RecordingState::Recording {
+                let ended_at = self.ended_at(ending, stored.recording.started_at).await?;
+                self.append(JournalEntry::RecordingStopped { recording, ended_at })?;
+            }
+            return Ok(Standing::Open);
         }
-        // Segments of a recording that was finished before are left over from deleting them: files made of those alone would
-        // replace the whole ones.
-        if let Some(before) = self.store.recording(recording).await?
-            && matches!(before.recording.state, RecordingState::Ready | RecordingState::Failed)
-            && !before.recording.files.is_empty()
-        {
-            let left = parts.into_values().flatten().map(|s| s.id).collect();
-            self.delete_segments(recording, left).await;
-            return Ok(Made::Before(before.recording.state, before.recording.error));
+        if self.spool.is_finished(recording).await? {
+            return Ok(Standing::Deleted);
         }
-        let mut outcome = Outcome {
-            files: Vec::new(),
-            missing: missing.to_vec(),
-            used: Vec::new(),
+        let told = || origin::of(recording, &self.spool.metadata(recording)?);
+        let begun = ending.begun.clone().or_else(told).ok_or(FinalizeError::Unknown)?;
+        tracing::warn!(recording.id = %recording, "the database was never told of a recording; it is now");
+        let ended_at = self.ended_at(ending, begun.started_at).await?;
+        self.append(JournalEntry::RecordingStarted(begun))?;
+        self.append(JournalEntry::RecordingStopped { recording, ended_at })?;
+        self.flush().await?;
+        match self.store.recording(recording).await? {
+            Some(_) => Ok(Standing::Open),
+            None => Err(FinalizeError::NotListed("the recording".to_owned())),
+        }
+    }
+
+    fn keeps_any(&self, recording: RecordingId) -> bool {
+        !self.spool.outline(recording).is_empty()
+    }
+
+    async fn ended_at(&self, ending: &Ending, started_at: OffsetDateTime) -> Result<OffsetDateTime, FinalizeError> {
+        if let Some(ended_at) = ending.ended_at {
+            return Ok(ended_at);
+        }
+        let segments = self.segments(ending.recording).await?;
+        let last_ms = segments.iter().map(|extent| extent.end_ms).max();
+        Ok(started_at + Duration::from_millis(last_ms.unwrap_or_default()))
+    }
+
+    /// What is left of a recording that was finished before: segments of its files.
+    async fn over(&self, stored: StoredRecording) -> Result<Finished, FinalizeError> {
+        let recording = stored.recording;
+        let listed: BTreeSet<&str> = recording.files.iter().map(|file| file.name.as_str()).collect();
+        let is_used = |extent: &Extent| {
+            let mut names = Part::of(&extent.id).file_names();
+            names.any(|name| listed.contains(name.as_str()))
         };
-        for (part, segments) in &parts {
+        let left = self.segments(recording.id).await?;
+        let used = left.iter().filter(|e| is_used(e)).map(|extent| extent.id).collect();
+        let files = self.store.recording_files(recording.id).await?;
+        Ok(Finished {
+            used,
+            state: recording.state,
+            error: recording.error,
+            files,
+        })
+    }
+
+    async fn make_files(&self, ending: &Ending) -> Result<Finished, FinalizeError> {
+        let recording = ending.recording;
+        let _turn = self.finalizers.acquire().await;
+        loop {
+            let kept = self.spool.outline(recording).len();
+            let finished = self.make_files_once(ending).await?;
+            // A segment whose writer was given up may have been on its way to the disk.
+            if self.spool.outline(recording).len() <= kept {
+                return Ok(finished);
+            }
+        }
+    }
+
+    async fn make_files_once(&self, ending: &Ending) -> Result<Finished, FinalizeError> {
+        let mut parts: BTreeMap<Part, Vec<Extent>> = BTreeMap::new();
+        for extent in self.segments(ending.recording).await? {
+            parts.entry(Part::of(&extent.id)).or_default().push(extent);
+        }
+        let (mut files, mut missing, mut used) = (Vec::new(), ending.missing.clone(), BTreeSet::new());
+        for (part, segments) in parts {
             match self
-                .finish_part(recording, *part, segments, &mut outcome.missing)
+                .finish_part(ending.recording, part, &segments, &mut missing)
                 .await?
             {
                 Some(file) => {
-                    outcome.files.push(file);
-                    outcome.used.extend(segments.iter().map(|s| s.id));
+                    files.push(file);
+                    used.extend(segments.iter().map(|extent| extent.id));
                 }
                 // Its segments are kept: somebody may make more of them than we can.
-                None => outcome
-                    .missing
-                    .push(format!("nothing of {} could be made a file", part.participant)),
+                None => missing.push(format!("nothing of {} could be made a file", part.participant)),
             }
         }
-        Ok(Made::Files(outcome))
-    }
-
-    /// Writes the rows of the files and of the recording, and sees that they are there.
-    async fn list(
-        &self,
-        recording: RecordingId,
-        outcome: &Outcome,
-    ) -> Result<(RecordingState, Option<String>), FinalizeError> {
-        let missing = (!outcome.missing.is_empty()).then(|| outcome.missing.join("; "));
-        let (state, error) = match (outcome.files.is_empty(), missing) {
+        let missing = (!missing.is_empty()).then(|| missing.join("; "));
+        let (state, error) = match (files.is_empty(), missing) {
             (true, None) => (
                 RecordingState::Failed,
                 Some("nothing was published while it ran".to_owned()),
@@ -166,229 +218,80 @@ impl Keeping {
             (true, missing) => (RecordingState::Failed, missing),
             (false, missing) => (RecordingState::Ready, missing),
         };
-        let duration_ms = Some(
-            outcome
-                .files
-                .iter()
-                .map(|f| f.offset_ms + f.duration_ms)
-                .max()
-                .unwrap_or_default(),
-        );
-        let files = outcome.files.iter().cloned().map(JournalEntry::RecordingFileAdded);
-        let entries = files.chain([JournalEntry::RecordingState {
-            recording,
+        Ok(Finished {
             state,
-            error: error.clone(),
-            duration_ms,
-        }]);
-        for entry in entries {
-            self.journal
-                .append(entry)
-                .map_err(|e| FinalizeError::Rows(e.to_string()))?;
+            error,
+            files,
+            used,
+        })
+    }
+
+    /// Writes the rows of the files and of the recording, and sees that they are there.
+    async fn list(&self, recording: RecordingId, finished: &Finished) -> Result<(), FinalizeError> {
+        for file in &finished.files {
+            self.append(JournalEntry::RecordingFileAdded(file.clone()))?;
         }
+        self.flush().await?;
+        let listed = self.store.recording_files(recording).await?;
+        let absent = |file: &&StoredFile| listed.iter().all(|l| l.name != file.name);
+        if let Some(file) = finished.files.iter().find(absent) {
+            return Err(FinalizeError::NotListed(file.name.clone()));
+        }
+        // Only now: whoever reads that it is ready finds every file.
+        self.append(JournalEntry::RecordingState {
+            recording,
+            state: finished.state,
+            error: finished.error.clone(),
+            duration_ms: Some(finished.duration_ms()),
+        })?;
+        self.flush().await?;
+        // A full disk must not keep what would make room on it.
+        if let Err(error) = self.spool.mark_finished(recording).await {
+            tracing::warn!(recording.id = %recording, %error, "the spool does not know that a recording is finished");
+        }
+        Ok(())
+    }
+
+    fn append(&self, entry: JournalEntry) -> Result<(), FinalizeError> {
+        self.journal
+            .append(entry)
+            .map_err(|e| FinalizeError::Rows(e.to_string()))
+    }
+
+    async fn flush(&self) -> Result<(), FinalizeError> {
         self.journal
             .flush(ROWS_LIMIT)
             .await
-            .map_err(|e| FinalizeError::Rows(e.to_string()))?;
-        let listed = self.store.recording_files(recording).await?;
-        match outcome
-            .files
-            .iter()
-            .find(|file| listed.iter().all(|l| l.name != file.name))
-        {
-            Some(absent) => Err(FinalizeError::Rows(format!("{} is not listed", absent.name))),
-            None => Ok((state, error)),
-        }
+            .map_err(|e| FinalizeError::Rows(e.to_string()))
     }
 
-    /// Every segment of a recording that is left, here or in the object store, in order. A database that is away is no hindrance
-    /// for what is here.
-    async fn segments(&self, recording: RecordingId) -> Result<Vec<StoredSegment>, FinalizeError> {
-        let mut all: BTreeMap<SegmentId, StoredSegment> = match self.store.segments(recording).await {
-            Ok(listed) => listed
+    /// Every segment of a recording that is left, here or in the object store, in order.
+    async fn segments(&self, recording: RecordingId) -> Result<Vec<Extent>, FinalizeError> {
+        let mut all: BTreeMap<SegmentId, Extent> = BTreeMap::new();
+        let mut after: Option<SegmentId> = None;
+        while self.shipping.is_on() {
+            let page = self.store.shipped_segments(recording, after.as_ref()).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            all.extend(page.iter().map(|segment| {
+                let (id, start_ms, end_ms) = (segment.id, segment.start_ms, segment.end_ms);
+                (id, Extent { id, start_ms, end_ms })
+            }));
+        }
+        all.extend(
+            self.spool
+                .outline(recording)
                 .into_iter()
-                .filter(|s| s.place == SegmentPlace::Object)
-                .map(|s| (s.id, s))
-                .collect(),
-            Err(error) if error.is_unavailable() => BTreeMap::new(),
-            Err(error) => return Err(error.into()),
-        };
-        all.extend(self.spool.segments(recording).into_iter().map(|s| (s.id, s)));
+                .map(|extent| (extent.id, extent)),
+        );
         Ok(all.into_values().collect())
     }
-
-    async fn finish_part(
-        &self,
-        recording: RecordingId,
-        part: Part,
-        segments: &[StoredSegment],
-        missing: &mut Vec<String>,
-    ) -> Result<Option<StoredFile>, FinalizeError> {
-        let mut metas: Vec<SegmentMeta> = Vec::with_capacity(segments.len());
-        let mut ids = Vec::with_capacity(segments.len());
-        for segment in segments {
-            let Some(bytes) = self.segment_bytes(segment).await? else {
-                missing.push(format!(
-                    "{}–{} ms of {} were lost",
-                    segment.start_ms, segment.end_ms, part.participant
-                ));
-                continue;
-            };
-            match inspect_segment(&bytes) {
-                Ok(meta) => {
-                    metas.push(meta);
-                    ids.push(segment.clone());
-                }
-                Err(error) => {
-                    tracing::error!(segment = segment.id.object_key(), %error, "a segment cannot be read and is left out");
-                    missing.push(format!(
-                        "{}–{} ms of {} were damaged",
-                        segment.start_ms, segment.end_ms, part.participant
-                    ));
-                }
-            }
-        }
-        let mut finisher = match Finisher::new(metas, &self.writing_app) {
-            Ok(finisher) => finisher,
-            Err(FinishError::NoSegments) => return Ok(None),
-            Err(error) => {
-                tracing::error!(recording.id = %recording, %error, "segments do not make a file");
-                missing.push(format!("{}: {error}", part.participant));
-                return Ok(None);
-            }
-        };
-        let meta = finisher.meta().clone();
-        let name = part.file_name(meta.video.is_some(), meta.extension);
-        let storage_key = format!("recordings/{recording}/{name}");
-        let (chunks, mut waiting) = mpsc::channel::<io::Result<Bytes>>(CHUNKS);
-        let produce = async {
-            loop {
-                match finisher.poll() {
-                    Step::Chunk(chunk) => {
-                        if chunks.send(Ok(chunk)).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                    Step::Need { index } => match ids.get(index) {
-                        Some(segment) => match self.segment_bytes(segment).await {
-                            Ok(bytes) => finisher.supply(bytes),
-                            Err(error) => {
-                                // The object store must not take what is there for the whole file.
-                                if chunks
-                                    .send(Err(io::Error::other("a segment cannot be read now")))
-                                    .await
-                                    .is_err()
-                                {
-                                    tracing::debug!("the upload ended before");
-                                }
-                                return Err(error);
-                            }
-                        },
-                        None => finisher.supply(None),
-                    },
-                    Step::Done => {
-                        drop(chunks);
-                        return Ok(());
-                    }
-                }
-            }
-        };
-        let body = StreamReader::new(futures_util::stream::poll_fn(move |context| waiting.poll_recv(context)));
-        let put = Box::pin(self.objects.put_stream(&storage_key, meta.content_type, body));
-        let (produced, put) = tokio::join!(produce, put);
-        produced?;
-        let size_bytes = put?;
-        let damaged = finisher.damaged();
-        if !damaged.is_empty() {
-            missing.push(format!(
-                "{} segments of {} were damaged",
-                damaged.len(),
-                part.participant
-            ));
-        }
-        Ok(Some(stored_file(recording, part, name, storage_key, size_bytes, &meta)))
-    }
-
-    /// A segment's bytes from here, else from the object store; `None` when neither has them whole.
-    async fn segment_bytes(&self, segment: &StoredSegment) -> Result<Option<Bytes>, FinalizeError> {
-        match self.spool.read(segment.id).await {
-            Ok((_, bytes)) => return Ok(Some(bytes)),
-            Err(SpoolError::Missing(_) | SpoolError::Damaged { .. }) => {}
-            // Not lost, only not to be had now.
-            Err(error) => return Err(error.into()),
-        }
-        let object = match self.objects.get(&segment.id.object_key(), None).await {
-            Ok(object) => object,
-            Err(ObjectError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let mut bytes = Vec::new();
-        match object.reader.take(MAX_SEGMENT_BYTES).read_to_end(&mut bytes).await {
-            Ok(_) => Ok(Some(bytes.into())),
-            Err(source) => Err(ObjectError::Io {
-                what: "a segment was not read whole".to_owned(),
-                source,
-            }
-            .into()),
-        }
-    }
-
-    /// The files are listed: their segments are of no more use. One that stays is deleted at the next start.
-    async fn delete_segments(&self, recording: RecordingId, segments: Vec<SegmentId>) {
-        // First here, so that none is shipped any more; then every copy that may have been.
-        for id in &segments {
-            if let Err(error) = self.spool.remove(*id).await {
-                tracing::warn!(recording.id = %recording, %error, "a segment stays in the spool");
-            }
-        }
-        if self.shipping.is_on() {
-            for id in &segments {
-                if let Err(error) = self.objects.delete(&id.object_key()).await {
-                    tracing::warn!(%error, "a segment stays in the object store");
-                }
-            }
-        }
-        if let Err(error) = self.journal.append(JournalEntry::SegmentsRemoved { segments }) {
-            tracing::warn!(%error, "removed segments stay listed");
-        }
-    }
 }
 
-fn stored_file(
-    recording: RecordingId,
-    part: Part,
-    name: String,
-    storage_key: String,
-    size_bytes: u64,
-    meta: &FileMeta,
-) -> StoredFile {
-    let tracks = [&meta.video, &meta.audio];
-    StoredFile {
-        recording,
-        name,
-        kind: FileKind::Participant,
-        participant: Some(part.participant),
-        source: Some(part.source_of_file(meta.video.is_some())),
-        content_type: meta.content_type.to_owned(),
-        codecs: tracks
-            .into_iter()
-            .flatten()
-            .map(|t| codec_name(t.codec).to_owned())
-            .collect(),
-        size_bytes,
-        duration_ms: meta.duration_ms,
-        offset_ms: meta.offset_ms,
-        storage_key,
-    }
-}
-
-/// As in `codecs=` of a media type (RFC 6381).
-fn codec_name(codec: CodecKind) -> &'static str {
-    match codec {
-        CodecKind::Opus => "opus",
-        CodecKind::Vp8 => "vp8",
-        CodecKind::Vp9 => "vp9",
-        CodecKind::H264 => "avc1",
-        CodecKind::Av1 => "av01",
+impl Finished {
+    /// To the end of the last file.
+    pub(super) fn duration_ms(&self) -> u64 {
+        let ends = self.files.iter().map(|file| file.offset_ms + file.duration_ms);
+        ends.max().unwrap_or_default()
     }
 }

@@ -8,15 +8,17 @@ use std::time::Duration;
 use caside_media::control::TapItem;
 use caside_media::parameters::MediaKind;
 use caside_media::record::segment::{CodecChanged, GroupParameters, GroupStats, Segment, TrackGroupWriter};
-use caside_protocol::RecordingId;
+use caside_protocol::ParticipantId;
 use caside_store::JournalEntry;
+use caside_store::journal::RecordingStarted;
 use caside_store::recordings::SegmentId;
-use caside_store::spool::SegmentInfo;
+use caside_store::spool::{SegmentInfo, SpoolError};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::actor::MAX_SENTENCES;
+use super::origin;
 use super::part::Part;
 use super::recordings::Keeping;
 use super::sink::{GroupItem, GroupTrack, QUEUE};
@@ -32,18 +34,70 @@ const MAX_PARTS: u32 = 64;
 pub(super) struct GroupOutcome {
     /// What is missing from its files, for people; empty when nothing is.
     pub(super) missing: Vec<String>,
+    not_kept: Vec<NotKept>,
+}
+
+/// Media that could not be written, for one cause.
+#[derive(Debug)]
+struct NotKept {
+    from_ms: u64,
+    to_ms: u64,
+    segments: u64,
+    why: &'static str,
+    error: String,
+}
+
+impl GroupOutcome {
+    fn not_kept(&mut self, from_ms: u64, to_ms: u64, error: &SpoolError) {
+        let why = cause(error);
+        if let Some(known) = self.not_kept.iter_mut().find(|known| known.why == why) {
+            known.to_ms = known.to_ms.max(to_ms);
+            known.segments += 1;
+            return;
+        }
+        self.not_kept.push(NotKept {
+            from_ms,
+            to_ms,
+            segments: 1,
+            why,
+            error: error.to_string(),
+        });
+    }
+
+    /// One sentence a cause is enough for a recording.
+    fn tell_not_kept(&mut self, who: ParticipantId) {
+        for lost in std::mem::take(&mut self.not_kept) {
+            let (from, to, segments) = (lost.from_ms, lost.to_ms, lost.segments);
+            let pieces = if segments == 1 { "piece" } else { "pieces" };
+            self.missing.push(format!(
+                "between {from} and {to} ms {segments} {pieces} of {who} could not be kept: {}",
+                lost.error
+            ));
+        }
+    }
+}
+
+/// Names an error's kind, of which there are a few.
+fn cause(error: &SpoolError) -> &'static str {
+    match error {
+        SpoolError::Full { .. } => "full",
+        SpoolError::DiskFull => "disk full",
+        SpoolError::Busy => "busy",
+        _ => "failed",
+    }
 }
 
 /// What a group's task needs.
 pub(super) struct Group {
-    pub(super) recording: RecordingId,
-    pub(super) epoch: u64,
+    pub(super) begun: Arc<RecordingStarted>,
     pub(super) part: Part,
     /// Where the next part of this participant and source begins, shared with the others of that source.
     pub(super) parts: Arc<AtomicU64>,
     pub(super) start: Instant,
     pub(super) keeping: Arc<Keeping>,
     pub(super) dropped: Arc<AtomicU64>,
+    /// Whether a segment tells of the recording's beginning.
+    pub(super) told_origin: bool,
     /// Cancelled when the recording stops.
     pub(super) stopping: CancellationToken,
 }
@@ -51,6 +105,26 @@ pub(super) struct Group {
 /// Makes a group's queue.
 pub(super) fn queue() -> (mpsc::Sender<GroupItem>, mpsc::Receiver<GroupItem>) {
     mpsc::channel(QUEUE)
+}
+
+/// Waits until groups have ended, and gathers what is missing from their files.
+pub(super) async fn ended(mut groups: JoinSet<GroupOutcome>, limit: Duration, missing: &mut Vec<String>) {
+    let ended = async {
+        while let Some(outcome) = groups.join_next().await {
+            match outcome {
+                Ok(outcome) => missing.extend(outcome.missing),
+                Err(error) => missing.push(format!("recording one source failed: {error}")),
+            }
+        }
+    };
+    if tokio::time::timeout(limit, ended).await.is_err() {
+        tracing::error!(
+            ?limit,
+            "some sources of a recording did not end in time; what they kept is used"
+        );
+        missing.push("some sources did not end in time; their last moments are missing".to_owned());
+        groups.shutdown().await;
+    }
 }
 
 impl Group {
@@ -81,10 +155,11 @@ impl Group {
                 && let Some(GroupTrack { track, sfu, .. }) = tracks.get(&MediaKind::Video)
                 && sfu.send(SfuCommand::RequestKeyFrame { track: *track }).is_err()
             {
-                tracing::debug!(recording.id = %self.recording, "no key frame asked for: the SFU is gone or busy");
+                tracing::debug!(recording.id = %self.begun.recording, "no key frame asked for: the SFU is gone or busy");
             }
         }
         self.end(&mut writer, &mut outcome).await;
+        outcome.tell_not_kept(self.part.participant);
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
             outcome.missing.push(format!(
@@ -127,16 +202,16 @@ impl Group {
             }
             return;
         }
-        tracing::info!(recording.id = %self.recording, from = from.name(), to = to.name(), "the codec changed: another file begins");
+        tracing::info!(recording.id = %self.begun.recording, from = from.name(), to = to.name(), "the codec changed: another file begins");
         self.end(writer, outcome).await;
         self.part.index = u32::try_from(self.parts.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX);
         *writer = self.writer(tracks);
         if let Err(changed) = writer.push(now, kind, item) {
-            tracing::warn!(recording.id = %self.recording, error = %changed, "a packet fits no file and is left out");
+            tracing::warn!(recording.id = %self.begun.recording, error = %changed, "a packet fits no file and is left out");
         }
     }
 
-    async fn end(&self, writer: &mut TrackGroupWriter, outcome: &mut GroupOutcome) {
+    async fn end(&mut self, writer: &mut TrackGroupWriter, outcome: &mut GroupOutcome) {
         writer.finish(Instant::now().into_std());
         self.keep_segments(writer, outcome).await;
         let GroupStats {
@@ -149,7 +224,7 @@ impl Group {
             ..
         } = writer.stats();
         tracing::info!(
-            recording.id = %self.recording,
+            recording.id = %self.begun.recording,
             participant.id = %self.part.participant,
             source = self.part.source.as_str(),
             packets, lost, frames, frames_dropped, malformed, unknown,
@@ -157,17 +232,17 @@ impl Group {
         );
     }
 
-    async fn keep_segments(&self, writer: &mut TrackGroupWriter, outcome: &mut GroupOutcome) {
+    async fn keep_segments(&mut self, writer: &mut TrackGroupWriter, outcome: &mut GroupOutcome) {
         while let Some(segment) = writer.poll_segment() {
             self.keep(segment, outcome).await;
         }
     }
 
     /// Makes a segment safe. What cannot be kept is named in the recording; the call goes on.
-    async fn keep(&self, segment: Segment, outcome: &mut GroupOutcome) {
+    async fn keep(&mut self, segment: Segment, outcome: &mut GroupOutcome) {
         let id = SegmentId {
-            recording: self.recording,
-            epoch: self.epoch,
+            recording: self.begun.recording,
+            epoch: self.begun.epoch,
             participant: self.part.participant,
             source: self.part.source,
             n: segment.meta.number,
@@ -176,22 +251,23 @@ impl Group {
         let info = SegmentInfo {
             start_ms,
             end_ms,
-            metadata: serde_json::Value::Null,
+            // Once a source is enough to know the recording by.
+            metadata: match self.told_origin {
+                true => serde_json::Value::Null,
+                false => origin::metadata(&self.begun),
+            },
         };
         match self.keeping.spool.append(id, info, segment.bytes).await {
             Ok(stored) => {
-                if let Err(error) = self.keeping.journal.append(JournalEntry::SegmentAdded(stored.clone())) {
-                    tracing::warn!(recording.id = %self.recording, %error, "a segment is safe but not listed");
+                self.told_origin = true;
+                if let Err(error) = self.keeping.journal.append(JournalEntry::SegmentAdded(stored)) {
+                    tracing::warn!(recording.id = %self.begun.recording, %error, "a segment is safe but not listed");
                 }
-                self.keeping.shipping.ship(stored);
+                self.keeping.shipping.ship(id);
             }
             Err(error) => {
-                tracing::error!(recording.id = %self.recording, %error, start_ms, end_ms, "a segment could not be kept");
-                // One sentence a cause is enough for the recording.
-                let sentence = format!("from {start_ms} ms on some media could not be kept: {error}");
-                if outcome.missing.len() < MAX_SENTENCES {
-                    outcome.missing.push(sentence);
-                }
+                tracing::error!(recording.id = %self.begun.recording, %error, start_ms, end_ms, "a segment could not be kept");
+                outcome.not_kept(start_ms, end_ms, &error);
             }
         }
     }

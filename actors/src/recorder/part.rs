@@ -51,6 +51,14 @@ impl Part {
         }
     }
 
+    /// Every name that its file may have.
+    pub(super) fn file_names(self) -> impl Iterator<Item = String> {
+        let kinds = [(true, "webm"), (true, "mkv"), (false, "webm"), (false, "mkv")];
+        kinds
+            .into_iter()
+            .map(move |(has_video, extension)| self.file_name(has_video, extension))
+    }
+
     /// The file's name: `{participant}-{source}.webm`, from the second part on `…-2.webm`.
     pub(super) fn file_name(self, has_video: bool, extension: &str) -> String {
         let source = self.source_of_file(has_video).as_str();

@@ -7,23 +7,29 @@ use std::time::Duration;
 
 use caside_protocol::rest::RecordingState;
 use caside_protocol::{NodeId, RecordingId};
+use caside_store::journal::RecordingStarted;
 use caside_store::recordings::StoredRecording;
-use caside_store::{Journal, JournalEntry, ObjectStore, Spool, Store, StoreError};
+use caside_store::{Journal, ObjectStore, Spool, Store, StoreError};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::actor::{self, RecorderArgs};
+use super::finalize::Ending;
+use super::group::{self, GroupOutcome};
 use super::shipping::Shipping;
 use crate::ports::{
     Later, RecorderEvent, RecorderEvents, RecorderFactory, RecorderHandle, RecorderJob, RecorderStartError,
 };
 
-/// How long the groups of a stopped recording may take to write what is left.
-pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long the groups of a stopped recording may take to write what is left: what a slow disk has not taken by then is
+/// lost.
+const GROUPS_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// Recordings whose files are made at one time.
 const FINALIZERS: usize = 2;
@@ -68,20 +74,38 @@ impl Keeping {
         self.tasks.token()
     }
 
-    /// Makes the files in a task of its own.
-    pub(super) fn finalize_later(self: &Arc<Self>, recording: RecordingId, missing: Vec<String>, events: SharedEvents) {
+    /// Makes the files in a task of its own, when the groups have written what they have.
+    pub(super) fn finalize_later(
+        self: &Arc<Self>,
+        mut ending: Ending,
+        groups: JoinSet<GroupOutcome>,
+        events: SharedEvents,
+    ) {
         let keeping = self.clone();
         self.tasks.spawn(async move {
-            let event = match keeping.finalize(recording, missing).await {
-                (RecordingState::Failed, reason) => RecorderEvent::Failed {
-                    reason: reason.unwrap_or_default(),
+            let recording = ending.recording;
+            group::ended(groups, GROUPS_LIMIT, &mut ending.missing).await;
+            let Some(finished) = keeping.finalize(&ending).await else {
+                tracing::info!(recording.id = %recording, "what is left of a deleted recording is removed");
+                keeping.clean_deleted(recording).await;
+                return;
+            };
+            let event = match finished.state {
+                RecordingState::Failed => RecorderEvent::Failed {
+                    reason: finished.error.clone().unwrap_or_default(),
                 },
                 _ => RecorderEvent::Finished,
             };
             tracing::info!(recording.id = %recording, ?event, "a recording is over");
             tell(&events, event);
+            keeping.clean(recording, &finished).await;
         });
     }
+}
+
+/// For a recording whose room is gone.
+fn nobody() -> SharedEvents {
+    Arc::new(Mutex::new(Box::new(|_| {})))
 }
 
 fn tell(events: &SharedEvents, event: RecorderEvent) {
@@ -144,34 +168,11 @@ impl Recordings {
     pub async fn recover(&self) -> Result<usize, StoreError> {
         let listed = self.unfinished().await;
         let mut left: BTreeSet<RecordingId> = self.keeping.spool.recordings().into_iter().collect();
-        for stored in listed.iter().flatten() {
-            let recording = stored.recording.id;
-            left.insert(recording);
-            if stored.recording.ended_at.is_some() {
-                continue;
-            }
-            // It ended with the last media that is safe.
-            let last_ms = self
-                .keeping
-                .spool
-                .segments(recording)
-                .iter()
-                .map(|s| s.end_ms)
-                .max()
-                .unwrap_or_default();
-            let ended_at = stored.recording.started_at + Duration::from_millis(last_ms);
-            if let Err(error) = self
-                .keeping
-                .journal
-                .append(JournalEntry::RecordingStopped { recording, ended_at })
-            {
-                tracing::error!(recording.id = %recording, %error, "the end of a recording is not listed");
-            }
-        }
+        left.extend(listed.iter().flatten().map(|stored| stored.recording.id));
         for recording in &left {
             tracing::info!(recording.id = %recording, "a recording that was cut off is finished");
             self.keeping
-                .finalize_later(*recording, Vec::new(), Arc::new(Mutex::new(Box::new(|_| {}))));
+                .finalize_later(Ending::cut_off(*recording), JoinSet::new(), nobody());
         }
         listed.map(|_| left.len())
     }
@@ -207,10 +208,18 @@ impl RecorderFactory for Recordings {
         events: RecorderEvents,
     ) -> Later<'_, Result<Box<dyn RecorderHandle>, RecorderStartError>> {
         Box::pin(async move {
-            let recording = job.recording;
+            let begun = RecordingStarted {
+                recording: job.recording,
+                room: job.room,
+                call: Some(job.call),
+                owner: job.owner,
+                node: self.node.clone(),
+                epoch: job.epoch,
+                started_at: job.started_at,
+            };
             let events: SharedEvents = Arc::new(Mutex::new(events));
             let args = RecorderArgs {
-                job,
+                begun: begun.clone(),
                 keeping: self.keeping.clone(),
                 events: events.clone(),
             };
@@ -219,7 +228,7 @@ impl RecorderFactory for Recordings {
             let (actor, handle) = spawned.map_err(|e| failed(e.to_string()))?;
             // Before anybody can give it an order, so before it can fail.
             let entry = Entry {
-                recording,
+                begun,
                 events,
                 _token: self.keeping.token(),
             };
@@ -234,7 +243,7 @@ impl RecorderFactory for Recordings {
 
 /// A recorder that runs, as its supervisor knows it.
 struct Entry {
-    recording: RecordingId,
+    begun: RecordingStarted,
     events: SharedEvents,
     _token: TaskTrackerToken,
 }
@@ -276,12 +285,18 @@ impl Actor for Supervisor {
             SupervisionEvent::ActorTerminated(actor, _, _) => drop(remove(&actor)),
             SupervisionEvent::ActorFailed(actor, error) => {
                 let Some(entry) = remove(&actor) else { return Ok(()) };
-                tracing::error!(recording.id = %entry.recording, %error, "a recorder failed; what it kept is made files");
+                let recording = entry.begun.recording;
+                tracing::error!(recording.id = %recording, %error, "a recorder failed; what it kept is made files");
                 // The room must know at once: nothing more is recorded.
                 let reason = "the recorder failed before the recording was stopped".to_owned();
                 tell(&entry.events, RecorderEvent::Failed { reason: reason.clone() });
-                let nobody: SharedEvents = Arc::new(Mutex::new(Box::new(|_| {})));
-                self.keeping.finalize_later(entry.recording, vec![reason], nobody);
+                let ending = Ending {
+                    recording,
+                    begun: Some(entry.begun),
+                    ended_at: Some(OffsetDateTime::now_utc()),
+                    missing: vec![reason],
+                };
+                self.keeping.finalize_later(ending, JoinSet::new(), nobody());
             }
             _ => {}
         }

@@ -132,6 +132,7 @@ impl RoomState {
             recording: recording.id,
             call,
             room: recording.room_id.clone(),
+            owner: self.setup.room.owner.clone(),
             epoch: self.setup.epoch,
             started_at: now.utc,
         }));

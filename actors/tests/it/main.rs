@@ -7,6 +7,7 @@ mod calls;
 mod failures;
 mod leaks;
 mod media;
+mod recorder;
 mod rest;
 mod resume;
 mod rooms;

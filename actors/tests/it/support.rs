@@ -2,6 +2,8 @@
 
 mod client;
 mod doubles;
+mod shelf;
+mod studio;
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -16,6 +18,8 @@ use caside_protocol::error::Refusal;
 
 pub(crate) use client::Client;
 pub(crate) use doubles::{Catalog, Journal, Recorders, Sfus, Tokens, claims};
+pub(crate) use shelf::{Shelf, away, refused};
+pub(crate) use studio::{SegmentFrames, Studio, Voice};
 
 /// A node and what is around it.
 pub(crate) struct World {

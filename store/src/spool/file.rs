@@ -25,8 +25,8 @@ const MAGIC: [u8; 8] = *b"CASPOOL1";
 const FIXED_BYTES: usize = 8 + 4 + 8 + 32 + 32;
 /// Begins the names of directories that are on their way out.
 const GONE: &str = ".gone-";
-/// In a recording's directory: the database has it.
-const LISTED: &str = "listed";
+/// In a recording's directory: the database was told of its end.
+const FINISHED: &str = "finished";
 
 #[derive(Deserialize)]
 struct Header {
@@ -213,7 +213,7 @@ pub(super) fn remove(dir: &Path, id: SegmentId) -> Result<(), SpoolError> {
     let parents = path.ancestors().skip(1).take_while(|parent| *parent != dir);
     for parent in parents {
         if parent == own && holds_only_its_mark(parent) {
-            fs::remove_file(parent.join(LISTED)).map_err(at(parent))?;
+            fs::remove_file(parent.join(FINISHED)).map_err(at(parent))?;
         }
         // Not empty, or gone already: in both cases there is nothing more to do.
         if fs::remove_dir(parent).is_err() {
@@ -227,14 +227,14 @@ fn holds_only_its_mark(own: &Path) -> bool {
     let Ok(mut entries) = fs::read_dir(own) else {
         return false;
     };
-    let is_mark = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == LISTED);
+    let is_mark = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == FINISHED);
     entries.next().is_some_and(is_mark) && entries.next().is_none()
 }
 
-/// Notes that the database has a recording that is here.
-pub(super) fn mark_listed(dir: &Path, recording: RecordingId) -> Result<(), SpoolError> {
+/// Notes that the database was told of the end of a recording that is here.
+pub(super) fn mark_finished(dir: &Path, recording: RecordingId) -> Result<(), SpoolError> {
     let own = dir.join(recording.to_string());
-    let mark = own.join(LISTED);
+    let mark = own.join(FINISHED);
     let marked = || -> io::Result<()> {
         File::create(&mark)?.sync_all()?;
         File::open(&own)?.sync_all()
@@ -246,8 +246,8 @@ pub(super) fn mark_listed(dir: &Path, recording: RecordingId) -> Result<(), Spoo
     }
 }
 
-pub(super) fn is_listed(dir: &Path, recording: RecordingId) -> Result<bool, SpoolError> {
-    let mark = dir.join(recording.to_string()).join(LISTED);
+pub(super) fn is_finished(dir: &Path, recording: RecordingId) -> Result<bool, SpoolError> {
+    let mark = dir.join(recording.to_string()).join(FINISHED);
     mark.try_exists().map_err(at(&mark))
 }
 

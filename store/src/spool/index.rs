@@ -67,7 +67,12 @@ impl Index {
         ids.into_iter().collect()
     }
 
-    pub(super) fn segments(&self, recording: RecordingId) -> Vec<StoredSegment> {
+    pub(super) fn contains(&self, id: SegmentId) -> bool {
+        self.segments.get(&id).is_some_and(|entry| entry.segment.is_some())
+    }
+
+    /// What `map` makes of each of a recording's segments, in the order of their ids.
+    pub(super) fn map_segments<T>(&self, recording: RecordingId, map: impl Fn(&StoredSegment) -> T) -> Vec<T> {
         let first = SegmentId {
             recording,
             epoch: 0,
@@ -78,7 +83,7 @@ impl Index {
         self.segments
             .range(first..)
             .take_while(|(id, _)| id.recording == recording)
-            .filter_map(|(_, entry)| entry.segment.clone())
+            .filter_map(|(_, entry)| entry.segment.as_ref().map(&map))
             .collect()
     }
 

@@ -204,13 +204,14 @@ async fn recordings_are_listed_for_whoever_may_see_them(db: Database) {
 }
 
 async fn what_a_dead_node_recorded_is_found(db: Database) {
-    let (running, stopped, ready, moved) = (
+    let (running, stopped, ready, left_over, moved) = (
+        RecordingId::new(),
         RecordingId::new(),
         RecordingId::new(),
         RecordingId::new(),
         RecordingId::new(),
     );
-    for id in [running, stopped, ready, moved] {
+    for id in [running, stopped, ready, left_over, moved] {
         db.store.apply(&[begun(id, None, "n1", 1)]).await.unwrap();
     }
     let state = |recording, state| JournalEntry::RecordingState {
@@ -222,6 +223,8 @@ async fn what_a_dead_node_recorded_is_found(db: Database) {
     let entries = [
         state(stopped, RecordingState::Finalizing),
         state(ready, RecordingState::Ready),
+        state(left_over, RecordingState::Ready),
+        JournalEntry::SegmentAdded(segment(left_over, ParticipantId::new(), 0)),
         begun(moved, None, "n2", 2),
         begun(moved, None, "n1", 1),
     ];
@@ -234,7 +237,7 @@ async fn what_a_dead_node_recorded_is_found(db: Database) {
             .unwrap();
         found.into_iter().map(|stored| stored.recording.id).collect()
     };
-    assert_eq!(found("n1").await, [running, stopped]);
+    assert_eq!(found("n1").await, [running, stopped, left_over]);
     assert_eq!(found("n2").await, [moved]);
 }
 

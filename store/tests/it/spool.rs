@@ -260,14 +260,14 @@ async fn a_recording_leaves_as_a_whole_and_a_crash_on_the_way_leaves_nothing() {
         for n in 0..3 {
             spool.append(id(recording, n), info(n), body(n)).await.unwrap();
         }
-        spool.mark_listed(recording).await.unwrap();
-        assert!(spool.is_listed(recording).await.unwrap());
+        spool.mark_finished(recording).await.unwrap();
+        assert!(spool.is_finished(recording).await.unwrap());
     }
     let used = spool.used_bytes();
     spool.remove_recording(gone).await.unwrap();
     spool.remove_recording(gone).await.unwrap();
     assert_eq!(spool.used_bytes(), used / 2);
-    assert!(!spool.is_listed(gone).await.unwrap());
+    assert!(!spool.is_finished(gone).await.unwrap());
     assert_eq!(spool.recordings(), [stays]);
     drop(spool);
     // As when the process died between the two steps of a removal.
@@ -283,14 +283,14 @@ async fn the_mark_of_a_recording_goes_with_its_last_segment() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(dir.path()).await;
     let recording = RecordingId::new();
-    spool.mark_listed(recording).await.unwrap();
-    assert!(!spool.is_listed(recording).await.unwrap(), "nothing of it is here");
+    spool.mark_finished(recording).await.unwrap();
+    assert!(!spool.is_finished(recording).await.unwrap(), "nothing of it is here");
     for n in 0..2 {
         spool.append(id(recording, n), info(n), body(n)).await.unwrap();
     }
-    spool.mark_listed(recording).await.unwrap();
+    spool.mark_finished(recording).await.unwrap();
     spool.remove(id(recording, 0)).await.unwrap();
-    assert!(spool.is_listed(recording).await.unwrap());
+    assert!(spool.is_finished(recording).await.unwrap());
     spool.remove(id(recording, 1)).await.unwrap();
     assert_eq!(files(dir.path()), Vec::<PathBuf>::new());
 }

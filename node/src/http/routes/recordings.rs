@@ -7,7 +7,7 @@ use caside_protocol::rest::{Page, Recording, RecordingState};
 use caside_protocol::{CallId, ErrorCode, RecordingId, Role, RoomId};
 use caside_store::PageRequest;
 use caside_store::objects::ObjectError;
-use caside_store::recordings::{RecordingFilter, SegmentPlace, StoredRecording};
+use caside_store::recordings::{RecordingFilter, StoredRecording};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -237,20 +237,16 @@ impl App {
         Ok(recording)
     }
 
-    /// Deletes what the object store has of a recording. Segments that are still in the spool are its finisher's.
+    /// Deletes what the object store has of a recording, listed or not. Segments that are still in the spool are its
+    /// finisher's.
     async fn delete_objects(&self, id: RecordingId) -> Result<(), Refusal> {
         let files = self.store.recording_files(id).await.map_err(|e| refused_by_store(&e))?;
-        let segments = self.store.segments(id).await.map_err(|e| refused_by_store(&e))?;
-        let shipped = segments
-            .into_iter()
-            .filter(|segment| segment.place == SegmentPlace::Object);
-        let keys = files
-            .into_iter()
-            .map(|file| file.storage_key)
-            .chain(shipped.map(|segment| segment.id.object_key()));
-        for key in keys {
-            self.objects.delete(&key).await.map_err(|e| refused_by_objects(&e))?;
+        for file in files {
+            let deleted = self.objects.delete(&file.storage_key).await;
+            deleted.map_err(|e| refused_by_objects(&e))?;
         }
+        let rest = self.objects.delete_all(&format!("recordings/{id}/")).await;
+        rest.map_err(|e| refused_by_objects(&e))?;
         Ok(())
     }
 }
