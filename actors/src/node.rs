@@ -175,6 +175,12 @@ impl NodeHandle {
         live.collect()
     }
 
+    /// Whether a token is for a room that runs here, and not for an earlier one of the same id; `None` when it does not run.
+    pub fn admits(&self, room: &RoomId, claims: &Claims) -> Option<bool> {
+        let listed = self.shared.rooms.find(room)?;
+        Some(claims.admits(room) && claims.right_is_later(listed.card.tokens_since))
+    }
+
     /// The room whose call this is, while it is on here.
     pub fn room_of_call(&self, call: CallId) -> Option<RoomId> {
         self.shared.rooms.of_call(call)

@@ -10,7 +10,7 @@ use caside_protocol::claims::Claims;
 use caside_protocol::error::Refusal;
 use caside_protocol::{CallId, ParticipantId, RecordingId, RoomId, TrackId, UserId};
 use caside_store::journal::{AppendError, FlushError};
-use caside_store::rooms::StoredRoom;
+use caside_store::rooms::{FormerRoom, StoredRoom};
 use caside_store::{Journal, JournalEntry, Store, StoreError};
 use ractor::ActorCell;
 
@@ -28,6 +28,15 @@ pub struct CatalogRoom {
     pub waiting_call: Option<CallId>,
 }
 
+/// What the catalog has under an id.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CatalogEntry {
+    /// A room.
+    Room(Box<CatalogRoom>),
+    /// None now; perhaps there was one.
+    Free(Option<FormerRoom>),
+}
+
 /// The configured rooms cannot be read now.
 #[derive(Debug, thiserror::Error)]
 #[error("the rooms cannot be read")]
@@ -35,15 +44,18 @@ pub struct CatalogError(#[from] pub StoreError);
 
 /// Durable rooms.
 pub trait RoomCatalog: Send + Sync {
-    /// The room of this id, or `None` when nobody created it. Whoever asks bounds the time.
-    fn load<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<Option<CatalogRoom>, CatalogError>>;
+    /// What is there of this id. Whoever asks bounds the time.
+    fn load<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<CatalogEntry, CatalogError>>;
 }
 
 impl RoomCatalog for Store {
-    fn load<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<Option<CatalogRoom>, CatalogError>> {
+    fn load<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<CatalogEntry, CatalogError>> {
         Box::pin(async move {
             let waiting_call = self.waiting_call(room).await?.map(|call| call.id);
-            Ok(self.room(room).await?.map(|room| CatalogRoom { room, waiting_call }))
+            Ok(match self.room(room).await? {
+                Some(room) => CatalogEntry::Room(Box::new(CatalogRoom { room, waiting_call })),
+                None => CatalogEntry::Free(self.former_room(room).await?),
+            })
         })
     }
 }

@@ -5,6 +5,7 @@ mod m20261120_000001_accounts;
 mod m20261120_000002_rooms_and_calls;
 mod m20261120_000003_recordings;
 mod m20261120_000004_invites;
+mod m20261121_000005_former_rooms;
 
 use std::collections::BTreeSet;
 
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000002_rooms_and_calls::Migration),
             Box::new(m20261120_000003_recordings::Migration),
             Box::new(m20261120_000004_invites::Migration),
+            Box::new(m20261121_000005_former_rooms::Migration),
         ]
     }
 }

@@ -39,6 +39,8 @@ const KEY_USE_NOTED: Duration = Duration::from_secs(60);
 pub(crate) struct Caller {
     /// What is known of them.
     pub(crate) claims: Claims,
+    /// Until when what they give to others may last, in seconds since 1970; `None`: as long as it may.
+    pub(crate) gives_until: Option<i64>,
 }
 
 impl Caller {
@@ -115,7 +117,23 @@ impl Auth {
             return self.api_key(credential).await;
         }
         let claims = self.keys.verify(credential).map_err(|e| refused_token(&e))?;
-        Ok(Caller { claims })
+        self.not_lapsed(&claims).await?;
+        let gives_until = Some(claims.exp);
+        Ok(Caller { claims, gives_until })
+    }
+
+    /// Refuses a token for a room that ended, once somebody else made another of its id. While the database is away it is
+    /// let pass: rooms that run look for themselves, and all else needs the database too.
+    async fn not_lapsed(&self, claims: &Claims) -> Result<(), Refusal> {
+        let (Some(room), Some(since)) = (&claims.room, claims.right_since()) else {
+            return Ok(());
+        };
+        match self.store.has_lapsed(room, since).await {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(lapsed()),
+            Err(e) if e.is_unavailable() => Ok(()),
+            Err(e) => Err(refused_by_store(&e)),
+        }
     }
 
     async fn api_key(&self, credential: &str) -> Result<Caller, Refusal> {
@@ -136,6 +154,7 @@ impl Auth {
         }
         Ok(Caller {
             claims: api_key_claims(key.id, &key.name, now),
+            gives_until: None,
         })
     }
 }
@@ -154,7 +173,16 @@ fn api_key_claims(id: Uuid, name: &str, now: OffsetDateTime) -> Claims {
         room: None,
         role: None,
         grants: None,
+        room_since_us: None,
     }
+}
+
+/// The answer to a token that outlived its room.
+pub(crate) fn lapsed() -> Refusal {
+    Refusal::new(
+        ErrorCode::Forbidden,
+        "the token was made for an earlier room of this id; get a new one",
+    )
 }
 
 fn refused_token(error: &TokenError) -> Refusal {
@@ -178,6 +206,13 @@ fn refused_password(error: PasswordError) -> Refusal {
 pub(crate) fn refused_by_store(error: &StoreError) -> Refusal {
     match error {
         StoreError::Cursor => Refusal::new(ErrorCode::InvalidPayload, "cursor: not one of this list"),
+        StoreError::Rejected(_) => {
+            tracing::debug!(error = ?error, "the database refuses a value");
+            Refusal::new(
+                ErrorCode::InvalidPayload,
+                "the database cannot hold a value of this request",
+            )
+        }
         e if e.is_unavailable() => {
             tracing::warn!(error = %e, "the database is away");
             Refusal::new(ErrorCode::DependencyUnavailable, "the database is away; try again").retry_after_ms(1000)

@@ -158,7 +158,7 @@ impl Settings {
     pub(crate) fn database_url(&self) -> String {
         match &self.database_url {
             Some(url) => url.expose().to_owned(),
-            None => format!("sqlite:{}", self.data_dir().join("caside.db").display()),
+            None => format!("sqlite:{}", self.data_dir().join(crate::private::DATABASE).display()),
         }
     }
 }

@@ -1,8 +1,5 @@
 //! What the very first start makes, so that somebody can sign in.
 
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
-
 use anyhow::Context;
 use caside_store::{PageRequest, Store};
 use time::OffsetDateTime;
@@ -13,15 +10,6 @@ use crate::config::Settings;
 
 /// The account that the first start makes.
 pub(crate) const DEMO: &str = "demo";
-
-/// Makes the data directory, readable by us alone.
-///
-/// # Errors
-/// When it cannot be made.
-pub(crate) fn data_dir(dir: &Path) -> anyhow::Result<()> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.with_context(|| format!("cannot make the data directory {}", dir.display()))
-}
 
 /// Makes the demo admin when there are neither configured secrets nor accounts; its password.
 ///

@@ -10,8 +10,10 @@ mod first_start;
 mod http;
 mod limit;
 mod output;
+mod private;
 mod serve;
 mod telemetry;
+mod text;
 mod wiring;
 mod ws;
 

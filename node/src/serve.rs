@@ -15,7 +15,7 @@ use crate::http::dispatch::Dispatcher;
 use crate::http::listener::{Listeners, Server};
 use crate::http::routes;
 use crate::wiring::{self, Running};
-use crate::{first_start, output};
+use crate::{first_start, output, private};
 
 /// What the rest of a stop has beside the drain.
 const TAIL: u32 = 4;
@@ -29,7 +29,7 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode
     let mut signals = Signals::new()?;
     let listeners = Listeners::bind(&settings.listen).await?;
     let addresses: Vec<_> = listeners.addresses().collect();
-    first_start::data_dir(settings.data_dir())?;
+    private::data_dir(settings.data_dir())?;
     let keys = KeyRing::load(&settings).context("cannot load the keys for tokens")?;
     let store = wiring::open_store(&settings).await?;
     let passwords = Passwords::new()?;

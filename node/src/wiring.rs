@@ -27,6 +27,7 @@ use crate::config::Settings;
 use crate::http::cors::Origins;
 use crate::http::readiness::Readiness;
 use crate::http::{App, SharedApp};
+use crate::private;
 use crate::ws::Sockets;
 
 /// Version of this program, told in `welcome` and written into files.
@@ -45,6 +46,9 @@ pub(crate) struct Running {
 /// # Errors
 /// When it cannot be reached or migrated.
 pub(crate) async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
+    if settings.database_url.is_none() {
+        private::database_file(settings.data_dir())?;
+    }
     let store = Store::connect(&settings.database_url(), StoreOptions::default()).await;
     let store = store.context("cannot open the database")?;
     if settings.auto_migrate {

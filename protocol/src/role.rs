@@ -89,7 +89,8 @@ pub struct Grants {
     /// Mute or remove others, lock the room.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moderate: Option<bool>,
-    /// Make rooms by joining them.
+    /// Make rooms, and own them. Left out: who has no explicit role or is a host may; participants and moderators make
+    /// rooms by joining them and do not own them; viewers make none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create: Option<bool>,
 }
@@ -106,11 +107,6 @@ impl Grants {
             Permission::SetRole | Permission::EndCall => None,
         };
         explicit.unwrap_or_else(|| role.permits(permission))
-    }
-
-    /// Whether a room may be made by joining it; the default for users.
-    pub fn may_create(&self) -> bool {
-        self.create.unwrap_or(true)
     }
 }
 

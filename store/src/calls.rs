@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::entity::{call_owners, calls, participants, rooms};
+use crate::entity::{call_owners, calls, participants};
 use crate::journal::CallStarted;
-use crate::names::{Named, TextId, instant, signed};
+use crate::names::{Named, TextId, first_id_at, instant, signed};
 use crate::participants::{stay, stays_in};
 use crate::{PageRequest, Store, StoreError};
 
@@ -28,8 +28,10 @@ pub struct CallFilter {
     pub room: Option<RoomId>,
     /// In this state.
     pub status: Option<CallStatus>,
-    /// That this user was in, or whose room is theirs.
+    /// That this user was in, or whose room was theirs.
     pub visible_to: Option<UserId>,
+    /// Made at this moment or later.
+    pub since: Option<OffsetDateTime>,
 }
 
 /// Most participants shown of one call; the earliest stay.
@@ -44,6 +46,7 @@ impl Store {
         &self,
         id: CallId,
         room: &RoomId,
+        owner: Option<&UserId>,
         metadata: &Value,
         now: OffsetDateTime,
     ) -> Result<Call, StoreError> {
@@ -56,6 +59,7 @@ impl Store {
             status: CallStatus::Active.name().to_owned(),
             recording: false,
             metadata: metadata.clone(),
+            owner: owner.map(|owner| owner.as_str().to_owned()),
         };
         self.timed(async {
             calls::Entity::insert(row.clone().into_active_model())
@@ -72,6 +76,17 @@ impl Store {
     /// When the database fails.
     pub async fn call(&self, id: CallId) -> Result<Option<Call>, StoreError> {
         self.one_call(calls::Entity::find_by_id(id.0)).await
+    }
+
+    /// Who owned the room of a call when the call was made.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn call_owner(&self, id: CallId) -> Result<Option<UserId>, StoreError> {
+        let row = self
+            .timed(async { Ok(calls::Entity::find_by_id(id.0).one(self.read()).await?) })
+            .await?;
+        UserId::of_option("calls", "owner", row.and_then(|row| row.owner).as_deref())
     }
 
     /// The newest call of this room that was made but not yet joined.
@@ -114,7 +129,12 @@ impl Store {
             query = query.filter(calls::Column::Status.eq(status.name()));
         }
         if let Some(user) = &filter.visible_to {
-            query = query.filter(Condition::any().add(was_in(user, CALL_ID)).add(owns_room(user)));
+            // Of whoever owned the room then: a later room of that id gives no right to what was before it.
+            let owned = calls::Column::Owner.eq(user.as_str());
+            query = query.filter(Condition::any().add(was_in(user, CALL_ID)).add(owned));
+        }
+        if let Some(since) = filter.since {
+            query = query.filter(calls::Column::Id.gte(first_id_at(since)));
         }
         if let Some(after) = page.after(CURSOR)? {
             query = query.filter(calls::Column::Id.lt(after));
@@ -191,6 +211,7 @@ pub(crate) async fn start(db: &impl ConnectionTrait, started: &CallStarted) -> R
         status: CallStatus::Active.name().to_owned(),
         recording: false,
         metadata: Value::Object(Map::new()),
+        owner: started.owner.as_ref().map(|owner| owner.as_str().to_owned()),
     };
     let first_join = Func::coalesce([
         Expr::col((calls::Entity, calls::Column::StartedAt)),
@@ -254,6 +275,23 @@ pub(crate) async fn end(db: &impl ConnectionTrait, ids: &[Uuid], at: OffsetDateT
     Ok(ended.rows_affected)
 }
 
+/// Ends the calls of this room that wait for their first join.
+pub(crate) async fn end_waiting(
+    db: &impl ConnectionTrait,
+    room: &RoomId,
+    at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    calls::Entity::update_many()
+        .col_expr(calls::Column::Status, Expr::value(CallStatus::Ended.name()))
+        .col_expr(calls::Column::EndedAt, Expr::value(instant(at)))
+        .filter(calls::Column::RoomId.eq(room.as_str()))
+        .filter(calls::Column::Status.eq(CallStatus::Active.name()))
+        .filter(calls::Column::StartedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// Marks a call as recorded.
 pub(crate) async fn mark_recorded(db: &impl ConnectionTrait, id: CallId) -> Result<(), StoreError> {
     calls::Entity::update_many()
@@ -274,17 +312,6 @@ pub(crate) fn was_in(user: &UserId, call_id: impl IntoColumnRef) -> Expr {
             .from(participants::Entity)
             .and_where(Expr::col((participants::Entity, participants::Column::UserId)).eq(user.as_str()))
             .and_where(Expr::col((participants::Entity, participants::Column::CallId)).equals(call_id))
-            .take(),
-    )
-}
-
-fn owns_room(user: &UserId) -> Expr {
-    Expr::exists(
-        Query::select()
-            .expr(Expr::val(1))
-            .from(rooms::Entity)
-            .and_where(Expr::col((rooms::Entity, rooms::Column::Id)).equals((calls::Entity, calls::Column::RoomId)))
-            .and_where(Expr::col((rooms::Entity, rooms::Column::Owner)).eq(user.as_str()))
             .take(),
     )
 }

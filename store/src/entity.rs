@@ -72,6 +72,15 @@ entity!(rooms, "rooms", {
     metadata: Json,
     owner: Option<String>,
     created_at: OffsetDateTime,
+    tokens_since: Option<OffsetDateTime>,
+});
+
+entity!(former_rooms, "former_rooms", {
+    #[sea_orm(primary_key, auto_increment = false)]
+    id: String,
+    owner: Option<String>,
+    deleted_at: OffsetDateTime,
+    tokens_since: Option<OffsetDateTime>,
 });
 
 entity!(calls, "calls", {
@@ -85,6 +94,7 @@ entity!(calls, "calls", {
     recording: bool,
     #[sea_orm(column_type = "JsonBinary")]
     metadata: Json,
+    owner: Option<String>,
 });
 
 entity!(call_owners, "call_owners", {

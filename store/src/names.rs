@@ -5,6 +5,7 @@ use caside_protocol::server::{InviteAnswer, InviteKind};
 use caside_protocol::view::{Mode, RecordPolicy, Source};
 use caside_protocol::{NodeId, Role, RoomId, UserId};
 use time::{Duration, OffsetDateTime, UtcOffset};
+use uuid::Uuid;
 
 use crate::StoreError;
 use crate::recordings::SegmentPlace;
@@ -115,6 +116,12 @@ pub(crate) fn instant(at: OffsetDateTime) -> OffsetDateTime {
 pub(crate) fn second(at: OffsetDateTime) -> OffsetDateTime {
     let at = at.to_offset(UtcOffset::UTC);
     at - Duration::nanoseconds(i64::from(at.nanosecond()))
+}
+
+/// The least UUIDv7 of a moment (RFC 9562 §5.7): its first 48 bits are the time in milliseconds since 1970.
+pub(crate) fn first_id_at(moment: OffsetDateTime) -> Uuid {
+    let ms = u128::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+    Uuid::from_u128(ms << 80)
 }
 
 /// A count as a signed column; what exceeds it is cut off, for nothing real does.

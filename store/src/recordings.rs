@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::calls::was_in;
 use crate::entity::{recording_files, recording_segments, recordings};
-use crate::names::{Named, TextId, signed, unreadable, unsigned};
+use crate::names::{Named, TextId, first_id_at, signed, unreadable, unsigned};
 use crate::{PageRequest, Store, StoreError};
 
 mod write;
@@ -137,12 +137,6 @@ pub struct RecordingFilter {
     pub visible_to: Option<UserId>,
     /// Begun at this moment or later.
     pub since: Option<OffsetDateTime>,
-}
-
-/// The least UUIDv7 of a moment (RFC 9562 §5.7): its first 48 bits are the time in milliseconds since 1970.
-fn first_id_at(moment: OffsetDateTime) -> Uuid {
-    let ms = u128::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-    Uuid::from_u128(ms << 80)
 }
 
 impl Store {

@@ -8,10 +8,11 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use serde_json::Value;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::entity::rooms;
+use crate::calls;
+use crate::entity::{former_rooms, rooms};
 use crate::names::{Named, TextId, instant};
 use crate::{PageRequest, Store, StoreError};
 
@@ -39,6 +40,58 @@ pub struct StoredRoom {
     pub owner: Option<UserId>,
     /// When it was made.
     pub created_at: OffsetDateTime,
+    /// When somebody else's room of this id was deleted: tokens made for that one are good for this one no more.
+    pub tokens_since: Option<OffsetDateTime>,
+}
+
+impl StoredRoom {
+    /// Whether a right to a room of this id that was given at `right_since` is one to this room; always when the right
+    /// is not to one room (`None`).
+    pub fn admits(&self, right_since: Option<OffsetDateTime>) -> bool {
+        is_later(right_since, self.tokens_since)
+    }
+}
+
+/// What is kept of a room that was deleted.
+///
+/// A token can outlive its room: whoever had a host's would rule whatever room is made under that id later. Comparing it
+/// with the later room's creation would not do, for tokens are made before their room as a rule, when the first join
+/// makes it. So the deletion is remembered, and what was given before it is void afterwards, unless the same owner makes
+/// the room anew: then it is their own right that they gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerRoom {
+    /// Who owned it.
+    pub owner: Option<UserId>,
+    /// When it was deleted.
+    pub deleted_at: OffsetDateTime,
+    /// As it was in force for that room.
+    pub tokens_since: Option<OffsetDateTime>,
+}
+
+impl FormerRoom {
+    /// From when on tokens are good for a later room of this owner.
+    pub fn tokens_since(&self, owner: Option<&UserId>) -> Option<OffsetDateTime> {
+        let same = owner.is_some() && owner == self.owner.as_ref();
+        if same { self.tokens_since } else { Some(self.deleted_at) }
+    }
+
+    /// Whether a right that was given at `right_since` is one to a later room of this owner.
+    pub fn admits(&self, right_since: Option<OffsetDateTime>, owner: Option<&UserId>) -> bool {
+        is_later(right_since, self.tokens_since(owner))
+    }
+
+    /// Makes `room` a later one. It is made after this one's end, whatever a clock that was set back says.
+    pub fn precede(&self, room: &mut StoredRoom) {
+        room.tokens_since = self.tokens_since(room.owner.as_ref());
+        room.created_at = room.created_at.max(self.deleted_at + Duration::microseconds(1));
+    }
+}
+
+fn is_later(right_since: Option<OffsetDateTime>, tokens_since: Option<OffsetDateTime>) -> bool {
+    match (right_since, tokens_since) {
+        (Some(right), Some(since)) => right > since,
+        _ => true,
+    }
 }
 
 impl Store {
@@ -131,32 +184,98 @@ impl Store {
         .await
     }
 
-    /// Forgets a room; its calls and recordings stay. `false` when there is no such room.
+    /// Deletes a room, and ends the call that waits in it; its calls and recordings stay, and that it was there is
+    /// remembered ([`FormerRoom`]). `false` when there is no such room.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn delete_room(&self, id: &RoomId) -> Result<bool, StoreError> {
+    /// When the database fails; then nothing has changed.
+    pub async fn delete_room(&self, id: &RoomId, now: OffsetDateTime) -> Result<bool, StoreError> {
         self.timed(async {
-            let gone = rooms::Entity::delete_by_id(id.as_str()).exec(self.write()).await?;
-            Ok(gone.rows_affected > 0)
+            let transaction = self.begin().await?;
+            let query = rooms::Entity::find_by_id(id.as_str()).lock_exclusive();
+            let Some(room) = query.one(&transaction).await? else {
+                return Ok(false);
+            };
+            rooms::Entity::delete_by_id(id.as_str()).exec(&transaction).await?;
+            // The first join of a later room would take it up.
+            calls::end_waiting(&transaction, id, now).await?;
+            let row = former_rooms::ActiveModel {
+                id: Set(room.id),
+                owner: Set(room.owner),
+                deleted_at: Set(instant(now)),
+                tokens_since: Set(room.tokens_since),
+            };
+            let columns = [
+                former_rooms::Column::Owner,
+                former_rooms::Column::DeletedAt,
+                former_rooms::Column::TokensSince,
+            ];
+            former_rooms::Entity::insert(row)
+                .on_conflict(
+                    OnConflict::column(former_rooms::Column::Id)
+                        .update_columns(columns)
+                        .to_owned(),
+                )
+                .exec_without_returning(&transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(true)
         })
         .await
     }
+
+    /// The last room of this id that was deleted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn former_room(&self, id: &RoomId) -> Result<Option<FormerRoom>, StoreError> {
+        self.timed(former(self.read(), id)).await
+    }
+
+    /// Whether a right to a room of this id that was given at `right_since` is void: it is to a room before the one that
+    /// is there, or that was there last.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_lapsed(&self, id: &RoomId, right_since: OffsetDateTime) -> Result<bool, StoreError> {
+        let tokens_since = match self.room(id).await? {
+            Some(room) => room.tokens_since,
+            None => self.former_room(id).await?.and_then(|former| former.tokens_since),
+        };
+        Ok(!is_later(Some(right_since), tokens_since))
+    }
+}
+
+async fn former(db: &impl ConnectionTrait, id: &RoomId) -> Result<Option<FormerRoom>, StoreError> {
+    let row = former_rooms::Entity::find_by_id(id.as_str()).one(db).await?;
+    row.map(|row| {
+        Ok(FormerRoom {
+            owner: UserId::of_option("former_rooms", "owner", row.owner.as_deref())?,
+            deleted_at: row.deleted_at,
+            tokens_since: row.tokens_since,
+        })
+    })
+    .transpose()
 }
 
 /// Inserts a room unless there is one of its id; whether it was inserted.
 pub(crate) async fn insert(db: &impl ConnectionTrait, room: &StoredRoom) -> Result<bool, StoreError> {
+    let mut room = room.clone();
+    if let Some(former) = former(db, &room.id).await? {
+        former.precede(&mut room);
+    }
     let row = rooms::ActiveModel {
-        id: Set(room.id.as_str().to_owned()),
+        id: Set(room.id.into()),
         ordinal: Set(Uuid::now_v7()),
-        name: Set(room.name.clone()),
+        name: Set(room.name),
         mode: Set(room.mode.name().to_owned()),
         max_participants: Set(room.max_participants.into()),
         record: Set(room.record.name().to_owned()),
         locked: Set(room.locked),
-        metadata: Set(room.metadata.clone()),
-        owner: Set(room.owner.as_ref().map(|owner| owner.as_str().to_owned())),
+        metadata: Set(room.metadata),
+        owner: Set(room.owner.map(String::from)),
         created_at: Set(instant(room.created_at)),
+        tokens_since: Set(room.tokens_since.map(instant)),
     };
     let inserted = rooms::Entity::insert(row)
         .on_conflict(OnConflict::column(rooms::Column::Id).do_nothing().to_owned())
@@ -189,6 +308,7 @@ impl TryFrom<rooms::Model> for StoredRoom {
             metadata: row.metadata,
             owner: UserId::of_option("rooms", "owner", row.owner.as_deref())?,
             created_at: row.created_at,
+            tokens_since: row.tokens_since,
         })
     }
 }

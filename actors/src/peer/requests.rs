@@ -4,7 +4,7 @@ use caside_protocol::claims::Claims;
 use caside_protocol::client::{Capabilities, ClientMessage, Join, RequestId, SubscribePolicy};
 use caside_protocol::error::{ErrorCode, Refusal, close};
 use caside_protocol::server::{Empty, ServerInfo, ServerMessage, Welcome, WelcomeUser};
-use caside_protocol::{InviteId, ParticipantId, RoomId, UserId};
+use caside_protocol::{InviteId, ParticipantId, RoomId, Timestamp, UserId};
 
 use super::actor::Session;
 use super::message::{Generation, PeerLink, PeerMsg, Reply};
@@ -197,13 +197,19 @@ impl Session {
                 Refusal::new(ErrorCode::Forbidden, "your token is for another room"),
             );
         };
+        // A socket outlives its token, but only where it is.
+        if claims.has_expired(Timestamp::now_utc()) {
+            let text = "your token has expired; send auth with a new one";
+            return self.answer(reply, Refusal::new(ErrorCode::TokenExpired, text));
+        }
         let participant = ParticipantId::new();
         let entering = Place::Joining { participant, invite };
         let display_name = join.display_name.filter(|name| !name.trim().is_empty());
         let mut request = JoinRequest {
             room: join.room,
             mode: join.mode,
-            may_create: claims.grants().may_create(),
+            may_create: claims.makes_rooms_by_joining(),
+            owns: claims.owns_what_it_makes(),
             participant,
             user: claims.sub.clone(),
             display_name: display_name.unwrap_or_else(|| claims.display_name().to_owned()),
@@ -248,7 +254,7 @@ impl Session {
         let Some(claims) = self
             .claims
             .as_deref()
-            .filter(|c| speaks_for_user(c) && c.grants().may_create())
+            .filter(|c| speaks_for_user(c) && c.makes_rooms_by_joining())
         else {
             return self.answer(
                 reply,

@@ -59,6 +59,8 @@ pub(crate) struct Standing {
     pub role: Option<Role>,
     /// Beyond the role.
     pub grants: Grants,
+    /// Since when there is a right to this room; `None` of a token that is not for one room.
+    pub right_since: Option<Timestamp>,
 }
 
 impl From<&Claims> for Standing {
@@ -66,6 +68,7 @@ impl From<&Claims> for Standing {
         Self {
             role: claims.role,
             grants: claims.grants(),
+            right_since: claims.right_since(),
         }
     }
 }

@@ -27,7 +27,7 @@ impl RoomState {
     pub(super) fn join(&mut self, now: Moment, entry: Entry) {
         let is_owner = self.setup.room.owner.as_ref() == Some(&entry.user);
         let role = role_of(entry.standing.role, is_owner);
-        if let Err(refusal) = self.admits(role) {
+        if let Err(refusal) = self.knows(&entry.standing).and_then(|()| self.admits(role)) {
             let Entry {
                 participant,
                 reply,
@@ -78,6 +78,15 @@ impl RoomState {
         }
     }
 
+    /// Whether a token is for this room, and not for an earlier one of the same id.
+    pub(super) fn knows(&self, standing: &Standing) -> Result<(), Refusal> {
+        if self.setup.room.admits(standing.right_since) {
+            return Ok(());
+        }
+        let text = "your token was made for an earlier room of this id; get a new one";
+        Err(Refusal::new(ErrorCode::Forbidden, text))
+    }
+
     fn admits(&self, role: Role) -> Result<(), Refusal> {
         if self.setup.room.locked && role < Role::Moderator {
             return Err(Refusal::new(ErrorCode::RoomLocked, "the room is locked"));
@@ -99,6 +108,7 @@ impl RoomState {
         self.journal(JournalEntry::CallStarted(CallStarted {
             call,
             room: self.setup.room.id.clone(),
+            owner: self.setup.room.owner.clone(),
             created_at: now.utc,
             started_at: now.utc,
             node: self.setup.node.clone(),
@@ -277,6 +287,10 @@ impl RoomState {
         let Some(member) = self.participants.get(&participant) else {
             return;
         };
+        // A token for an earlier room gives nothing here; it takes nothing either.
+        if self.knows(&standing).is_err() {
+            return;
+        }
         let kept = member.role_given.then_some(member.role);
         let role = kept.or(standing.role).unwrap_or(member.role);
         self.change_rights(participant, role, standing.grants);

@@ -27,8 +27,10 @@ pub(crate) struct JoinRequest {
     pub(crate) room: RoomId,
     /// For a room that is made by this join.
     pub(crate) mode: Option<Mode>,
-    /// Whether the token may make rooms.
+    /// Whether the token makes rooms by joining them.
     pub(crate) may_create: bool,
+    /// Whether a room that it makes is its user's.
+    pub(crate) owns: bool,
     /// Their id, if they are let in.
     pub(crate) participant: ParticipantId,
     /// The user behind it.
@@ -50,6 +52,11 @@ pub(crate) struct JoinRequest {
 }
 
 impl JoinRequest {
+    /// Whose room it is that this join makes.
+    pub(crate) fn owner(&self) -> Option<&UserId> {
+        self.owns.then_some(&self.user)
+    }
+
     /// Keeps them out.
     pub(crate) fn refuse(self, refusal: Refusal) {
         self.link.refuse(self.reply, refusal, self.log);

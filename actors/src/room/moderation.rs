@@ -149,6 +149,7 @@ impl RoomState {
     /// Somebody outside acts with what an admin, the room's owner or their token may; somebody inside also with their
     /// role there, the highest of their participants'.
     fn acting_by_rest(&self, by: &Authority) -> Result<Acting, Refusal> {
+        self.knows(&by.standing)?;
         let grants = by.standing.grants;
         if by.admin {
             return Ok(Acting {

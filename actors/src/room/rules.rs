@@ -10,7 +10,7 @@ use std::time::Duration;
 use caside_protocol::rest::UpdateRoom;
 use caside_protocol::server::ServerMessage;
 use caside_protocol::view::{Mode, RecordPolicy, TrackKind};
-use caside_protocol::{CallId, ErrorCode, Grants, Role};
+use caside_protocol::{CallId, ErrorCode, Grants, Role, Timestamp};
 use caside_store::JournalEntry;
 use serde_json::json;
 use uuid::Uuid;

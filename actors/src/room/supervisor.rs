@@ -9,7 +9,7 @@ use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::view::{Mode, RecordPolicy};
 use caside_protocol::{CallId, RoomId, Timestamp, UserId};
 use caside_store::JournalEntry;
-use caside_store::rooms::StoredRoom;
+use caside_store::rooms::{FormerRoom, StoredRoom};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -21,7 +21,7 @@ use super::state::Setup;
 use crate::mailbox::{Alive, Mailbox, Named, Overloaded, Traced};
 use crate::node::Shared;
 use crate::peer::DrainGuard;
-use crate::ports::CatalogRoom;
+use crate::ports::{CatalogEntry, CatalogRoom};
 
 /// Joins that may wait for the supervisor, and for one room that is loading.
 pub(crate) const MAILBOX: usize = 16_384;
@@ -34,6 +34,8 @@ pub(crate) struct Card {
     pub(crate) owner: Option<UserId>,
     /// When it was made.
     pub(crate) created_at: Timestamp,
+    /// When somebody else's room of this id ended.
+    pub(crate) tokens_since: Option<Timestamp>,
     /// What changes.
     now: Mutex<(Option<CallId>, usize)>,
 }
@@ -128,7 +130,7 @@ pub(crate) enum RoomsMsg {
     /// The catalog answered.
     Loaded {
         room: RoomId,
-        result: Result<Option<CatalogRoom>, Refusal>,
+        result: Result<CatalogEntry, Refusal>,
     },
     /// The directory answered.
     Claimed {
@@ -313,13 +315,13 @@ impl Running {
         });
     }
 
-    fn loaded(&mut self, room: &RoomId, result: Result<Option<CatalogRoom>, Refusal>) {
+    fn loaded(&mut self, room: &RoomId, result: Result<CatalogEntry, Refusal>) {
         let found = match result {
-            Ok(Some(found)) => Some(Found {
-                room: found,
+            Ok(CatalogEntry::Room(found)) => Some(Found {
+                room: *found,
                 ringing: false,
             }),
-            Ok(None) => self.make(room),
+            Ok(CatalogEntry::Free(former)) => self.make(room, former.as_ref()),
             Err(refusal) => return self.turn_away(room, &refusal),
         };
         match found {
@@ -331,8 +333,9 @@ impl Running {
         }
     }
 
-    /// A room that nobody created: made for a call, or by the first who may make rooms by joining them.
-    fn make(&mut self, room: &RoomId) -> Option<Found> {
+    /// A room that nobody created: made for a call, or by the first who may make rooms by joining them, whose token is not
+    /// for the one that was there.
+    fn make(&mut self, room: &RoomId, former: Option<&FormerRoom>) -> Option<Found> {
         let Some(Slot::Opening(waiting)) = self.slots.get_mut(room) else {
             return None;
         };
@@ -340,7 +343,10 @@ impl Running {
         let auto_create = self.shared.args.limits.auto_create_rooms;
         let maker = match &ringing {
             Some(_) => 0,
-            None => waiting.iter().position(|request| auto_create && request.may_create)?,
+            None => waiting.iter().position(|request| {
+                let since = request.standing.right_since;
+                auto_create && request.may_create && former.is_none_or(|former| former.admits(since, request.owner()))
+            })?,
         };
         // Those who came before it found no room.
         for early in waiting.drain(..maker) {
@@ -351,10 +357,10 @@ impl Running {
         }
         let first = waiting.first()?;
         let (owner, mode) = match &ringing {
-            Some(caller) => (caller.clone(), Mode::Auto),
-            None => (first.user.clone(), first.mode.unwrap_or_default()),
+            Some(caller) => (Some(caller.clone()), Mode::Auto),
+            None => (first.owner().cloned(), first.mode.unwrap_or_default()),
         };
-        let room = StoredRoom {
+        let mut room = StoredRoom {
             id: room.clone(),
             name: None,
             mode,
@@ -362,9 +368,13 @@ impl Running {
             record: RecordPolicy::default(),
             locked: false,
             metadata: Value::Null,
-            owner: Some(owner),
+            owner,
             created_at: Timestamp::now_utc(),
+            tokens_since: None,
         };
+        if let Some(former) = former {
+            former.precede(&mut room);
+        }
         self.shared.write_down(JournalEntry::RoomEnsured(room.clone()));
         Some(Found {
             room: CatalogRoom {
@@ -418,6 +428,7 @@ impl Running {
         let card = Arc::new(Card {
             owner: room.owner.clone(),
             created_at: room.created_at,
+            tokens_since: room.tokens_since,
             now,
         });
         let limits = &self.shared.args.limits;

@@ -32,6 +32,7 @@ pub(super) fn room(mode: Mode) -> StoredRoom {
         metadata: Value::Null,
         owner: Some(user("ada")),
         created_at: Timestamp::UNIX_EPOCH,
+        tokens_since: None,
     }
 }
 
@@ -258,13 +259,22 @@ impl Trial {
     }
 
     pub(super) fn join_as(&mut self, n: u128, name: &str, role: Option<Role>, grants: Grants) -> ParticipantId {
+        let standing = Standing {
+            role,
+            grants,
+            ..Standing::default()
+        };
+        self.join_with(n, name, standing)
+    }
+
+    pub(super) fn join_with(&mut self, n: u128, name: &str, standing: Standing) -> ParticipantId {
         let reply = self.reply();
         let entry = Entry {
             participant: participant(n),
             reply,
             user: user(name),
             display_name: name.to_owned(),
-            standing: Standing { role, grants },
+            standing,
             subscribe: SubscribePolicy::Auto,
             client_ip: None,
             log: EventLog::after(0, 256),

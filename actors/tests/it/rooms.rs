@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use caside_actors::node::Limits;
-use caside_protocol::{CallId, Grants, Role, RoomId};
+use caside_protocol::{CallId, ErrorCode, Grants, Role, RoomId};
 use caside_store::JournalEntry;
 use serde_json::json;
 
@@ -93,6 +93,68 @@ async fn a_room_is_made_by_joining_it_where_that_is_allowed() {
     closed.catalog.add("made", |_| {});
     ada.join("made").await;
     assert_eq!(closed.node.counts().rooms, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_low_role_does_not_come_by_a_room_of_their_own() {
+    let world = World::new().await;
+    let with_role = |user, role| {
+        let mut claims = claims(user);
+        claims.role = Some(role);
+        claims
+    };
+    let mut viewer = world.client_with(with_role("eve", Role::Viewer)).await;
+    viewer.refused("join", json!({ "room": "new" }), "room_not_found").await;
+    // A participant makes the room, for users need not wait for each other; it is nobody's.
+    let mut bob = world.client_with(with_role("bob", Role::Participant)).await;
+    bob.join("new").await;
+    let mut again = world.client("bob").await;
+    let joined = again.ask("join", json!({ "room": "new" })).await;
+    assert_eq!(joined["payload"]["role"], "participant");
+    assert!(world.node.live_rooms().iter().all(|room| room.owner.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_outlived_its_room_makes_no_other_of_that_id() {
+    let world = World::new().await;
+    world.catalog.forget("old", "ada", 1_000);
+    let host = |user, iat| {
+        let mut claims = claims(user);
+        (claims.room, claims.role, claims.iat) = (Some(RoomId::new("old").unwrap()), Some(Role::Host), iat);
+        claims
+    };
+    let mut eve = world.client_with(host("eve", 1_000)).await;
+    eve.refused("join", json!({ "room": "old" }), "room_not_found").await;
+    let mut bob = world.client_with(host("bob", 1_001)).await;
+    bob.join("old").await;
+    eve.refused("join", json!({ "room": "old" }), "forbidden").await;
+    let room = RoomId::new("old").unwrap();
+    let refused = world
+        .node
+        .start_recording(&room, &host("eve", 1_000))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Forbidden);
+    assert!(!world.node.admits(&room, &host("eve", 1_000)).unwrap());
+    assert!(world.node.admits(&room, &host("bob", 1_001)).unwrap());
+
+    // Her own are good for the room that she makes anew.
+    world.catalog.forget("hers", "ada", 1_000);
+    let mut ada = world.member("ada", "hers").await;
+    let mut hers = host("guest", 1_000);
+    hers.room = Some(RoomId::new("hers").unwrap());
+    world.client_with(hers).await.join("hers").await;
+    ada.event("peer-joined").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_goes_nowhere_with_a_token_that_has_expired() {
+    let world = World::new().await;
+    let mut expired = claims("ada");
+    expired.exp = 1_000;
+    let mut ada = world.client_with(expired).await;
+    ada.refused("join", json!({ "room": "r" }), "token_expired").await;
+    assert_eq!(world.node.counts().rooms, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,16 +7,15 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use caside_protocol::claims::Claims;
+use caside_protocol::claims::{Claims, LEEWAY_S};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 
-use super::hex;
+use super::{ISSUER, hex};
 use crate::config::Settings;
+use crate::private;
 
-/// How far clocks may differ, in seconds.
-const LEEWAY_S: u64 = 5;
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// Shortest RSA modulus, in bytes (2048 bits; RFC 7518 §3.3).
@@ -77,6 +76,18 @@ struct Verifier {
     key: DecodingKey,
     /// The public key as published; secrets have none.
     public: Option<Jwk>,
+    /// Whether nobody else signs with it, so that every token of it names us. An application that was given a configured
+    /// secret or key, or whose public key we were given, names itself.
+    ours_alone: bool,
+}
+
+impl Verifier {
+    fn ours_alone(self) -> Self {
+        Self {
+            ours_alone: true,
+            ..self
+        }
+    }
 }
 
 /// One key as read from a file.
@@ -109,6 +120,9 @@ impl KeyRing {
         let mut verifiers = Vec::new();
         for path in &settings.jwt_private_key_file {
             let file = read_key(&path.0)?;
+            if file.signer.is_some() {
+                private::warn_of_open_key(&path.0);
+            }
             if signer.is_none() {
                 signer = Some(file.signer.ok_or_else(|| KeyError::Content {
                     path: path.0.clone(),
@@ -139,14 +153,21 @@ impl KeyRing {
             path: path.clone(),
             reason: "not a private key",
         })?;
-        let mut verifiers = vec![file.verifier];
+        let mut verifiers = vec![file.verifier.ours_alone()];
         let listed = std::fs::read_dir(dir).map_err(|source| KeyError::File {
             path: dir.to_owned(),
             source,
         })?;
         for other in listed.flatten().map(|entry| entry.path()) {
             if other != path && other.extension().is_some_and(|ext| ext == "pem") {
-                verifiers.push(read_key(&other)?.verifier);
+                let file = read_key(&other)?;
+                // An earlier one of ours, or somebody's public key.
+                let earlier = file.signer.is_some();
+                verifiers.push(if earlier {
+                    file.verifier.ours_alone()
+                } else {
+                    file.verifier
+                });
             }
         }
         Ok(Self { signer, verifiers })
@@ -215,6 +236,10 @@ fn check(token: &str, verifier: &Verifier) -> Result<Claims, TokenError> {
     validation.leeway = LEEWAY_S;
     validation.validate_nbf = true;
     validation.set_required_spec_claims(&["exp", "sub"]);
+    if verifier.ours_alone {
+        validation.set_required_spec_claims(&["exp", "sub", "iss"]);
+        validation.set_issuer(&[ISSUER]);
+    }
     match jsonwebtoken::decode::<Claims>(token, &verifier.key, &validation) {
         Ok(data) => Ok(data.claims),
         Err(e) => Err(match e.kind() {
@@ -238,6 +263,7 @@ fn from_secret(secret: &[u8]) -> (Signer, Verifier) {
         algorithm: Algorithm::HS256,
         key: DecodingKey::from_secret(secret),
         public: None,
+        ours_alone: false,
     };
     (signer, verifier)
 }
@@ -319,6 +345,7 @@ fn published(mut jwk: Jwk, algorithm: Algorithm) -> Result<Verifier, &'static st
         algorithm,
         key,
         public: Some(jwk),
+        ours_alone: false,
     })
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Auth, Caller, ISSUER, refused_by_store, refused_password, secret};
+use crate::text::printable;
 
 /// How long an access token holds.
 pub(crate) const ACCESS_TTL: Duration = Duration::from_secs(3600);
@@ -30,10 +31,8 @@ impl Auth {
     /// # Errors
     /// `invalid_credentials`; `rate_limited` when this address failed too often; the database may be away.
     pub(crate) async fn login(&self, from: IpAddr, username: &str, password: &str) -> Result<TokenResponse, Refusal> {
-        if let Err(wait) = self.failed_logins.take(from, Instant::now()) {
-            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            return Err(Refusal::new(ErrorCode::RateLimited, "too many failed logins").retry_after_ms(ms));
-        }
+        printable("username", username)?;
+        self.may_fail(from)?;
         let user = self
             .store
             .user_by_name(username)
@@ -59,6 +58,14 @@ impl Auth {
         }
     }
 
+    /// Takes the place of a failure, which success gives back.
+    fn may_fail(&self, from: IpAddr) -> Result<(), Refusal> {
+        self.failed_logins.take(from, Instant::now()).map_err(|wait| {
+            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            Refusal::new(ErrorCode::RateLimited, "too many failed logins").retry_after_ms(ms)
+        })
+    }
+
     /// The first tokens of a session.
     async fn begin(&self, user: &User) -> Result<TokenResponse, Refusal> {
         let now = OffsetDateTime::now_utc();
@@ -71,8 +78,9 @@ impl Auth {
     /// The next tokens of a session. A token that was used before ends the session, for somebody has a copy of it.
     ///
     /// # Errors
-    /// `invalid_credentials`; the database may be away.
-    pub(crate) async fn refresh(&self, presented: &str) -> Result<TokenResponse, Refusal> {
+    /// `invalid_credentials`; `rate_limited` when this address failed too often; the database may be away.
+    pub(crate) async fn refresh(&self, from: IpAddr, presented: &str) -> Result<TokenResponse, Refusal> {
+        self.may_fail(from)?;
         let refused = || Refusal::new(ErrorCode::InvalidCredentials, "the refresh token is not valid");
         let presented = secret::hash(secret::REFRESH_TOKEN, presented).ok_or_else(refused)?;
         let now = OffsetDateTime::now_utc();
@@ -81,8 +89,15 @@ impl Auth {
             .store
             .rotate_refresh_token(presented, hash, now + REFRESH_TTL, now)
             .await;
-        match rotated.map_err(|e| refused_by_store(&e))? {
-            Rotation::Rotated(user) => self.answer(&user_claims(&user, now), Some(next)),
+        let rotated = rotated.map_err(|e| {
+            self.failed_logins.give_back(from);
+            refused_by_store(&e)
+        });
+        match rotated? {
+            Rotation::Rotated(user) => {
+                self.failed_logins.give_back(from);
+                self.answer(&user_claims(&user, now), Some(next))
+            }
             Rotation::Replayed { user } => {
                 tracing::warn!(user.id = %user, "a used refresh token was presented; its session is ended");
                 Err(refused())
@@ -123,40 +138,61 @@ impl Auth {
             let why = format!("name: may have {MAX_NAME} characters at most");
             return Err(Refusal::new(ErrorCode::InvalidPayload, why));
         }
-        let grants = if minter.is_admin() {
-            request.grants
-        } else {
-            Some(self.hosted(minter, &request).await?)
-        };
-        let now = OffsetDateTime::now_utc().unix_timestamp();
+        if let Some(name) = &request.name {
+            printable("name", name)?;
+        }
+        let now = OffsetDateTime::now_utc();
+        let (grants, since) = self.given(minter, &request, now).await?;
+        let now = now.unix_timestamp();
+        // Nobody gives what lasts longer than their own right to give it. An API key's has no end.
+        let exp = now.saturating_add_unsigned(ttl_s);
+        let exp = minter.gives_until.map_or(exp, |until| exp.min(until));
         let claims = Claims {
             iss: ISSUER.to_owned(),
             sub: request.user,
             name: request.name,
             iat: now,
             nbf: None,
-            exp: now.saturating_add_unsigned(ttl_s),
+            exp,
             jti: Some(Uuid::now_v7().to_string()),
             scope: "user".to_owned(),
             room: Some(request.room),
             role: Some(request.role.unwrap_or(Role::Participant)),
             grants,
+            room_since_us: Some(microseconds(since)),
         };
         self.answer(&claims, None)
     }
 
-    /// What somebody who is no admin but hosts the room may give.
-    async fn hosted(&self, minter: &Caller, request: &MintRequest) -> Result<Grants, Refusal> {
+    /// What an admin, an API key or the room's host may give, and since when there is the right to the room.
+    async fn given(
+        &self,
+        minter: &Caller,
+        request: &MintRequest,
+        now: OffsetDateTime,
+    ) -> Result<(Option<Grants>, OffsetDateTime), Refusal> {
         let forbidden = |why: &str| Refusal::new(ErrorCode::Forbidden, why);
-        let room = self.store.room(&request.room).await.map_err(|e| refused_by_store(&e))?;
+        let room = match self.store.room(&request.room).await {
+            // An admin's word is good for whatever room is there, or will be next.
+            Err(e) if e.is_unavailable() && minter.is_admin() => None,
+            found => found.map_err(|e| refused_by_store(&e))?,
+        };
         let owner = room.as_ref().and_then(|room| room.owner.as_ref());
         if minter.role_in(&request.room, owner) != Some(Role::Host) {
             return Err(forbidden(
                 "only an admin, an API key or the room's host makes tokens for it",
             ));
         }
+        // A token for this room alone hands on its own right, so that it cannot be made younger than it is.
+        let since = minter.claims.right_since();
+        let since = since.unwrap_or_else(|| room.as_ref().map_or(now, |room| room.created_at));
+        if minter.is_admin() {
+            return Ok((request.grants, since));
+        }
         let asked = request.grants.unwrap_or_default();
-        bounded(asked, minter.claims.grants()).ok_or_else(|| forbidden("grants: more than the minter's own"))
+        let grants = bounded(asked, minter.claims.grants());
+        let grants = grants.ok_or_else(|| forbidden("grants: more than the minter's own"))?;
+        Ok((Some(grants), since))
     }
 
     /// Signs claims that were checked.
@@ -175,6 +211,10 @@ impl Auth {
             refresh_token,
         })
     }
+}
+
+fn microseconds(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(0)
 }
 
 /// The grants asked for, with everything forbidden that the minter is forbidden; `None` when that was asked for.
@@ -216,6 +256,7 @@ pub(crate) fn user_claims(user: &User, now: OffsetDateTime) -> Claims {
         room: None,
         role: None,
         grants: None,
+        room_since_us: None,
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::auth::password::Passwords;
 use crate::auth::secret;
 use crate::config::Settings;
-use crate::{first_start, output, wiring};
+use crate::{output, private, wiring};
 
 /// Longest user name, in characters.
 const MAX_USERNAME: usize = 128;
@@ -85,7 +85,7 @@ impl PasswordArgs {
 }
 
 async fn open(settings: &Settings) -> anyhow::Result<Store> {
-    first_start::data_dir(settings.data_dir())?;
+    private::data_dir(settings.data_dir())?;
     wiring::open_store(settings).await
 }
 
@@ -171,8 +171,8 @@ impl ApiKeyCommand {
         let now = OffsetDateTime::now_utc();
         match self {
             Self::Add { name } => {
-                if name.is_empty() || name.chars().count() > MAX_USERNAME {
-                    bail!("a name has 1 to {MAX_USERNAME} characters");
+                if name.is_empty() || name.chars().count() > MAX_USERNAME || name.chars().any(char::is_control) {
+                    bail!("a name has 1 to {MAX_USERNAME} printable characters");
                 }
                 let key = secret::generate(secret::API_KEY).context("the system has no randomness")?;
                 let hash = secret::hash(secret::API_KEY, &key).context("a key that was just made is one")?;

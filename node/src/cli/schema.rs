@@ -5,7 +5,7 @@ use caside_store::{Store, StoreOptions};
 use clap::Subcommand;
 
 use crate::config::Settings;
-use crate::{first_start, output};
+use crate::{output, private};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum MigrateCommand {
@@ -24,7 +24,7 @@ pub(super) enum MigrateCommand {
 impl MigrateCommand {
     /// Does it.
     pub(super) async fn run(self, settings: &Settings) -> anyhow::Result<()> {
-        first_start::data_dir(settings.data_dir())?;
+        private::data_dir(settings.data_dir())?;
         let store = Store::connect(&settings.database_url(), StoreOptions::default()).await;
         let store = store.context("cannot open the database")?;
         match self {

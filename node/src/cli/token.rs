@@ -11,7 +11,7 @@ use crate::auth::ISSUER;
 use crate::auth::keys::KeyRing;
 use crate::config::Settings;
 use crate::config::kinds::Span;
-use crate::{first_start, output};
+use crate::{output, private};
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
@@ -28,8 +28,15 @@ pub(super) struct TokenArgs {
     #[arg(long, default_value = "1h")]
     ttl: Span,
     /// The name to show
-    #[arg(long)]
+    #[arg(long, value_parser = name)]
     name: Option<String>,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        return Err("must not have control characters".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn role(text: &str) -> Result<Role, String> {
@@ -40,7 +47,7 @@ impl TokenArgs {
     /// Prints the token.
     pub(super) fn run(self, settings: &Settings) -> anyhow::Result<()> {
         anyhow::ensure!(self.ttl.0.as_secs() >= 1, "--ttl: must be 1s at least");
-        first_start::data_dir(settings.data_dir())?;
+        private::data_dir(settings.data_dir())?;
         let keys = KeyRing::load(settings).context("cannot load the keys for tokens")?;
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let token = keys.sign(&Claims {
@@ -55,6 +62,7 @@ impl TokenArgs {
             room: self.room,
             role: self.role,
             grants: None,
+            room_since_us: None,
         });
         output::line(token.context("the token could not be signed")?);
         Ok(())

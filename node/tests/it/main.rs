@@ -19,5 +19,6 @@ mod lifecycle;
 mod limits;
 mod playback;
 mod rest;
+mod rights;
 mod signaling;
 mod support;

@@ -99,6 +99,8 @@ pub struct CallStarted {
     pub call: CallId,
     /// Its room.
     pub room: RoomId,
+    /// Whose room it is.
+    pub owner: Option<UserId>,
     /// When it was made.
     pub created_at: OffsetDateTime,
     /// The first join.

@@ -33,6 +33,7 @@ pub(crate) fn started(call: CallId, room: &str, node: &str, epoch: u64) -> Journ
     JournalEntry::CallStarted(CallStarted {
         call,
         room: RoomId::new(room).unwrap(),
+        owner: None,
         created_at: at(0),
         started_at: at(0),
         node: NodeId::new(node).unwrap(),
@@ -135,13 +136,13 @@ async fn a_call_made_before_is_taken_up_by_its_first_join(db: Database) {
     let id = CallId::new();
     let made = db
         .store
-        .create_call(id, &standup, &json!({"topic": "x"}), at(-60))
+        .create_call(id, &standup, None, &json!({"topic": "x"}), at(-60))
         .await
         .unwrap();
     assert_eq!((made.started_at, made.status), (None, CallStatus::Active));
     assert!(
         db.store
-            .create_call(id, &standup, &json!({}), at(0))
+            .create_call(id, &standup, None, &json!({}), at(0))
             .await
             .unwrap_err()
             .is_conflict()
@@ -160,7 +161,8 @@ async fn a_call_made_before_is_taken_up_by_its_first_join(db: Database) {
 }
 
 async fn calls_are_listed_for_whoever_may_see_them(db: Database) {
-    db.store.create_room(&room("standup", "ada")).await.unwrap();
+    // That the room is somebody else's by now changes nothing.
+    db.store.create_room(&room("standup", "mallory")).await.unwrap();
     let ids: Vec<_> = (0..4).map(|_| CallId::new()).collect();
     for (id, (room, user)) in ids.iter().zip([
         ("standup", "bob"),
@@ -169,7 +171,11 @@ async fn calls_are_listed_for_whoever_may_see_them(db: Database) {
         ("other", "eve"),
     ]) {
         let (_, join) = joined(*id, user);
-        db.store.apply(&[started(*id, room, "n1", 1), join]).await.unwrap();
+        let mut start = started(*id, room, "n1", 1);
+        if let (JournalEntry::CallStarted(start), "standup") = (&mut start, room) {
+            start.owner = Some(UserId::new("ada").unwrap());
+        }
+        db.store.apply(&[start, join]).await.unwrap();
     }
     db.store.end_call(ids[0], at(9)).await.unwrap();
     let list = async |filter: CallFilter| {
@@ -202,9 +208,18 @@ async fn calls_are_listed_for_whoever_may_see_them(db: Database) {
     let filter = CallFilter {
         room: Some(RoomId::new("standup").unwrap()),
         status: Some(CallStatus::Active),
-        visible_to: None,
+        ..CallFilter::default()
     };
     assert_eq!(list(filter).await, [2]);
+    let since = |since| CallFilter {
+        since: Some(since),
+        ..CallFilter::default()
+    };
+    let now = OffsetDateTime::now_utc();
+    assert_eq!(list(since(now - time::Duration::HOUR)).await, [3, 2, 1, 0]);
+    assert_eq!(list(since(now + time::Duration::SECOND)).await, [0; 0]);
+    assert_eq!(db.store.call_owner(ids[0]).await.unwrap().unwrap().as_str(), "ada");
+    assert_eq!(db.store.call_owner(ids[1]).await.unwrap(), None);
 
     let bob = UserId::new("bob").unwrap();
     assert!(db.store.was_in_call(ids[1], &bob).await.unwrap());
@@ -248,7 +263,7 @@ async fn what_a_dead_node_ran_is_closed(db: Database) {
     };
     db.store.apply(&[end]).await.unwrap();
     db.store
-        .create_call(waiting, &RoomId::new("standup").unwrap(), &json!({}), at(0))
+        .create_call(waiting, &RoomId::new("standup").unwrap(), None, &json!({}), at(0))
         .await
         .unwrap();
 

@@ -2,17 +2,19 @@
 
 use caside_protocol::rest::UpdateRoom;
 use caside_protocol::view::{Mode, RecordPolicy};
-use caside_protocol::{RoomId, UserId};
+use caside_protocol::{CallId, RoomId, UserId};
 use caside_store::rooms::StoredRoom;
 use caside_store::{JournalEntry, MAX_LIMIT, PageRequest, StoreError};
 use serde_json::json;
-use time::OffsetDateTime;
 use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
 
 use crate::database::{Database, on_both};
 
 on_both!(
     a_room_is_made_once_and_keeps_its_first_owner,
+    what_was_given_for_a_room_ends_with_it_unless_its_owner_makes_it_anew,
+    a_call_that_waits_ends_with_its_room,
     a_change_leaves_the_other_fields,
     rooms_are_listed_newest_first_whatever_their_ids,
     a_cursor_of_another_list_is_refused,
@@ -31,6 +33,7 @@ pub(crate) fn room(id: &str, owner: &str) -> StoredRoom {
         metadata: json!({"a": [1, 2.5, null, "ü"]}),
         owner: Some(UserId::new(owner).unwrap()),
         created_at: NOW,
+        tokens_since: None,
     }
 }
 
@@ -47,11 +50,76 @@ async fn a_room_is_made_once_and_keeps_its_first_owner(db: Database) {
         .unwrap();
     assert_eq!(db.store.room(&made.id).await.unwrap(), Some(made.clone()));
 
-    assert!(db.store.delete_room(&made.id).await.unwrap());
-    assert!(!db.store.delete_room(&made.id).await.unwrap());
+    assert!(db.store.delete_room(&made.id, NOW).await.unwrap());
+    assert!(!db.store.delete_room(&made.id, NOW).await.unwrap());
     assert_eq!(db.store.room(&made.id).await.unwrap(), None);
     let (again, new) = db.store.create_room(&room("standup", "eve")).await.unwrap();
     assert_eq!((again.owner.unwrap().as_str(), new), ("eve", true));
+}
+
+async fn what_was_given_for_a_room_ends_with_it_unless_its_owner_makes_it_anew(db: Database) {
+    let seconds = |n| NOW + Duration::seconds(n);
+    let made_by = |owner, at| StoredRoom {
+        created_at: seconds(at),
+        ..room("standup", owner)
+    };
+    let id = room("standup", "ada").id;
+    let (adas, _) = db.store.create_room(&made_by("ada", 0)).await.unwrap();
+    assert!(adas.admits(Some(seconds(-60))), "tokens may be made before their room");
+    assert!(!db.store.has_lapsed(&id, seconds(1)).await.unwrap());
+
+    db.store.delete_room(&id, seconds(10)).await.unwrap();
+    assert!(
+        !db.store.has_lapsed(&id, seconds(1)).await.unwrap(),
+        "nobody else's is there"
+    );
+    let former = db.store.former_room(&id).await.unwrap().unwrap();
+    let (ada, bob) = (UserId::new("ada").unwrap(), UserId::new("bob").unwrap());
+    assert!(former.admits(Some(seconds(1)), Some(&ada)));
+    for owner in [Some(&bob), None] {
+        assert!(!former.admits(Some(seconds(10)), owner));
+        assert!(former.admits(Some(seconds(11)), owner));
+        assert!(former.admits(None, owner), "a right to no room in particular");
+    }
+    // The same owner's tokens stay good.
+    let (adas, _) = db.store.create_room(&made_by("ada", 20)).await.unwrap();
+    assert!(adas.admits(Some(seconds(1))));
+    db.store.delete_room(&id, seconds(30)).await.unwrap();
+
+    // Somebody else's room takes only what was given since, however it is made and whatever its clock says.
+    db.store
+        .apply(&[JournalEntry::RoomEnsured(made_by("bob", 29))])
+        .await
+        .unwrap();
+    let bobs = db.store.room(&id).await.unwrap().unwrap();
+    assert!(bobs.created_at > seconds(30));
+    for (right, good) in [(1, false), (25, false), (30, false), (31, true)] {
+        assert_eq!(bobs.admits(Some(seconds(right))), good, "{right}");
+        assert_eq!(
+            db.store.has_lapsed(&id, seconds(right)).await.unwrap(),
+            !good,
+            "{right}"
+        );
+    }
+    // Nor do they come back when it is gone in its turn.
+    db.store.delete_room(&id, seconds(40)).await.unwrap();
+    assert!(db.store.has_lapsed(&id, seconds(25)).await.unwrap());
+    let (adas, _) = db.store.create_room(&made_by("ada", 50)).await.unwrap();
+    assert!(!adas.admits(Some(seconds(25))));
+}
+
+async fn a_call_that_waits_ends_with_its_room(db: Database) {
+    let made = room("standup", "ada");
+    db.store.create_room(&made).await.unwrap();
+    let call = CallId::new();
+    let owner = made.owner.as_ref();
+    db.store
+        .create_call(call, &made.id, owner, &json!({}), NOW)
+        .await
+        .unwrap();
+    db.store.delete_room(&made.id, NOW).await.unwrap();
+    assert_eq!(db.store.waiting_call(&made.id).await.unwrap(), None);
+    assert_eq!(db.store.call(call).await.unwrap().unwrap().ended_at, Some(NOW));
 }
 
 async fn a_change_leaves_the_other_fields(db: Database) {
@@ -136,5 +204,19 @@ async fn a_cursor_of_another_list_is_refused(db: Database) {
             matches!(db.store.rooms(None, &request).await, Err(StoreError::Cursor)),
             "{nonsense}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_postgres_cannot_hold_is_a_fault_of_the_value() {
+    let db = crate::database::postgres().await;
+    for (name, metadata) in [("a\0b", json!({})), ("a", json!({"x": "\0"}))] {
+        let refused = StoredRoom {
+            name: Some(name.to_owned()),
+            metadata,
+            ..room("standup", "ada")
+        };
+        let error = db.store.create_room(&refused).await.unwrap_err();
+        assert!(matches!(error, StoreError::Rejected(_)), "{error:?}");
     }
 }

@@ -98,6 +98,7 @@ async fn postgres_has_the_types_that_others_query() {
             "ended_at timestamp with time zone",
             "id uuid",
             "metadata jsonb",
+            "owner text",
             "recording boolean",
             "room_id text",
             "started_at timestamp with time zone",

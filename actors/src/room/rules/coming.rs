@@ -145,7 +145,11 @@ fn a_renewed_token_gives_and_takes_rights_at_once() {
         trial.sfu_orders.clear();
         trial.apply(Command::Renewed {
             participant: participant(2),
-            standing: Standing { role, grants },
+            standing: Standing {
+                role,
+                grants,
+                right_since: None,
+            },
         });
         std::mem::take(&mut trial.sfu_orders)
     };

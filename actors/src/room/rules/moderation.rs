@@ -264,3 +264,50 @@ fn a_change_to_the_room_is_told_to_everybody_once() {
     trial.apply(Command::Update(change));
     assert_eq!(told(&mut trial).1, 0, "nothing changed");
 }
+
+#[test]
+fn a_token_for_an_earlier_room_of_this_id_has_no_power_here() {
+    let second = |n| Timestamp::from_unix_timestamp(n).unwrap();
+    let since = |n| Standing {
+        role: Some(Role::Host),
+        right_since: Some(second(n)),
+        ..Standing::default()
+    };
+    let mut later = room(Mode::Sfu);
+    later.tokens_since = Some(second(100));
+    let mut trial = Trial::new(later);
+    for old in [99, 100] {
+        trial.join_with(1, "eve", since(old));
+        assert_eq!(
+            trial.refused.pop(),
+            Some((participant(1), ErrorCode::Forbidden)),
+            "{old}"
+        );
+    }
+    let bob = trial.join_with(2, "bob", since(101));
+    assert_eq!(trial.state.len(), 1);
+    let renewed = Standing {
+        role: Some(Role::Viewer),
+        ..since(100)
+    };
+    trial.apply(Command::Renewed {
+        participant: bob,
+        standing: renewed,
+    });
+    assert_eq!(role_of(&trial, 2), Role::Host);
+    // Nor for whoever else bears one: the token is what is void.
+    for (user_name, admin) in [("eve", false), ("ada", false), ("root", true)] {
+        let by = |standing| Authority {
+            user: user(user_name),
+            admin,
+            standing,
+        };
+        let act = Act::SetRole(bob, Role::Host);
+        assert_eq!(
+            trial.act(by(since(100)), act),
+            Some(Err(ErrorCode::Forbidden)),
+            "{user_name}"
+        );
+        assert!(matches!(trial.act(by(since(101)), act), Some(Ok(_))), "{user_name}");
+    }
+}

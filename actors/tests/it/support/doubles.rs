@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use caside_actors::ports::{
-    Authenticator, CallJournal, CatalogError, CatalogRoom, Later, RecorderCommand, RecorderEvent, RecorderEvents,
-    RecorderFactory, RecorderHandle, RecorderJob, RecorderStartError, RoomCatalog, SfuEvents, SfuFactory,
-    SfuStartError,
+    Authenticator, CallJournal, CatalogEntry, CatalogError, CatalogRoom, Later, RecorderCommand, RecorderEvent,
+    RecorderEvents, RecorderFactory, RecorderHandle, RecorderJob, RecorderStartError, RoomCatalog, SfuEvents,
+    SfuFactory, SfuStartError,
 };
 use caside_actors::sfu::{PublishedTrack, SfuCommand, SfuEvent, SfuHandle};
 use caside_media::parameters::{ExtensionIds, MediaKind, ProducerParameters};
@@ -17,7 +17,7 @@ use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::view::{Mode, RecordPolicy, Source, Track, TrackKind};
 use caside_protocol::{ParticipantId, Role, RoomId, Timestamp, TrackId, UserId};
 use caside_store::journal::{AppendError, FlushError};
-use caside_store::rooms::StoredRoom;
+use caside_store::rooms::{FormerRoom, StoredRoom};
 use caside_store::{JournalEntry, StoreError};
 use ractor::ActorCell;
 
@@ -35,6 +35,7 @@ pub(crate) fn claims(user: &str) -> Claims {
         room: None,
         role: None,
         grants: None,
+        room_since_us: None,
     }
 }
 
@@ -66,6 +67,7 @@ impl Authenticator for Tokens {
 #[derive(Default)]
 pub(crate) struct Catalog {
     rooms: Mutex<HashMap<RoomId, CatalogRoom>>,
+    former: Mutex<HashMap<RoomId, FormerRoom>>,
     pub(crate) away: AtomicBool,
     pub(crate) frozen: AtomicBool,
 }
@@ -83,6 +85,7 @@ impl Catalog {
             metadata: serde_json::Value::Null,
             owner: Some(UserId::new("owner").unwrap()),
             created_at: Timestamp::UNIX_EPOCH,
+            tokens_since: None,
         };
         let mut room = CatalogRoom {
             room: stored,
@@ -91,10 +94,20 @@ impl Catalog {
         change(&mut room);
         self.rooms.lock().unwrap().insert(id, room);
     }
+
+    /// There was a room of this owner, until that second since 1970.
+    pub(crate) fn forget(&self, room: &str, owner: &str, until: i64) {
+        let former = FormerRoom {
+            owner: Some(UserId::new(owner).unwrap()),
+            deleted_at: Timestamp::from_unix_timestamp(until).unwrap(),
+            tokens_since: None,
+        };
+        self.former.lock().unwrap().insert(RoomId::new(room).unwrap(), former);
+    }
 }
 
 impl RoomCatalog for Catalog {
-    fn load<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<Option<CatalogRoom>, CatalogError>> {
+    fn load<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<CatalogEntry, CatalogError>> {
         Box::pin(async move {
             if self.frozen.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
@@ -105,7 +118,10 @@ impl RoomCatalog for Catalog {
                 }
                 .into());
             }
-            Ok(self.rooms.lock().unwrap().get(room).cloned())
+            Ok(match self.rooms.lock().unwrap().get(room).cloned() {
+                Some(room) => CatalogEntry::Room(Box::new(room)),
+                None => CatalogEntry::Free(self.former.lock().unwrap().get(room).cloned()),
+            })
         })
     }
 }

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 fn now() -> i64 {
     i64::try_from(jsonwebtoken::get_current_timestamp()).unwrap()
 }
@@ -22,6 +24,7 @@ fn claims(exp: i64) -> Claims {
         room: None,
         role: None,
         grants: None,
+        room_since_us: None,
     }
 }
 
@@ -66,7 +69,6 @@ fn forged(header: &Value, claims: &Claims, secret: &[u8]) -> String {
 
 /// Base64url without padding (RFC 4648 §5).
 fn jsonwebtoken_base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
         let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
@@ -75,6 +77,55 @@ fn jsonwebtoken_base64(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+#[test]
+fn a_key_that_is_ours_alone_signs_in_our_name_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    let own = KeyRing::own(&keys).unwrap();
+    let earlier = ed_pem();
+    std::fs::write(keys.join("earlier.pem"), &earlier).unwrap();
+    let theirs = KeyRing::own(&dir.path().join("theirs")).unwrap();
+    let public = pem::encode(&pem::Pem::new("PUBLIC KEY", spki(&theirs)));
+    std::fs::write(keys.join("theirs.pem"), public).unwrap();
+    let all = KeyRing::own(&keys).unwrap();
+    let foreign = Claims {
+        iss: "billing".to_owned(),
+        ..claims(now() + 60)
+    };
+    for (signer, good) in [(&own, false), (&ring(&earlier), false), (&theirs, true)] {
+        assert_eq!(all.verify(&signer.sign(&foreign).unwrap()).is_ok(), good);
+        assert!(all.verify(&signer.sign(&claims(now() + 60)).unwrap()).is_ok());
+    }
+    // What applications share with us they sign in their own name.
+    let shared = secret_ring();
+    assert!(shared.verify(&shared.sign(&foreign).unwrap()).is_ok());
+}
+
+/// The public Ed25519 key of a ring (RFC 8410 §4).
+fn spki(ring: &KeyRing) -> Vec<u8> {
+    let jwk = ring.public_keys().keys.remove(0);
+    let AlgorithmParameters::OctetKeyPair(pair) = &jwk.algorithm else {
+        panic!("not Ed25519")
+    };
+    let mut der = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    der.extend(from_base64(&pair.x));
+    der
+}
+
+/// Base64url without padding (RFC 4648 §5).
+fn from_base64(text: &str) -> Vec<u8> {
+    let (mut bits, mut have, mut bytes) = (0_u32, 0, Vec::new());
+    for c in text.bytes() {
+        let digit = DIGITS.iter().position(|d| *d == c).unwrap();
+        (bits, have) = (bits << 6 | u32::try_from(digit).unwrap(), have + 6);
+        if have >= 8 {
+            have -= 8;
+            bytes.push(u8::try_from(bits >> have & 0xff).unwrap());
+        }
+    }
+    bytes
 }
 
 #[test]

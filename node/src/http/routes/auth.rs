@@ -63,7 +63,7 @@ async fn token(
 ) -> Result<Response, Refusal> {
     let answer = match request {
         TokenRequest::Password { username, password } => app.auth.login(from, &username, &password).await?,
-        TokenRequest::Refresh { refresh_token } => app.auth.refresh(&refresh_token).await?,
+        TokenRequest::Refresh { refresh_token } => app.auth.refresh(from, &refresh_token).await?,
         TokenRequest::Mint(request) => {
             let why = "a token for somebody else needs a bearer: an admin, an API key or the room's host";
             let minter = caller.ok_or_else(|| Refusal::new(ErrorCode::Unauthorized, why))?;

@@ -13,10 +13,11 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use crate::auth::{Caller, refused_by_store};
-use crate::http::access::visible_to;
+use crate::http::access::{visible_since, visible_to};
 use crate::http::endpoint::{Endpoint, Params, absent};
 use crate::http::openapi::{Busy, Forbidden, Malformed, NotFound, Unauthenticated};
 use crate::http::{App, SharedApp, extract, reply};
+use crate::text::without_nul;
 
 /// `/calls` and what is below it.
 pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
@@ -46,6 +47,7 @@ async fn create(app: SharedApp, caller: Caller, asked: CreateCall) -> Result<Res
         let why = format!("metadata: may have {MAX_METADATA_BYTES} bytes as JSON at most");
         return Err(Refusal::new(ErrorCode::TooLarge, why));
     }
+    without_nul("metadata", &asked.metadata)?;
     let room = app.room_for_call(&caller, asked.room_id).await?;
     if let Some(on) = room.call_id {
         return Ok(reply::ok(&app.call(on).await?));
@@ -61,7 +63,7 @@ async fn create(app: SharedApp, caller: Caller, asked: CreateCall) -> Result<Res
     let now = OffsetDateTime::now_utc();
     let call = app
         .store
-        .create_call(CallId::new(), &room.id, &asked.metadata, now)
+        .create_call(CallId::new(), &room.id, room.owner.as_ref(), &asked.metadata, now)
         .await;
     let call = call.map_err(|e| refused_by_store(&e))?;
     Ok(reply::created(&format!("/calls/{}", call.id), &call))
@@ -77,7 +79,7 @@ impl App {
             },
             None => caller.claims.room.clone().unwrap_or_else(RoomId::generate),
         };
-        self.may_create(caller, &id)?;
+        self.may_create(caller, &id).await?;
         Ok(self.create_room(caller, id, CreateRoom::default()).await?.0)
     }
 
@@ -88,22 +90,33 @@ impl App {
         call.ok_or_else(|| absent(ErrorCode::CallNotFound))
     }
 
-    /// Whether a caller is an admin, owns the room, or was in the call.
+    /// Whether a caller is an admin, hosts the room of the call, or was in it.
     async fn saw_call(&self, caller: &Caller, call: &Call) -> Result<bool, Refusal> {
         if !caller.claims.admits(&call.room_id) {
             return Ok(false);
         }
-        if caller.is_admin() || call.participants.iter().any(|stay| stay.user == *caller.user()) {
+        let was_in = call.participants.iter().any(|stay| stay.user == *caller.user());
+        if was_in && visible_since(caller).is_none_or(|since| call.created_at >= since) {
             return Ok(true);
         }
         self.hosts_room_of(caller, call).await
     }
 
-    /// Whether a caller hosts the room of a call, which may have been deleted since.
+    /// Whether a caller is an admin, owned the room of the call when the call was made, or hosts the room that it was in.
+    /// A later room of the same id gives no right to what was before it.
     async fn hosts_room_of(&self, caller: &Caller, call: &Call) -> Result<bool, Refusal> {
+        if visible_since(caller).is_some_and(|since| call.created_at < since) {
+            return Ok(false);
+        }
+        let owner = self.store.call_owner(call.id).await.map_err(|e| refused_by_store(&e))?;
+        if caller.role_in(&call.room_id, owner.as_ref()) != Some(Role::Host) {
+            return Ok(false);
+        }
+        if caller.is_admin() || owner.as_ref() == Some(caller.user()) {
+            return Ok(true);
+        }
         let room = self.store.room(&call.room_id).await.map_err(|e| refused_by_store(&e))?;
-        let owner = room.as_ref().and_then(|room| room.owner.as_ref());
-        Ok(caller.role_in(&call.room_id, owner) == Some(Role::Host))
+        Ok(room.is_some_and(|room| room.admits(caller.claims.right_since()) && call.created_at >= room.created_at))
     }
 }
 
@@ -122,10 +135,15 @@ struct CallsQuery {
     responses((status = 200, description = "the answer", body = Page<Call>), Unauthenticated, Malformed, Busy))]
 async fn list(app: SharedApp, caller: Caller, query: CallsQuery, page: PageRequest) -> Result<Response, Refusal> {
     app.catch_up().await;
+    let own_room = caller.claims.room.clone();
+    // The bearer of a host's token sees what its room's owner sees.
+    let hosted = app.room_of_host_token(&caller).await?;
     let filter = CallFilter {
-        room: caller.claims.room.clone().or(query.room),
+        room: own_room.or(query.room),
         status: query.status,
-        visible_to: visible_to(&caller),
+        visible_to: visible_to(&caller).filter(|_| hosted.is_none()),
+        // Not what was in an earlier room of that id.
+        since: hosted.map(|room| room.created_at).or_else(|| visible_since(&caller)),
     };
     let calls = app
         .store

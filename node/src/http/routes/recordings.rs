@@ -16,7 +16,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response};
 
 use crate::auth::{Caller, refused_by_store};
-use crate::http::access::visible_to;
+use crate::http::access::{visible_since, visible_to};
 use crate::http::endpoint::{Endpoint, Params, absent};
 use crate::http::openapi::{Busy, Forbidden, Malformed, NotFound, Unauthenticated};
 use crate::http::problem::Problem;
@@ -83,19 +83,14 @@ async fn list(app: SharedApp, caller: Caller, query: RecordingsQuery, page: Page
     app.catch_up().await;
     let own_room = caller.claims.room.clone();
     // The bearer of a host's token sees what its room's owner sees.
-    let hosted = match &own_room {
-        Some(room) if caller.claims.role == Some(Role::Host) => {
-            app.store.room(room).await.map_err(|e| refused_by_store(&e))?
-        }
-        _ => None,
-    };
+    let hosted = app.room_of_host_token(&caller).await?;
     let filter = RecordingFilter {
         room: own_room.or(query.room),
         call: query.call,
         state: query.state,
         visible_to: visible_to(&caller).filter(|_| hosted.is_none()),
         // Not what was recorded in an earlier room of that id.
-        since: hosted.filter(|_| !caller.is_admin()).map(|room| room.created_at),
+        since: hosted.map(|room| room.created_at).or_else(|| visible_since(&caller)),
     };
     let found = app
         .store
@@ -187,13 +182,16 @@ impl App {
         if !caller.claims.admits(id) {
             return Ok(false);
         }
+        if visible_since(caller).is_some_and(|since| stored.recording.started_at < since) {
+            return Ok(false);
+        }
         if caller.is_admin() || stored.owner.as_ref() == Some(caller.user()) {
             return Ok(true);
         }
         let room = self.store.room(id).await.map_err(|e| refused_by_store(&e))?;
         Ok(room.is_some_and(|room| {
             let hosts = caller.role_in(id, room.owner.as_ref()) == Some(Role::Host);
-            hosts && stored.recording.started_at >= room.created_at
+            hosts && room.admits(caller.claims.right_since()) && stored.recording.started_at >= room.created_at
         }))
     }
 
@@ -202,7 +200,8 @@ impl App {
         let Some(call) = stored.recording.call_id else {
             return Ok(false);
         };
-        if !caller.claims.admits(&stored.recording.room_id) {
+        let unseen = visible_since(caller).is_some_and(|since| stored.recording.started_at < since);
+        if unseen || !caller.claims.admits(&stored.recording.room_id) {
             return Ok(false);
         }
         let call = self.store.call(call).await.map_err(|e| refused_by_store(&e))?;

@@ -17,6 +17,7 @@ use crate::http::access::{idle, visible_to};
 use crate::http::endpoint::{Endpoint, Params, absent};
 use crate::http::openapi::{Busy, Forbidden, Malformed, NotFound, Unauthenticated};
 use crate::http::{App, SharedApp, extract, reply};
+use crate::text::{printable, without_nul};
 
 /// `/rooms` and `/rooms/{id}`.
 pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
@@ -45,7 +46,7 @@ async fn create(app: SharedApp, caller: Caller, asked: CreateRoom) -> Result<Res
         Some(&asked.metadata),
     )?;
     let id = asked.id.clone().unwrap_or_else(RoomId::generate);
-    app.may_create(&caller, &id)?;
+    app.may_create(&caller, &id).await?;
     let (room, made) = app.create_room(&caller, id, asked).await?;
     if made {
         return Ok(reply::created(&format!("/rooms/{}", room.id), &room));
@@ -87,6 +88,7 @@ impl App {
             metadata: object_or_null(asked.metadata),
             owner: Some(caller.user().clone()),
             created_at: OffsetDateTime::now_utc(),
+            tokens_since: None,
         };
         let (room, made) = self.store.create_room(&room).await.map_err(|e| refused_by_store(&e))?;
         if made {
@@ -114,6 +116,12 @@ fn check(
     metadata: Option<&Value>,
 ) -> Result<(), Refusal> {
     let refuse = |code, why: String| Err(Refusal::new(code, why));
+    if let Some(name) = name {
+        printable("name", name)?;
+    }
+    if let Some(metadata) = metadata {
+        without_nul("metadata", metadata)?;
+    }
     if name.is_some_and(|name| name.chars().count() > MAX_ROOM_NAME) {
         return refuse(
             ErrorCode::TooLarge,
@@ -140,7 +148,7 @@ fn check(
     responses((status = 200, description = "the answer", body = Page<Room>), Unauthenticated, Malformed, Busy))]
 async fn list(app: SharedApp, caller: Caller, page: PageRequest) -> Result<Response, Refusal> {
     if let Some(only) = &caller.claims.room {
-        let items = match app.room(only).await {
+        let items = match app.admitted(&caller, only).await {
             Ok(room) => vec![room],
             Err(refusal) if refusal.code == ErrorCode::RoomNotFound => Vec::new(),
             Err(refusal) => return Err(refusal),
@@ -203,8 +211,10 @@ async fn update(app: SharedApp, caller: Caller, params: Params, change: UpdateRo
 async fn delete(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let id: RoomId = params.get(0, ErrorCode::RoomNotFound)?;
     app.hosted(&caller, &id).await?;
-    app.node.delete_room(&id).await;
+    // Its end is remembered before it runs no more: whoever joins meanwhile does not bring it back.
     app.catch_up().await;
-    app.store.delete_room(&id).await.map_err(|e| refused_by_store(&e))?;
+    let deleted = app.store.delete_room(&id, OffsetDateTime::now_utc()).await;
+    deleted.map_err(|e| refused_by_store(&e))?;
+    app.node.delete_room(&id).await;
     Ok(reply::no_content())
 }
