@@ -8,6 +8,7 @@
 mod actor;
 mod finalize;
 mod group;
+mod numbering;
 mod origin;
 mod part;
 mod recordings;

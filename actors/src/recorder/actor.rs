@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use caside_media::parameters::{MediaKind, TapId};
@@ -13,7 +13,7 @@ use caside_store::journal::RecordingStarted;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use ractor_cluster::RactorMessage;
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::finalize::Ending;
 use super::group::{self, Group, GroupOutcome};
+use super::numbering::Numbering;
 use super::part::{Part, kind_of};
 use super::recordings::{Keeping, SharedEvents};
 use super::sink::{GroupItem, GroupSink, GroupTrack};
@@ -29,6 +30,9 @@ use crate::sfu::{PublishedTrack, SfuCommand, SfuHandle};
 
 /// A recorder starts at most this long after its room said so; more is a clock that was set.
 const LONGEST_START: Duration = Duration::from_secs(5);
+/// A source of which nothing is published is written to the end after this: its memory is given back and its last segment
+/// shipped. One that comes back, sooner or later, goes on in the same file.
+const LINGER: Duration = Duration::from_secs(30);
 /// Sentences on what is missing that a recording bears.
 pub(super) const MAX_SENTENCES: usize = 8;
 
@@ -49,14 +53,21 @@ impl fmt::Debug for Handle {
 impl RecorderHandle for Handle {
     fn send(&self, command: RecorderCommand) {
         // Tracks come and go a few times a minute, so the mailbox needs no bound; a recorder that is gone has said so.
-        if self.actor.cast(RecorderMsg(command)).is_err() {
+        if self.actor.cast(RecorderMsg::Command(command)).is_err() {
             tracing::debug!(recording.id = %self.recording, "the recorder has ended");
         }
     }
 }
 
 #[derive(Debug, RactorMessage)]
-pub(super) struct RecorderMsg(RecorderCommand);
+pub(super) enum RecorderMsg {
+    Command(RecorderCommand),
+    /// Nothing was published of a source for a while, unless it was in the meantime.
+    Lingered {
+        group: u64,
+        vacancy: u64,
+    },
+}
 
 pub(super) struct Recorder;
 
@@ -73,13 +84,21 @@ pub(super) async fn spawn(supervisor: ActorCell, args: RecorderArgs) -> Result<(
     Ok((actor.get_id(), Handle { recording, actor }))
 }
 
+/// A participant's source, as groups have it.
+type Origin = (ParticipantId, Source);
+
 /// A source group that is recorded.
 struct Running {
-    part: Part,
+    id: u64,
+    origin: Origin,
     queue: mpsc::Sender<GroupItem>,
     dropped: Arc<AtomicU64>,
     /// The tracks in it now.
     tracks: HashMap<MediaKind, TrackId>,
+    /// How often it had none.
+    vacancies: u64,
+    stopping: CancellationToken,
+    left_off: oneshot::Receiver<Numbering>,
 }
 
 pub(super) struct State {
@@ -89,8 +108,11 @@ pub(super) struct State {
     keeping: Arc<Keeping>,
     events: SharedEvents,
     groups: Vec<Running>,
-    /// Parts given out so far, by participant and source.
-    parts: HashMap<(ParticipantId, Source), Arc<AtomicU64>>,
+    next_group: u64,
+    /// Files begun so far.
+    parts: HashMap<Origin, Arc<AtomicU32>>,
+    /// Where groups that have ended left off.
+    left_off: HashMap<Origin, Vec<oneshot::Receiver<Numbering>>>,
     taps: HashMap<TrackId, (TapId, SfuHandle)>,
     tasks: JoinSet<GroupOutcome>,
     /// Tells the groups to write what they have and to end.
@@ -121,7 +143,9 @@ impl Actor for Recorder {
             keeping,
             events,
             groups: Vec::new(),
+            next_group: 0,
             parts: HashMap::new(),
+            left_off: HashMap::new(),
             taps: HashMap::new(),
             tasks: JoinSet::new(),
             stopping: CancellationToken::new(),
@@ -136,12 +160,18 @@ impl Actor for Recorder {
         message: RecorderMsg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match message.0 {
-            RecorderCommand::TrackPublished { track, sfu, .. } => state.published(*track, sfu),
-            RecorderCommand::TrackUnpublished { track } => state.unpublished(track),
+        state.gather();
+        match message {
+            RecorderMsg::Command(RecorderCommand::TrackPublished { track, sfu, .. }) => state.published(*track, sfu),
+            RecorderMsg::Command(RecorderCommand::TrackUnpublished { track }) => {
+                for lingered in state.unpublished(track) {
+                    myself.send_after(LINGER, move || lingered);
+                }
+            }
             // The tap itself sees pauses, in order with the packets.
-            RecorderCommand::TrackPaused { .. } => {}
-            RecorderCommand::Stop => {
+            RecorderMsg::Command(RecorderCommand::TrackPaused { .. }) => {}
+            RecorderMsg::Lingered { group, vacancy } => state.lingered(group, vacancy),
+            RecorderMsg::Command(RecorderCommand::Stop) => {
                 state.stop();
                 myself.stop(None);
             }
@@ -159,11 +189,11 @@ impl State {
         let kind = kind_of(published.track.kind);
         let key = (published.track.participant_id, Part::group_of(published.track.source));
         let free = self.groups.iter().position(|g| {
-            let fits = (g.part.participant, g.part.source) == key && !g.tracks.contains_key(&kind);
+            let fits = g.origin == key && !g.tracks.contains_key(&kind);
             // A group that failed takes no more.
             fits && !g.queue.is_closed()
         });
-        let index = free.unwrap_or_else(|| self.begin_group(key.0, key.1));
+        let index = free.unwrap_or_else(|| self.begin_group(key));
         let group = &mut self.groups[index];
         group.tracks.insert(kind, track);
         let begin = GroupItem::Track(GroupTrack {
@@ -198,50 +228,98 @@ impl State {
 
     fn not_recorded(&mut self, track: TrackId, why: &str) {
         tracing::error!(recording.id = %self.recording, track.id = %track, why, "a track is not recorded");
-        if self.missing.len() < MAX_SENTENCES {
-            self.missing.push(format!("track {track} was not recorded: {why}"));
-        }
+        self.note(vec![format!("track {track} was not recorded: {why}")]);
     }
 
-    fn begin_group(&mut self, participant: ParticipantId, source: Source) -> usize {
-        let parts = self.parts.entry((participant, source)).or_default().clone();
-        let index = u32::try_from(parts.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX);
-        let part = Part {
-            participant,
-            source,
-            index,
-        };
+    /// Begins a group, in the file that an earlier one of that source left off in, if there is one.
+    fn begin_group(&mut self, origin: Origin) -> usize {
+        let earlier = self.left_off.get_mut(&origin).and_then(Vec::pop);
+        let parts = self.parts.entry(origin).or_default().clone();
+        let (leave, left) = oneshot::channel();
         let (queue, waiting) = group::queue();
         let dropped = Arc::<AtomicU64>::default();
-        let group = Group {
-            begun: self.begun.clone(),
-            part,
-            parts,
-            start: self.start,
-            keeping: self.keeping.clone(),
-            dropped: dropped.clone(),
-            told_origin: false,
-            stopping: self.stopping.clone(),
-        };
-        self.tasks.spawn(group.run(waiting));
+        let stopping = self.stopping.child_token();
+        let (begun, start, keeping) = (self.begun.clone(), self.start, self.keeping.clone());
+        let (lost, ended) = (dropped.clone(), stopping.clone());
+        self.tasks.spawn(async move {
+            // One that is ending comes first: what is published meanwhile waits in the queue.
+            let earlier = match earlier {
+                Some(earlier) => earlier.await.ok(),
+                None => None,
+            };
+            let Some(numbering) = earlier.or_else(|| Numbering::begin(origin.0, origin.1, parts)) else {
+                return GroupOutcome::too_many_files(origin.0);
+            };
+            let group = Group {
+                begun,
+                numbering,
+                left_off: leave,
+                start,
+                keeping,
+                dropped: lost,
+                told_origin: false,
+                stopping: ended,
+            };
+            group.run(waiting).await
+        });
+        self.next_group += 1;
         self.groups.push(Running {
-            part,
+            id: self.next_group,
+            origin,
             queue,
             dropped,
             tracks: HashMap::new(),
+            vacancies: 0,
+            stopping,
+            left_off: left,
         });
         self.groups.len() - 1
     }
 
-    fn unpublished(&mut self, track: TrackId) {
+    /// Ends a track's tap; what to be reminded of after [`LINGER`].
+    fn unpublished(&mut self, track: TrackId) -> Vec<RecorderMsg> {
+        let mut vacant = Vec::new();
         for group in &mut self.groups {
+            let tracks = group.tracks.len();
             group.tracks.retain(|_, t| *t != track);
+            if group.tracks.is_empty() && tracks > 0 {
+                group.vacancies += 1;
+                vacant.push(RecorderMsg::Lingered {
+                    group: group.id,
+                    vacancy: group.vacancies,
+                });
+            }
         }
         if let Some((tap, sfu)) = self.taps.remove(&track)
             && sfu.send(SfuCommand::Untap { tap }).is_err()
         {
             tracing::debug!(recording.id = %self.recording, "the SFU is gone, and its taps with it");
         }
+        vacant
+    }
+
+    fn lingered(&mut self, group: u64, vacancy: u64) {
+        let vacant = |g: &mut Running| g.id == group && g.tracks.is_empty() && g.vacancies == vacancy;
+        for group in self.groups.extract_if(.., vacant) {
+            // By this, whether or not the engine dropped its sinks.
+            group.stopping.cancel();
+            self.left_off.entry(group.origin).or_default().push(group.left_off);
+        }
+    }
+
+    /// Takes what groups that have ended say.
+    fn gather(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            match ended {
+                Ok(outcome) => self.note(outcome.missing),
+                Err(error) => self.note(vec![format!("recording one source failed: {error}")]),
+            }
+        }
+    }
+
+    fn note(&mut self, missing: Vec<String>) {
+        let room = MAX_SENTENCES.saturating_sub(self.missing.len());
+        self.missing.extend(missing.into_iter().take(room));
     }
 
     /// Ends the groups and leaves the files to a task that outlives this actor and its room.
@@ -250,7 +328,8 @@ impl State {
         let ended_at = OffsetDateTime::now_utc();
         let tracks: Vec<_> = self.taps.keys().copied().collect();
         for track in tracks {
-            self.unpublished(track);
+            // Nobody lingers any more.
+            drop(self.unpublished(track));
         }
         self.groups.clear();
         // They end by this, whether or not the engine drops its sinks in time.

@@ -13,11 +13,12 @@ use caside_store::JournalEntry;
 use caside_store::journal::RecordingStarted;
 use caside_store::recordings::SegmentId;
 use caside_store::spool::{SegmentInfo, SpoolError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::numbering::Numbering;
 use super::origin;
 use super::part::Part;
 use super::recordings::Keeping;
@@ -26,8 +27,6 @@ use crate::sfu::SfuCommand;
 
 /// The longest sleep without a deadline of the writer's.
 const IDLE: Duration = Duration::from_secs(5);
-/// Files that one source may become.
-const MAX_PARTS: u32 = 64;
 
 /// What came of a group.
 #[derive(Debug, Default)]
@@ -48,6 +47,14 @@ struct NotKept {
 }
 
 impl GroupOutcome {
+    /// Of a source that cannot begin another file.
+    pub(super) fn too_many_files(who: ParticipantId) -> Self {
+        Self {
+            missing: vec![too_many_files(who)],
+            ..Self::default()
+        }
+    }
+
     fn not_kept(&mut self, from_ms: u64, to_ms: u64, error: &SpoolError) {
         let why = cause(error);
         if let Some(known) = self.not_kept.iter_mut().find(|known| known.why == why) {
@@ -77,6 +84,10 @@ impl GroupOutcome {
     }
 }
 
+fn too_many_files(who: ParticipantId) -> String {
+    format!("{who} changed codecs or tracks too often; the rest is missing")
+}
+
 /// Names an error's kind, of which there are a few.
 fn cause(error: &SpoolError) -> &'static str {
     match error {
@@ -90,15 +101,15 @@ fn cause(error: &SpoolError) -> &'static str {
 /// What a group's task needs.
 pub(super) struct Group {
     pub(super) begun: Arc<RecordingStarted>,
-    pub(super) part: Part,
-    /// Where the next part of this participant and source begins, shared with the others of that source.
-    pub(super) parts: Arc<AtomicU64>,
+    pub(super) numbering: Numbering,
+    /// Where a later group of the same source goes on.
+    pub(super) left_off: oneshot::Sender<Numbering>,
     pub(super) start: Instant,
     pub(super) keeping: Arc<Keeping>,
     pub(super) dropped: Arc<AtomicU64>,
     /// Whether a segment tells of the recording's beginning.
     pub(super) told_origin: bool,
-    /// Cancelled when the recording stops.
+    /// Cancelled when the recording stops, or nothing was published for a while.
     pub(super) stopping: CancellationToken,
 }
 
@@ -159,12 +170,15 @@ impl Group {
             }
         }
         self.end(&mut writer, &mut outcome).await;
-        outcome.tell_not_kept(self.part.participant);
+        outcome.tell_not_kept(self.numbering.part().participant);
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
             outcome.missing.push(format!(
                 "{dropped} packets were dropped because the recorder did not keep up"
             ));
+        }
+        if self.left_off.send(self.numbering).is_err() {
+            tracing::trace!(recording.id = %self.begun.recording, "nobody goes on where a source left off");
         }
         outcome
     }
@@ -175,7 +189,7 @@ impl Group {
             audio: codecs(MediaKind::Audio),
             video: codecs(MediaKind::Video),
             recording_start: self.start.into_std(),
-            first_segment: self.part.first_segment(),
+            first_segment: self.numbering.next(),
             writing_app: self.keeping.writing_app.clone(),
         })
     }
@@ -192,19 +206,8 @@ impl Group {
         let Err(CodecChanged { item, from, to, .. }) = writer.push(now, kind, item) else {
             return;
         };
-        if self.part.index + 1 >= MAX_PARTS {
-            let sentence = format!(
-                "{} changed codecs too often; the rest is missing",
-                self.part.participant
-            );
-            if !outcome.missing.contains(&sentence) {
-                outcome.missing.push(sentence);
-            }
-            return;
-        }
         tracing::info!(recording.id = %self.begun.recording, from = from.name(), to = to.name(), "the codec changed: another file begins");
         self.end(writer, outcome).await;
-        self.part.index = u32::try_from(self.parts.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX);
         *writer = self.writer(tracks);
         if let Err(changed) = writer.push(now, kind, item) {
             tracing::warn!(recording.id = %self.begun.recording, error = %changed, "a packet fits no file and is left out");
@@ -225,8 +228,8 @@ impl Group {
         } = writer.stats();
         tracing::info!(
             recording.id = %self.begun.recording,
-            participant.id = %self.part.participant,
-            source = self.part.source.as_str(),
+            participant.id = %self.numbering.part().participant,
+            source = self.numbering.part().source.as_str(),
             packets, lost, frames, frames_dropped, malformed, unknown,
             "a source was recorded",
         );
@@ -240,12 +243,22 @@ impl Group {
 
     /// Makes a segment safe. What cannot be kept is named in the recording; the call goes on.
     async fn keep(&mut self, segment: Segment, outcome: &mut GroupOutcome) {
+        let Part {
+            participant, source, ..
+        } = self.numbering.part();
+        let Some(n) = self.numbering.place(&segment.meta) else {
+            let sentence = too_many_files(participant);
+            if !outcome.missing.contains(&sentence) {
+                outcome.missing.push(sentence);
+            }
+            return;
+        };
         let id = SegmentId {
             recording: self.begun.recording,
             epoch: self.begun.epoch,
-            participant: self.part.participant,
-            source: self.part.source,
-            n: segment.meta.number,
+            participant,
+            source,
+            n,
         };
         let (start_ms, end_ms) = (segment.meta.start_ms, segment.meta.end_ms);
         let info = SegmentInfo {

@@ -5,7 +5,7 @@ use caside_protocol::view::{Source, TrackKind};
 use caside_store::recordings::SegmentId;
 
 /// Segments that one file may have; at two seconds each that is more than two days.
-const SEGMENTS_PER_PART: u32 = 100_000;
+pub(super) const SEGMENTS_PER_PART: u32 = 100_000;
 
 /// What becomes one file: one participant's camera and microphone, or screen and its sound, or a played file. A second
 /// track of the same kind at the same time, or a change of codec, begins another part.

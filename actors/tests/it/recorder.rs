@@ -250,6 +250,42 @@ async fn a_full_spool_is_named_and_the_recording_goes_on_with_what_there_is_room
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_publishes_nothing_takes_nothing_and_goes_on_in_the_same_file() {
+    let (dir, shelf) = (tempfile::tempdir().unwrap(), Arc::new(Shelf::default()));
+    let studio = Studio::open(dir.path(), &shelf).await;
+    let (id, recorder) = studio.record().await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    studio.pass(2 * SECOND).await;
+    let before = tasks();
+    let mut ada = Voice::new();
+    for away in [0, 10, 60] {
+        studio.pass(away * SECOND).await;
+        ada.publish(&*recorder);
+        studio.until("tapped", async || ada.is_tapped()).await;
+        ada.talk(3 * SECOND).await;
+        assert!(tasks() > before);
+        ada.unpublish(&*recorder);
+        studio.until("no longer", async || !ada.is_tapped()).await;
+    }
+    studio.pass(20 * SECOND).await;
+    assert!(tasks() > before, "somebody may come back soon");
+    studio
+        .until("all of it is given back", async || tasks() == before)
+        .await;
+    let there = studio.spool.outline(id).len();
+    studio
+        .until("all is shipped", async || shelf.keys().len() == there)
+        .await;
+    recorder.send(RecorderCommand::Stop);
+    let over = studio.until_state(id, RecordingState::Ready).await;
+    studio
+        .until("the spool is empty", async || studio.spool.recordings().is_empty())
+        .await;
+    assert_eq!(over.error, None);
+    assert_whole(&shelf, &over, &ada);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_recording_of_nothing_says_so() {
     let (dir, shelf) = (tempfile::tempdir().unwrap(), Arc::new(Shelf::default()));
     let studio = Studio::open(dir.path(), &shelf).await;

@@ -266,6 +266,10 @@ impl Voice {
         });
     }
 
+    pub(crate) fn unpublish(&self, recorder: &dyn RecorderHandle) {
+        recorder.send(RecorderCommand::TrackUnpublished { track: self.track });
+    }
+
     /// Whether a recorder listens.
     pub(crate) fn is_tapped(&self) -> bool {
         !self.sinks.lock().unwrap().is_empty()
