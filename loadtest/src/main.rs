@@ -2,10 +2,16 @@
 
 #![allow(clippy::print_stdout, reason = "its report is what this program is for")]
 
+mod crowd;
 mod http;
+mod light;
+mod marker;
+mod media;
 mod node;
 mod report;
+mod session;
 mod signaling;
+mod throughput;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -22,11 +28,17 @@ struct Arguments {
 enum Scenario {
     /// WebSockets in rooms of two: how fast they join, what they cost, what is left of them.
     Signaling(signaling::Options),
+    /// Rooms whose members publish and subscribe: what arrives, how late, at what cost.
+    Media(media::Options),
+    /// What forwarding costs, from few subscribers to many, beside the least that it can cost.
+    Throughput(throughput::Options),
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     match Arguments::parse().scenario {
         Scenario::Signaling(options) => signaling::run(&options).await,
+        Scenario::Media(options) => media::run(&options).await,
+        Scenario::Throughput(options) => throughput::run(&options).await,
     }
 }

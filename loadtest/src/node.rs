@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -18,6 +18,29 @@ use crate::http;
 /// How long it may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where a program may run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pinning {
+    /// Wherever the kernel puts it.
+    Anywhere,
+    /// On one processor core alone.
+    Core(u32),
+}
+
+impl Pinning {
+    /// A command that runs this program so.
+    pub(crate) fn command(self, program: &Path) -> Command {
+        match self {
+            Self::Anywhere => Command::new(program),
+            Self::Core(core) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", &core.to_string()]).arg(program);
+                command
+            }
+        }
+    }
+}
+
 /// A running `caside`.
 pub(crate) struct Node {
     child: Child,
@@ -30,13 +53,14 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts the program that `CASIDE_BIN` names, else the one beside this program.
-    pub(crate) async fn start(extra: &[(&str, String)]) -> Result<Self> {
+    pub(crate) async fn start(extra: &[(&str, String)], pinning: Pinning) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let program = match env::var_os("CASIDE_BIN") {
             Some(path) => PathBuf::from(path),
             None => env::current_exe()?.with_file_name("caside"),
         };
-        let mut child = Command::new(&program)
+        let mut child = pinning
+            .command(&program)
             .current_dir(folder.path())
             .env("CASIDE_LISTEN", "127.0.0.1:0")
             .env("CASIDE_MEDIA_PORT", "0")
@@ -88,20 +112,30 @@ impl Node {
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// The processor time it has used, in seconds (`utime` and `stime` of proc(5), at 100 ticks a second).
+    /// The processor time it has used, in seconds.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
-        let (_, fields) = stat.rsplit_once(") ").context("no fields")?;
-        let ticks: u64 = fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .filter_map(|f| f.parse::<u64>().ok())
-            .sum();
-        Ok(ticks as f64 / 100.0)
+        cpu_seconds(&self.pid()?.to_string())
     }
 
     fn pid(&self) -> Result<u32> {
         self.child.id().context("the node has ended")
     }
+}
+
+/// The processor time that this program has used, in seconds.
+pub(crate) fn own_cpu_seconds() -> Result<f64> {
+    cpu_seconds("self")
+}
+
+/// `utime` and `stime` of proc(5), at 100 ticks a second.
+fn cpu_seconds(process: &str) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("no fields")?;
+    let ticks: u64 = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .filter_map(|f| f.parse::<u64>().ok())
+        .sum();
+    Ok(ticks as f64 / 100.0)
 }

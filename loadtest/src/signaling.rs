@@ -5,23 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::http;
-use crate::node::Node;
+use crate::node::{Node, Pinning};
 use crate::report::Times;
+use crate::session::{ANSWER_LIMIT, Session};
 
-/// How long one answer may take before the run counts it as failed.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long what was closed may take to be let go.
 const SETTLE: Duration = Duration::from_secs(20);
 
@@ -44,7 +37,8 @@ pub(crate) struct Options {
 
 /// Runs and prints the report.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    let node = Arc::new(Node::start(&[("CASIDE_MAX_CONNECTIONS", (options.connections + 100).to_string())]).await?);
+    let settings = [("CASIDE_MAX_CONNECTIONS", (options.connections + 100).to_string())];
+    let node = Arc::new(Node::start(&settings, Pinning::Anywhere).await?);
     // One call beforehand, so that what is made once is not counted as a connection's.
     round(&node, 2, 100, Duration::from_secs(1)).await?;
     settle(&node).await?;
@@ -130,8 +124,6 @@ async fn round(node: &Arc<Node>, connections: usize, rate: u32, hold: Duration) 
     })
 }
 
-type Socket = WebSocketStream<TcpStream>;
-
 /// One participant: how long its join took.
 async fn client(
     node: Arc<Node>,
@@ -139,57 +131,24 @@ async fn client(
     joined: Arc<Semaphore>,
     mut left: watch::Receiver<bool>,
 ) -> Result<Duration> {
-    let mut socket = connect(&node).await?;
-    expect(&mut socket, "welcome").await?;
+    let mut session = Session::connect(&node.address, &node.token).await?;
     let start = Instant::now();
     let room = format!("load-{}", index / 2);
-    let join = json!({"type": "join", "id": 1, "payload": {"room": room, "display_name": format!("bot {index}")}});
-    socket.send(Message::text(join.to_string())).await?;
-    expect(&mut socket, "joined").await?;
+    session
+        .request("join", json!({"room": room, "display_name": format!("bot {index}")}))
+        .await?;
     let took = start.elapsed();
     joined.add_permits(1);
     loop {
         tokio::select! {
             _ = left.changed() => break,
-            message = socket.next() => {
-                // Reading answers the node's pings.
-                message.context("the node closed the socket")??;
+            event = session.event() => {
+                event?;
             }
         }
     }
-    socket.close(None).await?;
-    while let Ok(Some(Ok(_))) = timeout(ANSWER_LIMIT, socket.next()).await {}
+    session.close().await?;
     Ok(took)
-}
-
-async fn connect(node: &Node) -> Result<Socket> {
-    let request = format!("ws://{}/ws?token={}", node.address, node.token).into_client_request()?;
-    let stream = TcpStream::connect(&node.address).await?;
-    stream.set_nodelay(true)?;
-    let config = WebSocketConfig::default().read_buffer_size(4096);
-    let connecting = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
-    Ok(timeout(ANSWER_LIMIT, connecting).await.context("no handshake")??.0)
-}
-
-/// Reads until a message of this type.
-async fn expect(socket: &mut Socket, kind: &str) -> Result<Value> {
-    timeout(ANSWER_LIMIT, async {
-        loop {
-            let message = socket.next().await.context("the node closed the socket")??;
-            let Ok(text) = message.to_text() else { continue };
-            let Ok(value) = serde_json::from_str::<Value>(text) else {
-                continue;
-            };
-            if value["type"] == kind {
-                return Ok(value);
-            }
-            if value["type"] == "error" {
-                bail!("{value}");
-            }
-        }
-    })
-    .await
-    .with_context(|| format!("no {kind} in time"))?
 }
 
 /// Waits until no call is active any more.

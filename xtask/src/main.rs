@@ -21,6 +21,7 @@ cargo xtask <chore>
   layers     checks which crate imports which
   fuzz [S]   every fuzz target for S seconds each (default 300; needs a nightly toolchain and cargo-fuzz)
   bench      the benchmarks, with their ratios
+  throughput packets forwarded for each second of processor time, beside the least that can cost
   load       2,000 WebSockets in rooms of two: how fast they join, what they cost, what is left of them
   ci         lint, then test";
 
@@ -48,6 +49,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some("layers") => layers::check(&repository()),
         Some("fuzz") => fuzz(arguments.get(1).map_or("300", String::as_str)),
         Some("bench") => run(&cargo(&["bench", "-p", "caside-media"])),
+        Some("throughput") => throughput(arguments.get(1..).unwrap_or_default()),
         Some("load") => load(arguments.get(1..).unwrap_or_default()),
         Some("ci") => {
             lint()?;
@@ -140,4 +142,21 @@ fn load(arguments: &[String]) -> Result<()> {
     let mut step = Step::new(&bots.to_string_lossy(), &["signaling"]);
     step.extend(arguments);
     run(&step.with("CASIDE_BIN", repository().join("target/release/caside")))
+}
+
+/// The node on one core, the bots on the next.
+fn throughput(arguments: &[String]) -> Result<()> {
+    run(&cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "caside-node",
+        "--package",
+        "caside-loadtest",
+    ]))?;
+    let release = repository().join("target/release");
+    let bots = release.join("caside-bots");
+    let mut step = Step::new("taskset", &["-c", "1", &bots.to_string_lossy(), "throughput"]);
+    step.extend(arguments);
+    run(&step.with("CASIDE_BIN", release.join("caside")))
 }

@@ -141,7 +141,7 @@ impl<'b> RtcpWriter<'b> {
     }
 
     /// Transport-wide feedback whose body (from the base sequence number on) is already encoded; whole words.
-    pub(crate) fn transport_cc(&mut self, from: Ssrc, media: Ssrc, encoded: &[u8]) -> bool {
+    pub fn transport_cc(&mut self, from: Ssrc, media: Ssrc, encoded: &[u8]) -> bool {
         debug_assert!(encoded.len().is_multiple_of(4), "RTCP is made of whole words");
         self.packet(
             packet_type::TRANSPORT_FEEDBACK,

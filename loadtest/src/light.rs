@@ -1,0 +1,29 @@
+//! Light clients: real ICE checks, a real DTLS handshake and SRTP, and none of what a browser does besides, so that one core
+//! carries thousands of them.
+//!
+//! All share a few UDP sockets. Each has an address of its own in 127.0.0.0/8, which a socket bound to every address
+//! receives for, so the node under load must run on this machine.
+//!
+//! Absent on purpose: decoding, jitter buffers, asking for lost packets again. What was not received is counted as lost.
+
+mod checker;
+mod client;
+mod dtls;
+mod socket;
+mod source;
+mod stun;
+mod thread;
+
+pub(crate) mod sdp;
+
+pub(crate) use checker::Totals;
+pub(crate) use source::SourceOptions;
+pub(crate) use thread::{Connect, Light, Snapshot};
+
+/// Nanoseconds since 1970, which is what the kernel stamps arrivals with.
+pub(crate) fn unix_ns() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,266 @@
+//! A track that a bot publishes: frames of a fixed shape at a fixed rate.
+
+use std::time::Duration;
+
+use caside_media::parameters::{MediaKind, PayloadType, Ssrc};
+use caside_media::rtp::header::{FIXED_HEADER_LEN, write_fixed};
+use caside_media::srtp::{SRTP_OVERHEAD, SrtpSession};
+
+use super::thread::Instant;
+use super::unix_ns;
+use crate::marker::Marker;
+
+/// The descriptor (RFC 7741 §4.2) with a picture id of 15 bits, and a key frame's header (RFC 6386 §9.1).
+const VP8_PREFIX: usize = 4 + 10;
+/// Opus's table of contents: 20 ms of fullband CELT, one frame (RFC 6716 §3.1).
+const OPUS_PREFIX: [u8; 1] = [0x78 | 0x80];
+/// Packets of one frame at most: what one system call segments.
+const MAX_PACKETS: u16 = 48;
+
+/// What to publish.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SourceOptions {
+    /// Sound or picture.
+    pub(crate) kind: MediaKind,
+    /// Unique in a run.
+    pub(crate) number: u32,
+    /// From the offer.
+    pub(crate) ssrc: u32,
+    /// From the offer.
+    pub(crate) payload_type: u8,
+    /// The m-line's, one character.
+    pub(crate) mid: u8,
+    /// A second.
+    pub(crate) frames_per_second: u32,
+    /// A frame.
+    pub(crate) packets: u16,
+    /// Of a whole RTP packet.
+    pub(crate) packet_bytes: usize,
+}
+
+/// The ids of header extensions that light publishers offer.
+pub(crate) mod extension {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid`
+    pub(crate) const MID: u8 = 4;
+    /// Transport-wide sequence numbers.
+    pub(crate) const TRANSPORT_CC: u8 = 3;
+    /// RFC 6464.
+    pub(crate) const AUDIO_LEVEL: u8 = 1;
+}
+
+/// A track on its way.
+pub(super) struct Source {
+    options: SourceOptions,
+    sequence: u64,
+    frame: u32,
+    timestamp: u32,
+    /// The next frame is a key frame.
+    wants_key_frame: bool,
+    pub(super) due: Instant,
+    packets: Vec<u8>,
+    /// When key frames were asked for.
+    pub(super) asked: Vec<Instant>,
+}
+
+impl Source {
+    pub(super) fn new(now: Instant, options: SourceOptions) -> Self {
+        let packets = options.packets.clamp(1, MAX_PACKETS);
+        Self {
+            options: SourceOptions { packets, ..options },
+            sequence: 0,
+            frame: 0,
+            timestamp: 0,
+            wants_key_frame: true,
+            // Publishers that joined together do not send together.
+            due: now + Duration::from_micros(u64::from(options.number.wrapping_mul(7919) % 33_000)),
+            packets: Vec::new(),
+            asked: Vec::new(),
+        }
+    }
+
+    pub(super) fn ssrc(&self) -> Ssrc {
+        Ssrc(self.options.ssrc)
+    }
+
+    pub(super) fn ask_for_key_frame(&mut self, now: Instant) {
+        self.asked.push(now);
+        self.wants_key_frame = true;
+    }
+
+    /// Makes the next frame: its sealed packets back to back, and the length of each.
+    pub(super) fn frame(&mut self, now: Instant, srtp: &mut SrtpSession, transport_cc: &mut u16) -> (&[u8], usize) {
+        let options = &self.options;
+        let interval = Duration::from_secs(1) / options.frames_per_second.max(1);
+        self.due += interval;
+        if self.due + Duration::from_secs(1) < now {
+            // We were not run for long; what was missed is not made up for.
+            self.due = now + interval;
+        }
+        let sealed_len = options.packet_bytes + SRTP_OVERHEAD;
+        self.packets.clear();
+        self.packets.resize(usize::from(options.packets) * sealed_len, 0x55);
+        let sent_ns = unix_ns();
+        let mut made = 0;
+        for (number, packet) in (0..options.packets).zip(self.packets.chunks_exact_mut(sealed_len)) {
+            let marker = Marker {
+                stream: options.number,
+                frame: self.frame,
+                packet: number,
+                packets: options.packets,
+                key_frame: self.wants_key_frame || options.kind == MediaKind::Audio,
+                sent_ns,
+            };
+            let header = write_packet(packet, options, &marker, self.sequence, self.timestamp, *transport_cc);
+            let roc = u32::try_from(self.sequence >> 16).unwrap_or(u32::MAX);
+            let sealed = header.and_then(|header| srtp.protect_rtp(packet, options.packet_bytes, header, roc).ok());
+            if sealed.is_none() {
+                break;
+            }
+            made += sealed_len;
+            self.sequence += 1;
+            *transport_cc = transport_cc.wrapping_add(1);
+        }
+        self.wants_key_frame = false;
+        self.frame = self.frame.wrapping_add(1);
+        let clock = if options.kind == MediaKind::Audio {
+            48_000
+        } else {
+            90_000
+        };
+        self.timestamp = self.timestamp.wrapping_add(clock / options.frames_per_second.max(1));
+        (self.packets.get(..made).unwrap_or_default(), sealed_len)
+    }
+}
+
+/// Writes the plain packet and returns its header's length; `None` when `packet_bytes` is too few for it.
+fn write_packet(
+    packet: &mut [u8],
+    options: &SourceOptions,
+    marker: &Marker,
+    sequence: u64,
+    timestamp: u32,
+    transport_cc: u16,
+) -> Option<usize> {
+    let is_audio = options.kind == MediaKind::Audio;
+    let ends_frame = marker.packet + 1 == options.packets;
+    let (fixed, rest) = packet.split_first_chunk_mut::<FIXED_HEADER_LEN>()?;
+    let low = u16::try_from(sequence & 0xffff).unwrap_or_default();
+    let payload_type = PayloadType(options.payload_type);
+    write_fixed(
+        fixed,
+        true,
+        ends_frame && !is_audio,
+        payload_type,
+        low,
+        timestamp,
+        Ssrc(options.ssrc),
+    );
+    let [n0, n1] = transport_cc.to_be_bytes();
+    let level = if is_audio {
+        // Speech, some 20 dB below the loudest.
+        [extension::AUDIO_LEVEL << 4, 0x80 | 20]
+    } else {
+        [0, 0]
+    };
+    let elements = [
+        [0xbe, 0xde, 0, 2],
+        [extension::MID << 4, options.mid, extension::TRANSPORT_CC << 4 | 1, n0],
+        [n1, level[0], level[1], 0],
+    ];
+    let (block, payload) = rest.split_first_chunk_mut::<12>()?;
+    block.copy_from_slice(elements.as_flattened());
+    let prefix = if is_audio {
+        payload.get_mut(..1)?.copy_from_slice(&OPUS_PREFIX);
+        1
+    } else {
+        let [p0, p1] = u16::try_from(marker.frame & 0x7fff).unwrap_or_default().to_be_bytes();
+        let start = if marker.packet == 0 { 0x90 } else { 0x80 };
+        let tag = u8::from(!marker.key_frame);
+        // 640 × 360.
+        let head = [
+            start,
+            0x80,
+            0x80 | p0,
+            p1,
+            tag,
+            0,
+            0,
+            0x9d,
+            0x01,
+            0x2a,
+            0x80,
+            0x02,
+            0x68,
+            0x01,
+        ];
+        payload.get_mut(..VP8_PREFIX)?.copy_from_slice(&head);
+        VP8_PREFIX
+    };
+    marker
+        .write(
+            payload
+                .get_mut(prefix..)?
+                .split_at_mut_checked(crate::marker::MARKER)?
+                .0,
+        )
+        .then_some(FIXED_HEADER_LEN + 12)
+}
+
+#[cfg(test)]
+mod tests {
+    use caside_media::parameters::CodecKind;
+    use caside_media::rtp::RtpHeader;
+    use caside_media::rtp::key_frame::starts_key_frame;
+
+    use super::*;
+
+    fn sessions() -> (SrtpSession, SrtpSession) {
+        let material: Vec<u8> = (0..56).collect();
+        let profile = caside_media::srtp::SrtpProfile::AeadAes128Gcm;
+        let session = |client| SrtpSession::new(profile, &material, client).unwrap();
+        (session(true), session(false))
+    }
+
+    #[test]
+    fn a_frame_is_what_a_browser_would_send() {
+        let (mut client, mut server) = sessions();
+        let options = SourceOptions {
+            kind: MediaKind::Video,
+            number: 3,
+            ssrc: 77,
+            payload_type: 96,
+            mid: b'1',
+            frames_per_second: 30,
+            packets: 3,
+            packet_bytes: 1200,
+        };
+        let now = super::super::thread::now();
+        let mut source = Source::new(now, options);
+        let mut transport_cc = 65_535;
+        let (bytes, len) = source.frame(now, &mut client, &mut transport_cc);
+        assert_eq!((bytes.len(), len), (3 * 1216, 1216));
+        for (number, packet) in bytes.to_vec().chunks_mut(len).enumerate() {
+            assert_eq!(server.unprotect_rtp(packet), Some(1200));
+            let header = RtpHeader::parse(&packet[..1200]).unwrap();
+            assert_eq!(header.marker, number == 2);
+            let payload = header.payload(&packet[..1200]);
+            assert_eq!(starts_key_frame(CodecKind::Vp8, payload), number == 0);
+            let marker = Marker::find(payload).unwrap();
+            assert_eq!(
+                (marker.stream, marker.frame, usize::from(marker.packet)),
+                (3, 0, number)
+            );
+            let found: Vec<_> = header
+                .extensions(&packet[..1200])
+                .map(|(id, data)| (id, data.to_vec()))
+                .collect();
+            let n = 65_535u16.wrapping_add(number as u16).to_be_bytes().to_vec();
+            assert_eq!(found, [(4, b"1".to_vec()), (3, n)]);
+        }
+        assert_eq!(transport_cc, 2);
+        let (bytes, len) = source.frame(now, &mut client, &mut transport_cc);
+        let mut second = bytes[..len].to_vec();
+        assert_eq!(server.unprotect_rtp(&mut second), Some(1200));
+        assert!(!starts_key_frame(CodecKind::Vp8, &second[24..1200]));
+    }
+}

@@ -1,0 +1,375 @@
+//! The thread on which all light clients live: one socket, one queue of what is due.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::Ipv4Addr;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use caside_media::parameters::IceCredentials;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::oneshot;
+
+use super::checker::Totals;
+use super::client::{Client, Link};
+use super::dtls::Identity;
+use super::sdp::Remote;
+use super::socket::{Arrival, Inbox, Socket};
+use super::source::SourceOptions;
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "media is sent and received in real time, beside the runtime"
+)]
+pub(super) type Instant = std::time::Instant;
+
+/// Now.
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Orders that may wait.
+const ORDERS: usize = 4096;
+/// The longest sleep: how late an order may be seen.
+const LONGEST_WAIT: Duration = Duration::from_millis(2);
+/// Batches taken from the socket before something else has its turn.
+const BATCHES: usize = 8;
+/// How often all clients are asked for feedback that is due.
+const SWEEP: Duration = Duration::from_millis(20);
+/// Clients at most: each has an address of 127.1.0.0/16 and the 126 networks after it.
+const MAX_CLIENTS: usize = 126 << 16;
+
+/// A connection to be made.
+#[derive(Debug)]
+pub(crate) struct Connect {
+    /// What our description said.
+    pub(crate) local: IceCredentials,
+    /// What the node's description says.
+    pub(crate) remote: Remote,
+    /// What to publish over it.
+    pub(crate) sources: Vec<SourceOptions>,
+    /// Told when media flows; dropped when it cannot.
+    pub(crate) connected: oneshot::Sender<()>,
+}
+
+/// What all clients together have seen since the last snapshot.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    /// What was received.
+    pub(crate) totals: Totals,
+    /// Clients that media flows to.
+    pub(crate) connected: usize,
+    /// Clients that gave up.
+    pub(crate) failed: usize,
+    /// Streams that have had a whole key frame, since the beginning.
+    pub(crate) decoding: usize,
+    /// From connecting to the first whole key frame, of each client that has had one.
+    pub(crate) decoding_after: Vec<Duration>,
+    /// The shortest time between two requests for a key frame of one source, since the beginning.
+    pub(crate) shortest_request: Option<Duration>,
+    /// Requests for key frames since the beginning.
+    pub(crate) requests: usize,
+    /// Datagrams that the kernel dropped because this program was too slow, since the beginning.
+    pub(crate) overflowed: u64,
+    /// Datagrams for no client of ours, such as those of the bare loop.
+    pub(crate) strangers: u64,
+    /// The first failures.
+    pub(crate) failures: Vec<String>,
+}
+
+enum Order {
+    Connect(Box<Connect>, oneshot::Sender<usize>),
+    /// More was negotiated on a connection.
+    Update(usize, Option<u8>, u128),
+    Snapshot(oneshot::Sender<Snapshot>),
+    Stop,
+}
+
+/// A way to the thread; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Light {
+    orders: SyncSender<Order>,
+    identity: Identity,
+    port: u16,
+}
+
+impl Light {
+    /// Starts the thread.
+    pub(crate) fn start() -> Result<Self> {
+        let (orders, receiver) = sync_channel(ORDERS);
+        let identity = Identity::generate()?;
+        let socket = Socket::bind()?;
+        let light = Self {
+            orders,
+            identity: identity.clone(),
+            port: socket.port()?,
+        };
+        let thread = Thread {
+            socket,
+            identity,
+            orders: receiver,
+            clients: Vec::new(),
+            due: BinaryHeap::new(),
+            totals: Totals::default(),
+            strangers: 0,
+            failures: Vec::new(),
+        };
+        std::thread::Builder::new()
+            .name("light-clients".to_owned())
+            .spawn(move || thread.run())?;
+        Ok(light)
+    }
+
+    /// The certificate that clients show.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The UDP port at which all clients receive.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Makes a connection and returns its number at once.
+    pub(crate) async fn connect(&self, connect: Connect) -> Result<usize> {
+        let (reply, number) = oneshot::channel();
+        self.order(Order::Connect(Box::new(connect), reply))?;
+        number.await.context("no address is left for another client")
+    }
+
+    /// Says that more was negotiated.
+    pub(crate) fn update(&self, client: usize, remote: &Remote) -> Result<()> {
+        self.order(Order::Update(client, remote.transport_cc, remote.rtx))
+    }
+
+    /// What was seen since the last snapshot.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot> {
+        let (reply, snapshot) = oneshot::channel();
+        self.order(Order::Snapshot(reply))?;
+        snapshot.await.context("the light clients' thread has ended")
+    }
+
+    /// Ends the thread; clients fall silent.
+    pub(crate) fn stop(&self) -> Result<()> {
+        self.order(Order::Stop)
+    }
+
+    fn order(&self, order: Order) -> Result<()> {
+        self.orders
+            .try_send(order)
+            .map_err(|_| anyhow!("the light clients' thread takes no orders"))
+    }
+}
+
+/// What a client is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Task {
+    Maintain,
+    Frame(usize),
+}
+
+struct Thread {
+    socket: Socket,
+    identity: Identity,
+    orders: Receiver<Order>,
+    clients: Vec<Client>,
+    due: BinaryHeap<Reverse<(Instant, usize, Task)>>,
+    totals: Totals,
+    strangers: u64,
+    failures: Vec<String>,
+}
+
+/// The address of a client: of 127.1.0.0/16 and the networks after it.
+fn address(client: usize) -> Option<Ipv4Addr> {
+    let number = u32::try_from(client).ok().filter(|_| client < MAX_CLIENTS)?;
+    Some(Ipv4Addr::from(0x7f01_0000 + number))
+}
+
+fn client_at(address: Ipv4Addr) -> Option<usize> {
+    usize::try_from(u32::from(address).checked_sub(0x7f01_0000)?).ok()
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut sweep = now();
+        let mut inbox = Inbox::new();
+        loop {
+            match self.take_orders() {
+                Ok(true) => {}
+                Ok(false) | Err(()) => return,
+            }
+            self.wait();
+            self.receive(&mut inbox);
+            let now = now();
+            self.act(now);
+            if now >= sweep {
+                sweep = now + SWEEP;
+                let mut link = Link {
+                    socket: &self.socket,
+                    identity: &self.identity,
+                    failures: &mut self.failures,
+                };
+                self.clients
+                    .iter_mut()
+                    .for_each(|client| client.send_feedback(now, &mut link));
+            }
+        }
+    }
+
+    /// Whether to go on.
+    fn take_orders(&mut self) -> Result<bool, ()> {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Connect(connect, reply)) => {
+                    let Some(from) = address(self.clients.len()) else {
+                        continue;
+                    };
+                    let now = now();
+                    let number = self.clients.len();
+                    self.clients.push(Client::new(now, from, *connect));
+                    self.due.push(Reverse((now, number, Task::Maintain)));
+                    reply.send(number).map_err(|_| ())?;
+                }
+                Ok(Order::Update(client, transport_cc, rtx)) => {
+                    if let Some(client) = self.clients.get_mut(client) {
+                        client.transport_cc = transport_cc;
+                        client.rtx = rtx;
+                    }
+                }
+                Ok(Order::Snapshot(reply)) => {
+                    let snapshot = self.snapshot();
+                    reply.send(snapshot).map_err(|_| ())?;
+                }
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(false),
+                Err(TryRecvError::Empty) => return Ok(true),
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let now = now();
+        let until = self.due.peek().map_or(LONGEST_WAIT, |Reverse((at, _, _))| {
+            at.saturating_duration_since(now).min(LONGEST_WAIT)
+        });
+        // In whole milliseconds, so a frame may leave that much late; it carries the time at which it did.
+        let timeout = u8::try_from(until.as_micros().div_ceil(1000)).unwrap_or(1);
+        let mut fds = [PollFd::new(self.socket.fd(), PollFlags::POLLIN)];
+        // A wait that is cut short is a turn without anything to do.
+        poll(&mut fds, PollTimeout::from(timeout)).ok();
+    }
+
+    fn receive(&mut self, inbox: &mut Inbox) {
+        let (clients, totals, strangers) = (&mut self.clients, &mut self.totals, &mut self.strangers);
+        // Answers to a handshake go out of the same socket that is being read, so what comes is kept until the batch ends.
+        let mut later: Vec<(Arrival, Vec<u8>)> = Vec::new();
+        for _ in 0..BATCHES {
+            let now = now();
+            let more = self.socket.receive(inbox, |arrival, datagram| {
+                let Some(client) = client_at(arrival.to).and_then(|number| clients.get_mut(number)) else {
+                    *strangers += 1;
+                    return;
+                };
+                if client.is_connected() {
+                    client.receive_media(now, arrival, datagram, totals);
+                } else {
+                    later.push((arrival, datagram.to_vec()));
+                }
+            });
+            match more {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    self.failures.push(format!("{error:#}"));
+                    break;
+                }
+            }
+        }
+        let now = now();
+        let mut link = Link {
+            socket: &self.socket,
+            identity: &self.identity,
+            failures: &mut self.failures,
+        };
+        for (arrival, mut datagram) in later {
+            let Some(number) = client_at(arrival.to) else { continue };
+            let Some(client) = self.clients.get_mut(number) else {
+                continue;
+            };
+            client.receive(now, arrival, &mut datagram, &mut link, &mut self.totals);
+            if client.is_connected() {
+                for source in client.take_new_sources() {
+                    self.due.push(Reverse((now, number, Task::Frame(source))));
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, now: Instant) {
+        let mut link = Link {
+            socket: &self.socket,
+            identity: &self.identity,
+            failures: &mut self.failures,
+        };
+        while let Some(Reverse((at, number, task))) = self.due.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.due.pop();
+            let Some(client) = self.clients.get_mut(number) else {
+                continue;
+            };
+            match task {
+                Task::Maintain => {
+                    let again = client.handle_timeout(now, &mut link);
+                    self.due.push(Reverse((now + again, number, task)));
+                }
+                Task::Frame(source) => {
+                    client.send_frame(now, source, &mut link);
+                    if let Some(source) = client.sources.get(source) {
+                        self.due.push(Reverse((source.due, number, task)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            totals: std::mem::take(&mut self.totals),
+            overflowed: self.socket.overflowed,
+            strangers: std::mem::take(&mut self.strangers),
+            failures: std::mem::take(&mut self.failures),
+            ..Snapshot::default()
+        };
+        for client in &mut self.clients {
+            client.checker.end_window(&mut snapshot.totals);
+            snapshot.connected += usize::from(client.is_connected());
+            snapshot.failed += usize::from(client.has_failed());
+            snapshot.decoding += client.checker.decoding();
+            snapshot.decoding_after.extend(client.decoding_after);
+            for source in &client.sources {
+                let gaps = source.asked.windows(2).map(|pair| pair[1] - pair[0]);
+                snapshot.shortest_request = snapshot.shortest_request.into_iter().chain(gaps).min();
+                snapshot.requests += source.asked.len();
+            }
+        }
+        snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_client_has_an_address_of_its_own() {
+        for client in [0, 255, 256, 70_000, MAX_CLIENTS - 1] {
+            let address = address(client).unwrap();
+            assert!(address.is_loopback());
+            assert_eq!(client_at(address), Some(client));
+        }
+        assert_eq!(address(MAX_CLIENTS), None);
+        assert_eq!(client_at(Ipv4Addr::LOCALHOST), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! Rooms of light bots that publish and subscribe: what they got, what it cost the node.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use caside_media::parameters::MediaKind;
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::crowd::{Bot, Crowd, Track};
+use crate::light::Snapshot;
+use crate::node::{Node, Pinning, own_cpu_seconds};
+use crate::report::Times;
+
+/// How long the last bot may wait for its first whole key frame.
+const DECODING_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to do.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// How many rooms.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) rooms: u32,
+    /// How many bots publish in each room; they subscribe to each other too.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) publishers: u32,
+    /// How many bots only subscribe in each room.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) subscribers: u32,
+    /// Publishers send video.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) video: bool,
+    /// Publishers send audio: 50 packets a second.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
+    pub(crate) audio: bool,
+    /// Frames a second of video.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) fps: u32,
+    /// Packets a frame of video.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) packets: u16,
+    /// Bytes of a video packet, RTP header included.
+    #[arg(long, default_value_t = 1200)]
+    pub(crate) packet_bytes: usize,
+    /// Bytes of an audio packet, RTP header included.
+    #[arg(long, default_value_t = 120)]
+    pub(crate) audio_bytes: usize,
+    /// How many bots join a second.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) rate: u32,
+    /// For how long is measured, in seconds.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u64,
+    /// Prints the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The processor core that the node is pinned to.
+    #[arg(long)]
+    pub(crate) server_core: Option<u32>,
+}
+
+impl Options {
+    fn tracks(&self) -> Vec<Track> {
+        let audio = Track {
+            kind: MediaKind::Audio,
+            frames_per_second: 50,
+            packets_per_frame: 1,
+            packet_bytes: self.audio_bytes,
+        };
+        let video = Track {
+            kind: MediaKind::Video,
+            frames_per_second: self.fps,
+            packets_per_frame: self.packets,
+            packet_bytes: self.packet_bytes,
+        };
+        let audio = self.audio.then_some(audio);
+        audio.into_iter().chain(self.video.then_some(video)).collect()
+    }
+
+    fn bots(&self, count: u32, what: &str, tracks: &[Track]) -> Vec<Bot> {
+        let room_of = |room: u32| format!("media-{room}");
+        (0..self.rooms)
+            .flat_map(|room| (0..count).map(move |number| (room, number)))
+            .map(|(room, number)| Bot {
+                room: room_of(room),
+                name: format!("{what} {number}"),
+                tracks: tracks.to_vec(),
+                subscribes: tracks.is_empty() || self.publishers > 1,
+            })
+            .collect()
+    }
+}
+
+/// What a run found.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    /// What was measured over.
+    pub(crate) seconds: f64,
+    pub(crate) snapshot: Snapshot,
+    /// Of the node, while measuring.
+    pub(crate) server_cpu: f64,
+    /// Of the bots, while measuring.
+    pub(crate) own_cpu: f64,
+    /// Of the node, before the first subscriber and with all of them.
+    pub(crate) idle_kib: u64,
+    pub(crate) loaded_kib: u64,
+    /// Connections over which the node sends.
+    pub(crate) receivers: u32,
+    /// Of subscribers, from connecting to a whole key frame.
+    pub(crate) decoding: Times,
+}
+
+impl Outcome {
+    /// Packets forwarded for each second of the node's processor time.
+    pub(crate) fn per_cpu_second(&self) -> f64 {
+        self.snapshot.totals.received as f64 / self.server_cpu.max(0.01)
+    }
+
+    /// Memory that each receiver takes in the node.
+    pub(crate) fn kib_per_receiver(&self) -> f64 {
+        self.loaded_kib.saturating_sub(self.idle_kib) as f64 / f64::from(self.receivers.max(1))
+    }
+
+    /// For machines.
+    pub(crate) fn json(&self) -> Value {
+        let totals = &self.snapshot.totals;
+        json!({
+            "seconds": self.seconds,
+            "receivers": self.receivers,
+            "packets": totals.received,
+            "bytes": totals.bytes,
+            "packets_per_s": totals.received as f64 / self.seconds,
+            "packets_per_cpu_s": self.per_cpu_second(),
+            "loss": totals.loss(),
+            "reordered": totals.reordered,
+            "backwards": totals.backwards,
+            "unmarked": totals.unmarked,
+            "began_blind": totals.began_blind,
+            "delay_p50_ms": totals.delay.quantile_ms(0.5),
+            "delay_p99_ms": totals.delay.quantile_ms(0.99),
+            "server_cpu_s": self.server_cpu,
+            "bots_cpu_s": self.own_cpu,
+            "bots_overflowed": self.snapshot.overflowed,
+            "kib_per_receiver": self.kib_per_receiver(),
+            "decoding_after_p50_ms": self.decoding.quantile_ms(0.5),
+            "decoding_after_max_ms": self.decoding.quantile_ms(1.0),
+            "key_frame_requests": self.snapshot.requests,
+            "key_frame_requests_shortest_gap_ms": self.snapshot.shortest_request.map(|gap| gap.as_secs_f64() * 1000.0),
+        })
+    }
+
+    fn print(&self) {
+        let totals = &self.snapshot.totals;
+        println!(
+            "{} receivers, {:.1} s: {} packets, {:.0} a second, {:.1} Mbit/s",
+            self.receivers,
+            self.seconds,
+            totals.received,
+            totals.received as f64 / self.seconds,
+            totals.bytes as f64 * 8e-6 / self.seconds,
+        );
+        println!(
+            "loss {:.3} %, {} reordered, {} of a frame before, {} unmarked, {} streams began without a key frame",
+            100.0 * totals.loss(),
+            totals.reordered,
+            totals.backwards,
+            totals.unmarked,
+            totals.began_blind,
+        );
+        println!(
+            "delay p50 {:.2} ms, p99 {:.2} ms",
+            totals.delay.quantile_ms(0.5),
+            totals.delay.quantile_ms(0.99),
+        );
+        println!(
+            "first whole key frame after p50 {:.0} ms, max {:.0} ms; publishers were asked for {} key frames, at least {} ms apart",
+            self.decoding.quantile_ms(0.5),
+            self.decoding.quantile_ms(1.0),
+            self.snapshot.requests,
+            self.snapshot.shortest_request.map_or(0, |gap| gap.as_millis()),
+        );
+        println!(
+            "node: {:.2} CPU-seconds, {:.0} packets for each; {:.1} KiB a receiver",
+            self.server_cpu,
+            self.per_cpu_second(),
+            self.kib_per_receiver(),
+        );
+        println!(
+            "bots: {:.2} CPU-seconds; {} datagrams were lost here because they were too slow",
+            self.own_cpu, self.snapshot.overflowed,
+        );
+    }
+}
+
+/// Runs and prints the report.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let outcome = measure(options).await?;
+    if options.json {
+        println!("{:#}", outcome.json());
+    } else {
+        outcome.print();
+    }
+    let totals = &outcome.snapshot.totals;
+    if totals.began_blind + totals.backwards > 0 {
+        bail!("streams are not as they were published");
+    }
+    Ok(())
+}
+
+/// Starts a node and the bots, and measures.
+pub(crate) async fn measure(options: &Options) -> Result<Outcome> {
+    let size = options.publishers + options.subscribers;
+    let connections = options.rooms * size;
+    let settings = [
+        ("CASIDE_MAX_CONNECTIONS", (connections + 100).to_string()),
+        ("CASIDE_MAX_ROOM_SIZE", size.max(2).to_string()),
+        ("CASIDE_MEDIA_IP", "127.0.0.1".to_owned()),
+        ("CASIDE_MEDIA_WORKERS", "1".to_owned()),
+    ];
+    let pinning = options.server_core.map_or(Pinning::Anywhere, Pinning::Core);
+    let node = Node::start(&settings, pinning).await?;
+    let mut crowd = Crowd::new(&node.address, &node.token)?;
+    let tracks = options.tracks();
+    crowd
+        .admit(options.bots(options.publishers, "publisher", &tracks), options.rate)
+        .await?;
+    let idle_kib = node.rss_kib()?;
+    crowd
+        .admit(options.bots(options.subscribers, "subscriber", &[]), options.rate)
+        .await?;
+    let per_room = options.publishers * options.subscribers + options.publishers * (options.publishers - 1);
+    let streams = (options.rooms * per_room) as usize * tracks.len();
+    let waiting = crowd.decoding(streams, DECODING_LIMIT).await?;
+    let decoding = Times::new(waiting.decoding_after);
+    sleep(Duration::from_secs(1)).await;
+    let began_blind = waiting.totals.began_blind + crowd.light.snapshot().await?.totals.began_blind;
+    let (server_before, own_before, start) = (node.cpu_seconds()?, own_cpu_seconds()?, Instant::now());
+    sleep(Duration::from_secs(options.seconds)).await;
+    let mut snapshot = crowd.light.snapshot().await?;
+    let outcome = Outcome {
+        seconds: start.elapsed().as_secs_f64(),
+        server_cpu: node.cpu_seconds()? - server_before,
+        own_cpu: own_cpu_seconds()? - own_before,
+        idle_kib,
+        loaded_kib: node.rss_kib()?,
+        receivers: options.rooms * (options.subscribers + if options.publishers > 1 { options.publishers } else { 0 }),
+        decoding,
+        snapshot: {
+            snapshot.totals.began_blind += began_blind;
+            snapshot
+        },
+    };
+    crowd.dismiss().await?;
+    Ok(outcome)
+}
