@@ -164,6 +164,15 @@ impl Producer {
         }
     }
 
+    /// Asks for key frames for a consumer that has just come, which the throttle lets through earlier.
+    pub(crate) fn request_key_frame_for_newcomer(&mut self, now: Instant) {
+        if self.kind == MediaKind::Video && !self.paused {
+            for stream in self.streams.iter_mut().filter(|stream| stream.ssrc.is_some()) {
+                stream.key_frames.request_for_newcomer(now);
+            }
+        }
+    }
+
     /// Asks for key frames where none is being asked for: a consumer still waits.
     pub(crate) fn want_key_frame(&mut self, now: Instant) {
         if self.kind == MediaKind::Video && !self.paused {

@@ -285,7 +285,7 @@ impl Engine {
         producer.consumers.push(key);
         // Before its transport is secured it cannot begin; the key frame is asked for then.
         if !paused && association.media_path().is_some() {
-            self.request_key_frame(now, producer_key);
+            self.request_key_frame_for_newcomer(now, producer_key);
         }
         Some(())
     }

@@ -157,7 +157,7 @@ impl Engine {
             .packet(extended, info.timestamp, since_origin, rate, incoming.restored);
         stream.ring.insert(info, incoming.elements.descriptor, incoming.payload);
         if is_video && info.key_frame {
-            stream.key_frames.arrived();
+            stream.key_frames.arrived(now);
         }
         let ssrc = stream.ssrc.unwrap_or(incoming.header.ssrc);
 

@@ -20,12 +20,14 @@ impl Engine {
             };
             let (router, transport) = (association.router, association.id);
             match event {
-                TransportEvent::Connected => self.emit(router, EventKind::TransportConnected { transport }),
+                TransportEvent::Connected => {
+                    self.emit(router, EventKind::TransportConnected { transport });
+                    self.begin_media(now, key);
+                }
                 TransportEvent::Secured => {
                     association.report_due = Some(Self::first_report(now));
                     self.emit(router, EventKind::TransportSecured { transport });
-                    self.begin_consumers(now, key);
-                    self.queue_feedback(key);
+                    self.begin_media(now, key);
                 }
                 TransportEvent::PathAdded(path) => self.add_path(key, path),
                 TransportEvent::PathRemoved(path) => self.remove_path(key, path),
@@ -47,17 +49,31 @@ impl Engine {
         }
     }
 
-    /// Asks for the key frames that the consumers of a transport wait for.
-    fn begin_consumers(&mut self, now: Instant, key: Key<Association>) {
-        let Some(association) = self.associations.get(key) else {
+    /// Tells a publisher what is due, and asks for the key frames that the consumers of a transport wait for. Not before
+    /// media has both its keys and its path, whichever comes last: clients may end the handshake before they nominate,
+    /// and a key frame that comes in between would reach nobody.
+    fn begin_media(&mut self, now: Instant, key: Key<Association>) {
+        let Some(association) = self.associations.get(key).filter(|it| it.media_path().is_some()) else {
             return;
         };
-        for consumer in association.consumers.clone() {
+        let consumers = association.consumers.clone();
+        self.queue_feedback(key);
+        for consumer in consumers {
             if let Some(consumer) = self.consumers.get(consumer).filter(|consumer| consumer.is_waiting()) {
                 let producer = consumer.producer;
-                self.request_key_frame(now, producer);
+                self.request_key_frame_for_newcomer(now, producer);
             }
         }
+    }
+
+    /// The same as [`request_key_frame`](Self::request_key_frame), for a consumer that has just come.
+    pub(super) fn request_key_frame_for_newcomer(&mut self, now: Instant, key: Key<Producer>) {
+        let Some(producer) = self.producers.get_mut(key) else {
+            return;
+        };
+        producer.request_key_frame_for_newcomer(now);
+        let transport = producer.transport;
+        self.queue_feedback(transport);
     }
 
     /// Asks a producer's publisher for a key frame at the end of the round, if the throttle allows.

@@ -86,11 +86,20 @@ impl Sim {
         self.join_at(5000 + self.clients.len() as u16, ROUTER)
     }
 
+    /// A client that has yet to nominate its path; its next check does.
+    pub(crate) fn join_unnominated(&mut self) -> At {
+        self.join_with(5000 + self.clients.len() as u16, ROUTER, false)
+    }
+
     pub(crate) fn join_at(&mut self, port: u16, router: RouterId) -> At {
+        self.join_with(port, router, true)
+    }
+
+    fn join_with(&mut self, port: u16, router: RouterId, nominate: bool) -> At {
         // What is under way keeps its time: the handshake takes none.
         self.collect();
         let transport = TransportId(self.id());
-        let connected = connect::connect(&mut self.engine, self.now, router, transport, port);
+        let connected = connect::connect(&mut self.engine, self.now, router, transport, port, nominate);
         let (up, down) = (self.rng.next(), self.rng.next());
         let (up, down) = (SimLink::new(self.conditions, up), SimLink::new(self.conditions, down));
         let inherited_path = self

@@ -53,13 +53,15 @@ pub(crate) fn certificate() -> Certificate {
     CERTIFICATE.lock().unwrap().clone()
 }
 
-/// Opens a transport and secures it. Whatever else the engine had to send in between is lost.
+/// Opens a transport and secures it. Whatever else the engine had to send in between is lost. Without `nominate` the client
+/// checks its path and leaves it at that, as browsers do for some 50 ms.
 pub(crate) fn connect(
     engine: &mut Engine,
     now: Instant,
     router: RouterId,
     transport: TransportId,
     port: u16,
+    nominate: bool,
 ) -> Connected {
     let (local, remote) = (IceCredentials::random(), IceCredentials::random());
     let path = path(port);
@@ -89,7 +91,11 @@ pub(crate) fn connect(
             dtls: parameters,
         },
     );
-    engine.receive(now, path, &mut Check::new(&local, &remote).datagram());
+    let check = Check {
+        nominate,
+        ..Check::new(&local, &remote)
+    };
+    engine.receive(now, path, &mut check.datagram());
     dtls.begin(now);
     let mut out = SendBuffer::default();
     for step in 0..200 {

@@ -31,7 +31,7 @@ impl FanOut {
     pub(crate) fn new(config: EngineConfig, now: Instant, receivers: usize, payload_len: usize) -> Self {
         let mut engine = Engine::new(config);
         engine.handle(now, Command::OpenRouter { router: ROUTER });
-        let publisher = connect(&mut engine, now, ROUTER, TransportId(0), 5000);
+        let publisher = connect(&mut engine, now, ROUTER, TransportId(0), 5000, true);
         let producer = ProducerId(1);
         let parameters = produced(MediaKind::Video, "0", SSRC);
         engine.handle(
@@ -45,7 +45,7 @@ impl FanOut {
         let mut connected = Vec::new();
         for n in 1..=receivers as u64 {
             let transport = TransportId(n);
-            connected.push(connect(&mut engine, now, ROUTER, transport, 5000 + n as u16));
+            connected.push(connect(&mut engine, now, ROUTER, transport, 5000 + n as u16, true));
             let parameters = consumed(MediaKind::Video, "0", 0x10_0000);
             let consumer = ConsumerId(n);
             engine.handle(

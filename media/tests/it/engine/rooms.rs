@@ -73,6 +73,41 @@ fn a_late_joiner_begins_with_a_key_frame() {
 }
 
 #[test]
+fn a_key_frame_is_asked_for_when_the_joiner_has_keys_and_path() {
+    let mut sim = Sim::good();
+    let alice = sim.join();
+    let video = sim.publish(alice, MediaKind::Video);
+    sim.run(Duration::from_secs(2));
+    let bob = sim.join_unnominated();
+    let watch = sim.subscribe(bob, video);
+    let before = sim.source(video).plis.len();
+    sim.run(Duration::from_millis(80));
+    assert!(sim.sink(watch).packets.is_empty(), "no path to send on");
+    assert_eq!(sim.source(video).plis.len(), before, "nor any use for a key frame");
+    let nomination = sim.client(bob).connected.check();
+    let (now, path) = (sim.now, sim.client(bob).connected.path);
+    sim.client(bob).up.send(now, path, &nomination);
+    sim.run(Duration::from_millis(150));
+    assert_eq!(sim.source(video).plis.len(), before + 1);
+    assert!(!sim.sink(watch).frames().is_empty(), "it came in time for the joiner");
+}
+
+#[test]
+fn who_joins_shortly_after_another_need_not_wait_for_the_throttle() {
+    let mut sim = Sim::good();
+    let alice = sim.join();
+    let video = sim.publish(alice, MediaKind::Video);
+    sim.run(Duration::from_secs(2));
+    let bob = sim.join();
+    sim.subscribe(bob, video);
+    sim.run(Duration::from_millis(300));
+    let carol = sim.join();
+    let watch = sim.subscribe(carol, video);
+    sim.run(Duration::from_millis(150));
+    assert!(!sim.sink(watch).frames().is_empty());
+}
+
+#[test]
 fn a_lost_key_frame_request_is_repeated() {
     let mut sim = Sim::good();
     let (alice, bob) = (sim.join(), sim.join());
