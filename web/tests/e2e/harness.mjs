@@ -24,8 +24,18 @@ export async function until(what, probe, ms = 15_000) {
   }
 }
 
+const MAX_FILE_MS = 10 * 60_000;
+
 /** Every node that runs: a test that fails leaves its own behind, and a file does not end while one lives. */
 const running = new Set();
+
+/** A file that hangs is ended, so that the others have their turn: none takes half as long. */
+setTimeout(() => {
+  console.error(`still running after ${MAX_FILE_MS / 60_000} minutes; the nodes say:`);
+  for (const node of running) console.error(node.log.slice(-20).join('\n'));
+  for (const node of running) node.process.kill('SIGKILL');
+  process.exit(1);
+}, MAX_FILE_MS).unref();
 
 after(() => Promise.all([...running].map((node) => node.kill())));
 
