@@ -9,6 +9,7 @@ pub(crate) mod key;
 pub(crate) mod kinds;
 pub(crate) mod layers;
 pub(crate) mod lenient;
+pub(crate) mod network;
 pub(crate) mod show;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use kinds::{
     Bounded, DataSize, DatabaseUrl, FilePath, HttpUrl, IceServers, LogFilter, LogFormat, Origin, Secret, Span, Word,
 };
+
+use network::Network;
 
 /// Every setting, by its name in `caside.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +54,18 @@ pub(crate) struct Settings {
     /// WebSockets at a time; more are refused.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) max_connections: Bounded<1, 1_000_000>,
+    /// Plain HTTP connections of one address at a time, and as many sockets of it that have no token yet.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) max_connections_per_address: Bounded<1, 4096>,
+    /// How long a client may take nothing of an answer.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) write_timeout: Span,
+    /// Proxies whose word on their clients' addresses is taken.
+    #[serde(deserialize_with = "lenient::list", serialize_with = "lenient::show_list")]
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Reads `/metrics` beside admins' tokens.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) metrics_token: Option<Secret<16>>,
     /// Participants in a room that says nothing itself.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) max_room_size: Bounded<1, 10_000>,
@@ -72,6 +87,9 @@ pub(crate) struct Settings {
     /// Where the database is; SQLite in the data directory when left out.
     #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
     pub(crate) database_url: Option<DatabaseUrl>,
+    /// How long a start waits for a database that is away.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) database_wait: Span,
     /// Whether `serve` brings the database up to date.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) auto_migrate: bool,
@@ -90,6 +108,9 @@ pub(crate) struct Settings {
     /// And our proof of it.
     #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
     pub(crate) aws_secret_access_key: Option<Secret<1>>,
+    /// Comes with temporary keys.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) aws_session_token: Option<Secret<1>>,
     /// Signs and verifies tokens with HS256.
     #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
     pub(crate) jwt_secret: Option<Secret<32>>,
@@ -115,6 +136,10 @@ impl Default for Settings {
             media_protocols: MediaProtocols::Both,
             media_workers: Bounded::of(1),
             max_connections: Bounded::of(10_000),
+            max_connections_per_address: Bounded::of(256),
+            write_timeout: Span(Duration::from_secs(30)),
+            trusted_proxies: Vec::new(),
+            metrics_token: None,
             max_room_size: Bounded::of(100),
             auto_create_rooms: true,
             cors_origins: Vec::new(),
@@ -122,12 +147,14 @@ impl Default for Settings {
             spool_max: DataSize(10 << 30),
             drain_timeout: Span(Duration::from_secs(30)),
             database_url: None,
+            database_wait: Span(Duration::from_secs(60)),
             auto_migrate: true,
             s3_bucket: None,
             s3_endpoint: None,
             s3_region: "us-east-1".parse().expect("a constant that is a word"),
             aws_access_key_id: None,
             aws_secret_access_key: None,
+            aws_session_token: None,
             jwt_secret: None,
             jwt_private_key_file: Vec::new(),
             rust_log: LogFilter::default(),

@@ -11,6 +11,7 @@ pub(crate) mod endpoint;
 pub(crate) mod extract;
 pub(crate) mod listener;
 pub(crate) mod openapi;
+pub(crate) mod patient;
 pub(crate) mod problem;
 pub(crate) mod range;
 pub(crate) mod readiness;
@@ -25,6 +26,7 @@ use caside_actors::node::NodeHandle;
 use caside_store::{Journal, ObjectStore, Store};
 
 use crate::auth::Auth;
+use crate::client::Proxies;
 use crate::ws::Sockets;
 use cors::Origins;
 use readiness::Readiness;
@@ -49,6 +51,10 @@ pub(crate) struct App {
     pub(crate) sockets: Sockets,
     /// What is missing.
     pub(crate) readiness: Readiness,
+    /// Whose word on clients' addresses is taken.
+    pub(crate) proxies: Proxies,
+    /// SHA-256 of what may read metrics.
+    pub(crate) metrics_token: Option<[u8; 32]>,
     /// Whether only this machine can reach us.
     pub(crate) loopback_only: bool,
     /// Most participants that a room may ask for.

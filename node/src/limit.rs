@@ -1,11 +1,13 @@
 //! Token buckets: how often somebody may do something.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::client::Client;
 
 /// Most addresses that are remembered at a time.
 const MAX_ADDRESSES: usize = 65_536;
@@ -60,7 +62,7 @@ impl Bucket {
     }
 }
 
-/// A bucket an address. Loopback is exempt: behind a proxy of this machine, and in a test, it stands for many.
+/// A bucket a client. Who stands for many is exempt: this machine, and proxies that do not name their clients.
 #[derive(Debug)]
 pub(crate) struct AddressLimit {
     rate: Rate,
@@ -76,12 +78,12 @@ impl AddressLimit {
         }
     }
 
-    /// Takes one token of this address.
+    /// Takes one token of this client.
     ///
     /// # Errors
     /// How long until there is one.
-    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let Some(key) = key(address) else { return Ok(()) };
+    pub(crate) fn take(&self, client: &Client, now: Instant) -> Result<(), Duration> {
+        let Some(key) = client.key() else { return Ok(()) };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_ADDRESSES && !buckets.contains_key(&key) {
             self.make_room(&mut buckets, now);
@@ -90,9 +92,9 @@ impl AddressLimit {
         bucket.take(self.rate, now)
     }
 
-    /// Puts one token of this address back.
-    pub(crate) fn give_back(&self, address: IpAddr) {
-        let Some(key) = key(address) else { return };
+    /// Puts one token of this client back.
+    pub(crate) fn give_back(&self, client: &Client) {
+        let Some(key) = client.key() else { return };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = buckets.get_mut(&key) {
             bucket.give_back(self.rate);
@@ -112,18 +114,10 @@ impl AddressLimit {
     }
 }
 
-/// What counts as one address: IPv4 whole, IPv6 by its first 64 bits, which one host has for itself. `None`: exempt.
-fn key(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        ip if ip.is_loopback() => None,
-        IpAddr::V4(ip) => Some(IpAddr::V4(ip)),
-        IpAddr::V6(ip) => Some(IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Proxies;
 
     const RATE: Rate = Rate {
         per_second: 10.0,
@@ -147,19 +141,18 @@ mod tests {
     fn addresses_have_their_own_buckets_and_loopback_has_none() {
         let limit = AddressLimit::new(RATE);
         let now = Instant::now();
-        let a: IpAddr = "2001:db8::1".parse().unwrap();
-        let same_host: IpAddr = "2001:db8::2".parse().unwrap();
-        let b: IpAddr = "203.0.113.9".parse().unwrap();
+        let client = |text: &str| Proxies::new(Vec::new()).peer(text.parse().unwrap());
+        let (a, same_host, b) = (client("2001:db8::1"), client("2001:db8::2"), client("203.0.113.9"));
         for _ in 0..3 {
-            assert_eq!(limit.take(a, now), Ok(()));
+            assert_eq!(limit.take(&a, now), Ok(()));
         }
-        assert!(limit.take(same_host, now).is_err());
-        assert_eq!(limit.take(b, now), Ok(()));
-        limit.give_back(a);
-        assert_eq!(limit.take(same_host, now), Ok(()));
+        assert!(limit.take(&same_host, now).is_err());
+        assert_eq!(limit.take(&b, now), Ok(()));
+        limit.give_back(&a);
+        assert_eq!(limit.take(&same_host, now), Ok(()));
         for _ in 0..100 {
-            assert_eq!(limit.take("127.0.0.1".parse().unwrap(), now), Ok(()));
-            assert_eq!(limit.take("::ffff:127.0.0.1".parse().unwrap(), now), Ok(()));
+            assert_eq!(limit.take(&client("127.0.0.1"), now), Ok(()));
+            assert_eq!(limit.take(&client("::ffff:127.0.0.1"), now), Ok(()));
         }
     }
 
@@ -168,10 +161,9 @@ mod tests {
         let limit = AddressLimit::new(RATE);
         let now = Instant::now();
         for n in 0..70_000_u32 {
-            assert_eq!(
-                limit.take(IpAddr::from(n.wrapping_add(0x0a00_0000).to_be_bytes()), now),
-                Ok(())
-            );
+            let address = IpAddr::from(n.wrapping_add(0x0a00_0000).to_be_bytes());
+            let client = Proxies::new(Vec::new()).peer(address);
+            assert_eq!(limit.take(&client, now), Ok(()));
         }
         assert!(limit.buckets.lock().unwrap().len() <= MAX_ADDRESSES);
     }

@@ -5,6 +5,7 @@
 
 mod auth;
 mod cli;
+mod client;
 mod config;
 mod first_start;
 mod http;

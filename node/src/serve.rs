@@ -12,7 +12,7 @@ use crate::auth::password::Passwords;
 use crate::config::Settings;
 use crate::config::layers::Configuration;
 use crate::http::dispatch::Dispatcher;
-use crate::http::listener::{Listeners, Server};
+use crate::http::listener::{Bounds, Listeners, Server};
 use crate::http::routes;
 use crate::wiring::{self, Running};
 use crate::{first_start, output, private};
@@ -31,11 +31,20 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode
     let addresses: Vec<_> = listeners.addresses().collect();
     private::data_dir(settings.data_dir())?;
     let keys = KeyRing::load(&settings).context("cannot load the keys for tokens")?;
-    let store = wiring::open_store(&settings).await?;
+    // A stop that comes while the database is waited for ends the wait.
+    let store = tokio::select! {
+        store = wiring::await_store(&settings) => store?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
     let passwords = Passwords::new()?;
     let demo = first_start::demo_user(&settings, &store, &passwords).await?;
     let running = Running::start(&settings, keys, passwords, store).await?;
-    let server = listeners.serve(Dispatcher::new(running.app.clone(), routes::table(&running.app)));
+    let bounds = Bounds {
+        per_address: usize::try_from(settings.max_connections_per_address.get()).unwrap_or(usize::MAX),
+        write_timeout: settings.write_timeout.0,
+    };
+    let dispatcher = Dispatcher::new(running.app.clone(), routes::table(&running.app));
+    let server = listeners.serve(dispatcher, bounds);
     for address in addresses {
         output::line(format_args!("listening on http://{address}"));
     }

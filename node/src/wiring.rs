@@ -16,13 +16,15 @@ use caside_protocol::claims::Claims;
 use caside_protocol::error::Refusal;
 use caside_store::journal::JournalOptions;
 use caside_store::objects::{S3Credentials, S3Settings};
-use caside_store::{Journal, ObjectStore, Spool, Store, StoreOptions};
+use caside_store::{Journal, ObjectStore, Spool, Store, StoreError, StoreOptions};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::auth::Auth;
 use crate::auth::keys::KeyRing;
 use crate::auth::password::Passwords;
+use crate::auth::secret;
+use crate::client::Proxies;
 use crate::config::Settings;
 use crate::http::cors::Origins;
 use crate::http::readiness::Readiness;
@@ -39,6 +41,42 @@ pub(crate) struct Running {
     pub(crate) app: SharedApp,
     recordings: Recordings,
     workers: Arc<MediaWorkers>,
+}
+
+/// How long after the first try to open the database the second comes; each later wait is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest wait between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Opens the database as [`open_store`] does, and waits for a server that is away, as it is when all of a machine starts
+/// at once. What time does not mend, like a wrong password, fails at once.
+///
+/// # Errors
+/// When it cannot be reached within `database_wait`, or cannot be used.
+pub(crate) async fn await_store(settings: &Settings) -> anyhow::Result<Store> {
+    let until = Instant::now() + settings.database_wait.0;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match open_store(settings).await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        let away = error
+            .chain()
+            .any(|cause| cause.downcast_ref().is_some_and(StoreError::is_unavailable));
+        // A file that cannot be opened now cannot be later.
+        if !away || left.is_zero() || settings.database_url().starts_with("sqlite:") {
+            return Err(error);
+        }
+        tracing::warn!(
+            error = format_args!("{error:#}"),
+            given_up_in_s = left.as_secs(),
+            "the database is away; trying again"
+        );
+        tokio::time::sleep(pause.min(left)).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
 }
 
 /// Opens the database, with its schema brought up to date unless that is not wanted.
@@ -70,7 +108,10 @@ async fn open_objects(settings: &Settings) -> anyhow::Result<ObjectStore> {
         (Some(id), Some(secret)) => S3Credentials::Static {
             access_key_id: id.as_str().to_owned(),
             secret_access_key: secret.expose().to_owned(),
-            session_token: None,
+            session_token: settings
+                .aws_session_token
+                .as_ref()
+                .map(|token| token.expose().to_owned()),
         },
         _ => S3Credentials::Role,
     };
@@ -186,7 +227,13 @@ impl Running {
             sockets: Sockets::new(
                 usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX),
                 heartbeat,
+                usize::try_from(settings.max_connections_per_address.get()).unwrap_or(usize::MAX),
             ),
+            proxies: Proxies::new(settings.trusted_proxies.clone()),
+            metrics_token: settings
+                .metrics_token
+                .as_ref()
+                .map(|token| secret::digest(token.expose().as_bytes())),
             loopback_only: settings.loopback_only(),
             max_room_size: settings.max_room_size.as_u32(),
             auto_create_rooms: settings.auto_create_rooms,

@@ -24,8 +24,13 @@ pub(crate) fn generate(prefix: &str) -> Result<String, aws_lc_rs::error::Unspeci
 pub(crate) fn hash(prefix: &str, credential: &str) -> Option<SecretHash> {
     let random = credential.strip_prefix(prefix)?;
     hex::decode::<32>(random)?;
-    let digest = digest::digest(&digest::SHA256, credential.as_bytes());
-    digest.as_ref().try_into().ok().map(SecretHash)
+    Some(SecretHash(digest(credential.as_bytes())))
+}
+
+/// SHA-256 of a secret.
+pub(crate) fn digest(secret: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, secret);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// A password of 100 random bits, in letters and digits that cannot be mistaken.

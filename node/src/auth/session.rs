@@ -1,6 +1,5 @@
 //! Tokens in exchange for a password, a refresh token, or a right to make some for others.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use caside_protocol::claims::Claims;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Auth, Caller, ISSUER, refused_by_store, refused_password, secret};
+use crate::client::Client;
 use crate::text::printable;
 
 /// How long an access token holds.
@@ -30,7 +30,7 @@ impl Auth {
     ///
     /// # Errors
     /// `invalid_credentials`; `rate_limited` when this address failed too often; the database may be away.
-    pub(crate) async fn login(&self, from: IpAddr, username: &str, password: &str) -> Result<TokenResponse, Refusal> {
+    pub(crate) async fn login(&self, from: &Client, username: &str, password: &str) -> Result<TokenResponse, Refusal> {
         printable("username", username)?;
         self.may_fail(from)?;
         let user = self
@@ -59,7 +59,7 @@ impl Auth {
     }
 
     /// Takes the place of a failure, which success gives back.
-    fn may_fail(&self, from: IpAddr) -> Result<(), Refusal> {
+    fn may_fail(&self, from: &Client) -> Result<(), Refusal> {
         self.failed_logins.take(from, Instant::now()).map_err(|wait| {
             let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             Refusal::new(ErrorCode::RateLimited, "too many failed logins").retry_after_ms(ms)
@@ -79,7 +79,7 @@ impl Auth {
     ///
     /// # Errors
     /// `invalid_credentials`; `rate_limited` when this address failed too often; the database may be away.
-    pub(crate) async fn refresh(&self, from: IpAddr, presented: &str) -> Result<TokenResponse, Refusal> {
+    pub(crate) async fn refresh(&self, from: &Client, presented: &str) -> Result<TokenResponse, Refusal> {
         self.may_fail(from)?;
         let refused = || Refusal::new(ErrorCode::InvalidCredentials, "the refresh token is not valid");
         let presented = secret::hash(secret::REFRESH_TOKEN, presented).ok_or_else(refused)?;

@@ -37,6 +37,12 @@ pub(crate) fn check(configuration: &Configuration) -> Result<(), ConfigError> {
     if settings.s3_endpoint.is_some() && settings.s3_bucket.is_none() {
         return Err(configuration.refuse("s3_endpoint", "is of no use without S3_BUCKET", None));
     }
+    if settings.write_timeout.0.as_secs() < 1 {
+        return Err(configuration.refuse("write_timeout", "too short", None));
+    }
+    if settings.aws_session_token.is_some() && settings.aws_access_key_id.is_none() {
+        return Err(configuration.refuse("aws_session_token", "AWS_ACCESS_KEY_ID is missing", None));
+    }
     match (&settings.aws_access_key_id, &settings.aws_secret_access_key) {
         (Some(_), None) if configuration.source("aws_access_key_id") != Source::Default => {
             Err(configuration.refuse("aws_access_key_id", "AWS_SECRET_ACCESS_KEY is missing", None))

@@ -93,6 +93,30 @@ pub(crate) const KEYS: &[Key] = &[
         "WebSockets at a time; more are refused",
     ),
     key(
+        "max_connections_per_address",
+        "CASIDE_MAX_CONNECTIONS_PER_ADDRESS",
+        "1 to 4096",
+        "HTTP connections of one address at a time, and as many of its WebSockets that have no token yet",
+    ),
+    key(
+        "write_timeout",
+        "CASIDE_WRITE_TIMEOUT",
+        "1s to 7d, like 10s or 2m",
+        "how long a client may take nothing of an answer before it is cut off",
+    ),
+    key(
+        "trusted_proxies",
+        "CASIDE_TRUSTED_PROXIES",
+        "addresses or networks like 10.0.0.0/8, separated by commas",
+        "proxies whose X-Forwarded-For or Forwarded says who the client is; those on this machine always are",
+    ),
+    secret(
+        "metrics_token",
+        "CASIDE_METRICS_TOKEN",
+        "at least 16 bytes",
+        "bearer token that may read /metrics and nothing else",
+    ),
+    key(
         "max_room_size",
         "CASIDE_MAX_ROOM_SIZE",
         "1 to 10000",
@@ -135,6 +159,12 @@ pub(crate) const KEYS: &[Key] = &[
         "where the database is; left out: SQLite in the data directory",
     ),
     key(
+        "database_wait",
+        "CASIDE_DATABASE_WAIT",
+        "0s to 7d, like 500ms, 30s or 5m",
+        "how long a start waits for a PostgreSQL server that is away",
+    ),
+    key(
         "auto_migrate",
         "CASIDE_AUTO_MIGRATE",
         "true or false",
@@ -164,6 +194,12 @@ pub(crate) const KEYS: &[Key] = &[
         "AWS_SECRET_ACCESS_KEY",
         "a secret access key, together with AWS_ACCESS_KEY_ID",
         "the secret for S3",
+    ),
+    secret(
+        "aws_session_token",
+        "AWS_SESSION_TOKEN",
+        "the session token of temporary keys, together with AWS_ACCESS_KEY_ID",
+        "comes with temporary keys for S3",
     ),
     secret(
         "jwt_secret",

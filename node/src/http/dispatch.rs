@@ -1,6 +1,7 @@
 //! What happens to every request: it gets an id, finds its endpoint, is answered in time, and leaves a line in the log.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use uuid::Uuid;
 use warp::reply::{Reply, Response};
 
 use super::endpoint::{Endpoint, Params};
-use super::extract::ClientAddress;
 use super::problem::{Problem, allow};
 use super::{SharedApp, cors, reply, web_app};
+use crate::client::Proxies;
 
 /// How long an answer may take to begin.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -83,17 +84,19 @@ impl Dispatcher {
         })
     }
 
-    /// Answers one request.
-    pub(crate) async fn handle(
-        &self,
-        mut request: Request<Incoming>,
-        from: ClientAddress,
-    ) -> Result<Response, Infallible> {
+    /// The proxies that are trusted.
+    pub(crate) fn proxies(&self) -> &Proxies {
+        &self.app.proxies
+    }
+
+    /// Answers one request that came over a connection of `peer`.
+    pub(crate) async fn handle(&self, mut request: Request<Incoming>, peer: IpAddr) -> Result<Response, Infallible> {
         let started = Instant::now();
         let request_id = request_id(request.headers());
         let method = request.method().clone();
         let foreign = self.app.origins.foreign(request.headers());
-        request.extensions_mut().insert(from);
+        let client = self.app.proxies.client(peer, request.headers());
+        request.extensions_mut().insert(client);
         let found = self.find(request.uri().path());
         let route = found.as_ref().map_or("(web app)", |found| found.template);
         let mut response = match found {

@@ -1,7 +1,6 @@
 //! What handlers take out of a request, as warp filters. Each refuses with a [`Problem`].
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -22,13 +21,10 @@ use super::SharedApp;
 use super::endpoint::Params;
 use super::problem::Problem;
 use crate::auth::Caller;
+use crate::client::Client;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Where a request came from, as the listener saw it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ClientAddress(pub(crate) SocketAddr);
 
 fn refuse(problem: impl Into<Problem>) -> Rejection {
     reject::custom(problem.into())
@@ -50,9 +46,9 @@ pub(crate) fn params() -> impl Filter<Extract = (Params,), Error = Rejection> + 
     warp::ext::get::<Params>()
 }
 
-/// The client's IP address.
-pub(crate) fn client_ip() -> impl Filter<Extract = (IpAddr,), Error = Rejection> + Clone {
-    warp::ext::get::<ClientAddress>().map(|address: ClientAddress| address.0.ip().to_canonical())
+/// Where the request came from, put into the extensions by the dispatcher.
+pub(crate) fn client() -> impl Filter<Extract = (Client,), Error = Rejection> + Clone {
+    warp::ext::get::<Client>()
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::dispatch::Dispatcher;
-use super::extract::ClientAddress;
+use super::patient::Patient;
+use crate::client::{Share, Shares};
 
 /// How long a request's head may take to arrive, and a connection may lie idle before it.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -38,6 +39,15 @@ pub(crate) struct BindError {
     /// Why.
     #[source]
     source: io::Error,
+}
+
+/// What one client may take up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Plain HTTP connections of one address; loopback and trusted proxies have no such bound.
+    pub(crate) per_address: usize,
+    /// How long a client may take nothing of an answer.
+    pub(crate) write_timeout: Duration,
 }
 
 /// Sockets that are bound and not yet served: clients that come meanwhile wait in the system's queue.
@@ -65,8 +75,9 @@ impl Listeners {
     }
 
     /// Serves all of them.
-    pub(crate) fn serve(self, dispatcher: Dispatcher) -> Server {
+    pub(crate) fn serve(self, dispatcher: Dispatcher, bounds: Bounds) -> Server {
         let dispatcher = Arc::new(dispatcher);
+        let shares = Shares::new(bounds.per_address);
         let places = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
@@ -74,6 +85,8 @@ impl Listeners {
             let line = Line {
                 dispatcher: dispatcher.clone(),
                 places: places.clone(),
+                shares: shares.clone(),
+                write_timeout: bounds.write_timeout,
                 stopped: stopped.clone(),
             };
             accepting.spawn(line.accept(listener));
@@ -110,6 +123,8 @@ impl Server {
 struct Line {
     dispatcher: Arc<Dispatcher>,
     places: Arc<Semaphore>,
+    shares: Shares,
+    write_timeout: Duration,
     stopped: watch::Receiver<bool>,
 }
 
@@ -131,6 +146,11 @@ impl Line {
     }
 
     fn serve(&self, stream: TcpStream, from: SocketAddr) {
+        // One address must not lock all others out.
+        let Some(share) = self.shares.take(&self.dispatcher.proxies().peer(from.ip())) else {
+            tracing::debug!("a connection was closed: its address has as many as it may have");
+            return;
+        };
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             tracing::debug!("a connection was closed: there are as many as there may be");
             return;
@@ -141,10 +161,10 @@ impl Line {
         }
         tokio::spawn(connection(
             self.dispatcher.clone(),
-            stream,
-            from,
+            Patient::new(stream, self.write_timeout),
+            from.ip(),
             self.stopped.clone(),
-            place,
+            (place, share),
         ));
     }
 }
@@ -152,10 +172,10 @@ impl Line {
 /// One connection, until it ends or becomes something else.
 async fn connection(
     dispatcher: Arc<Dispatcher>,
-    stream: TcpStream,
-    from: SocketAddr,
+    stream: Patient,
+    from: IpAddr,
     mut stopped: watch::Receiver<bool>,
-    place: OwnedSemaphorePermit,
+    place: (OwnedSemaphorePermit, Share),
 ) {
     let service = service_fn(move |request| {
         let dispatcher = dispatcher.clone();
@@ -195,9 +215,9 @@ async fn stop(stopped: &mut watch::Receiver<bool>) {
 async fn boxed(
     dispatcher: &Arc<Dispatcher>,
     request: hyper::Request<hyper::body::Incoming>,
-    from: SocketAddr,
+    from: IpAddr,
 ) -> warp::reply::Response {
-    match Box::pin(dispatcher.handle(request, ClientAddress(from))).await {
+    match Box::pin(dispatcher.handle(request, from)).await {
         Ok(response) => response,
         Err(never) => match never {},
     }

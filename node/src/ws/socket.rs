@@ -17,7 +17,6 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
@@ -27,6 +26,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::Place;
 use super::flow::{Admission, Flow};
+use crate::http::patient::Patient;
 
 /// How long one write may take; a client that does not read for so long is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,7 +41,14 @@ const WRITE_BUFFER: usize = 4096;
 /// Most that waits in front of the socket: twice what a session's queue holds.
 const WRITE_LIMIT: usize = 2 * MAX_BYTES;
 
-type Stream = WebSocketStream<TcpStream>;
+/// Most that is read of a client before its token is there: a token has 8 KiB at most. What it makes us answer, and what
+/// we hold of its frames, is bounded by that too.
+const UNKNOWN_ALLOWANCE: usize = 16 * 1024;
+
+type Stream = WebSocketStream<Patient>;
+
+/// What a session says to none but a client that it knows.
+const KNOWN: [&str; 2] = ["welcome", "resumed"];
 
 /// A socket that is about to open.
 pub(crate) struct Socket {
@@ -88,10 +95,14 @@ impl Socket {
             peer.closed(SocketClosed::Dropped);
             return;
         };
+        if !place.is_known() {
+            stream.get_mut().distrust(UNKNOWN_ALLOWANCE);
+        }
         let mut life = Life {
             dialect,
             flow: Flow::new(Instant::now()),
             beats: beats(heartbeat),
+            place,
         };
         let how = match life.live(&mut stream, &peer, &mut outbound).await {
             End::Closed(how) => {
@@ -102,7 +113,6 @@ impl Socket {
             End::Close(code, reason) => close_with(&mut stream, code, reason).await,
         };
         peer.closed(how);
-        drop(place);
     }
 }
 
@@ -122,8 +132,8 @@ async fn stream(upgrade: OnUpgrade) -> Option<Stream> {
         }
         Err(_) => return None,
     };
-    // Our listener serves TCP streams; without its wrappers the socket is small.
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    // Our listener serves these; without its wrappers the socket is small.
+    let parts = upgraded.downcast::<TokioIo<Patient>>().ok()?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
@@ -141,6 +151,8 @@ struct Life {
     dialect: Dialect,
     flow: Flow,
     beats: Interval,
+    /// Given up at the socket's end.
+    place: Place,
 }
 
 impl Life {
@@ -186,14 +198,19 @@ impl Life {
     }
 
     /// Writes what the session said, and all that it has said since, in one go.
-    async fn write(&self, stream: &mut Stream, outbound: &mut OutboundReceiver, first: Outbound) -> Next {
+    async fn write(&mut self, stream: &mut Stream, outbound: &mut OutboundReceiver, first: Outbound) -> Next {
         let binary = self.dialect.is_binary();
+        let place = &mut self.place;
         let writing = async {
             let mut said = Some(first);
             let mut closing = None;
             while let Some(next) = said.take() {
                 match next {
                     Outbound::Frame(frame) => {
+                        if !place.is_known() && KNOWN.contains(&frame.kind) {
+                            place.known();
+                            stream.get_mut().trust();
+                        }
                         let Some(message) = message(binary, frame.bytes) else {
                             continue;
                         };
@@ -326,6 +343,7 @@ async fn close_with(stream: &mut Stream, code: u16, reason: &'static str) -> Soc
     let closing = async {
         stream.send(Message::Close(Some(frame))).await?;
         let connection = stream.get_mut();
+        connection.trust();
         connection.shutdown().await?;
         tokio::io::copy(connection, &mut tokio::io::sink()).await?;
         Ok::<_, WsError>(())

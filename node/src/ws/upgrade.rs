@@ -1,7 +1,5 @@
 //! The upgrade request (RFC 6455 §4.2): what is refused before there is a socket, and the answer that makes one.
 
-use std::net::IpAddr;
-
 use caside_actors::node::SessionArgs;
 use caside_actors::outbound::outbound;
 use caside_protocol::ErrorCode;
@@ -19,6 +17,7 @@ use warp::{Filter, Reply};
 
 use super::socket::Socket;
 use crate::auth::Caller;
+use crate::client::Client;
 use crate::http::SharedApp;
 use crate::http::endpoint::Endpoint;
 use crate::http::extract;
@@ -30,13 +29,13 @@ pub(crate) fn endpoint(app: &SharedApp) -> Endpoint {
         extract::app(app)
             .and(warp::header::headers_cloned())
             .and(warp::ext::optional::<OnUpgrade>())
-            .and(extract::client_ip())
+            .and(extract::client())
             .and(extract::maybe_caller(app))
             .then(
                 |app: SharedApp,
                  headers: HeaderMap,
                  upgrade: Option<OnUpgrade>,
-                 from: IpAddr,
+                 from: Client,
                  caller: Option<Caller>| async move {
                     match (upgrade, accept_key(&headers)) {
                         (Some(upgrade), Some(key)) => open(&app, &headers, key, upgrade, from, caller).await,
@@ -92,7 +91,7 @@ async fn open(
     headers: &HeaderMap,
     accept: HeaderValue,
     upgrade: OnUpgrade,
-    from: IpAddr,
+    from: Client,
     caller: Option<Caller>,
 ) -> Result<Response, Refusal> {
     if !app.origins.admit(headers) {
@@ -102,12 +101,12 @@ async fn open(
         ));
     }
     let (dialect, named) = negotiate(headers)?;
-    let place = app.sockets.enter(from)?;
+    let place = app.sockets.enter(&from, caller.is_some())?;
     let (queue, outbound) = outbound();
     let session = SessionArgs {
         dialect,
         outbound: queue,
-        client_ip: Some(from),
+        client_ip: Some(from.address),
         claims: caller.map(|caller| caller.claims),
     };
     let peer = app.node.open_session(session).await?;

@@ -13,8 +13,10 @@
     reason = "the binary's dependencies are not all the tests'"
 )]
 
+mod addresses;
 mod auth;
 mod cli;
+mod dependencies;
 mod lifecycle;
 mod limits;
 mod playback;

@@ -182,6 +182,8 @@ fn every_field_has_a_key_and_every_key_a_field() {
         s3_endpoint: Some("http://s3".parse().unwrap()),
         aws_access_key_id: Some("a".parse().unwrap()),
         aws_secret_access_key: Some("s".parse().unwrap()),
+        aws_session_token: Some("t".parse().unwrap()),
+        metrics_token: Some("0123456789abcdef".parse().unwrap()),
         jwt_secret: Some("0123456789abcdef0123456789abcdef".parse().unwrap()),
         ..Settings::default()
     };

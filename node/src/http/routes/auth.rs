@@ -1,7 +1,5 @@
 //! Tokens.
 
-use std::net::IpAddr;
-
 use caside_protocol::ErrorCode;
 use caside_protocol::error::Refusal;
 use caside_protocol::rest::{LogoutRequest, TokenRequest, TokenResponse};
@@ -11,6 +9,7 @@ use warp::http::header::{CACHE_CONTROL, HeaderValue};
 use warp::reply::Response;
 
 use crate::auth::Caller;
+use crate::client::Client;
 use crate::http::endpoint::Endpoint;
 use crate::http::openapi::{Busy, Malformed, Unauthenticated};
 use crate::http::{SharedApp, extract, reply};
@@ -19,7 +18,7 @@ use crate::http::{SharedApp, extract, reply};
 pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     let given = || {
         extract::app(app)
-            .and(extract::client_ip())
+            .and(extract::client())
             .and(extract::json::<TokenRequest>())
     };
     vec![
@@ -45,7 +44,7 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
 /// A token for a password or a refresh token. Refresh tokens are good once; one that is presented again ends its session.
 #[utoipa::path(post, path = "/login", tag = "auth", request_body = TokenRequest,
     responses((status = 200, description = "the answer", body = TokenResponse), Unauthenticated, Malformed, Busy), security(()))]
-async fn login(app: SharedApp, from: IpAddr, request: TokenRequest) -> Result<Response, Refusal> {
+async fn login(app: SharedApp, from: Client, request: TokenRequest) -> Result<Response, Refusal> {
     token(app, from, request, None).await
 }
 
@@ -57,13 +56,13 @@ async fn login(app: SharedApp, from: IpAddr, request: TokenRequest) -> Result<Re
     Unauthenticated, Malformed, Busy), security((), ("bearer" = [])))]
 async fn token(
     app: SharedApp,
-    from: IpAddr,
+    from: Client,
     request: TokenRequest,
     caller: Option<Caller>,
 ) -> Result<Response, Refusal> {
     let answer = match request {
-        TokenRequest::Password { username, password } => app.auth.login(from, &username, &password).await?,
-        TokenRequest::Refresh { refresh_token } => app.auth.refresh(from, &refresh_token).await?,
+        TokenRequest::Password { username, password } => app.auth.login(&from, &username, &password).await?,
+        TokenRequest::Refresh { refresh_token } => app.auth.refresh(&from, &refresh_token).await?,
         TokenRequest::Mint(request) => {
             let why = "a token for somebody else needs a bearer: an admin, an API key or the room's host";
             let minter = caller.ok_or_else(|| Refusal::new(ErrorCode::Unauthorized, why))?;

@@ -11,35 +11,29 @@ use warp::http::Method;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 
-use crate::auth::Caller;
+use crate::auth::secret;
+use crate::client::Client;
 use crate::http::endpoint::Endpoint;
 use crate::http::openapi::{Busy, Forbidden, Unauthenticated};
 use crate::http::{App, SharedApp, extract};
 
 /// `/metrics`.
 pub(crate) fn endpoint(app: &SharedApp) -> Endpoint {
-    let filter = extract::app(app).and(extract::maybe_caller(app)).then(metrics);
+    let filter = extract::app(app)
+        .and(extract::client())
+        .and(extract::credential())
+        .then(metrics);
     Endpoint::new(Method::GET, "/metrics", filter)
 }
 
-/// Counters and gauges. Open while HTTP is on loopback only, else for admins.
+/// Counters and gauges. Open to whoever asks on this machine without a proxy, while HTTP is on loopback only; else for
+/// `CASIDE_METRICS_TOKEN` and admins.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses(
     (status = 200, description = "Prometheus text", content_type = "text/plain", body = String),
     Unauthenticated, Forbidden, Busy), security((), ("bearer" = [])))]
-async fn metrics(app: SharedApp, caller: Option<Caller>) -> Result<Response, Refusal> {
-    if !app.loopback_only {
-        match caller {
-            None => {
-                return Err(Refusal::new(
-                    ErrorCode::Unauthorized,
-                    "a token is needed: `Authorization: Bearer …`",
-                ));
-            }
-            Some(caller) if !caller.is_admin() => {
-                return Err(Refusal::new(ErrorCode::Forbidden, "metrics are for admins"));
-            }
-            Some(_) => {}
-        }
+async fn metrics(app: SharedApp, client: Client, credential: Option<String>) -> Result<Response, Refusal> {
+    if !(app.loopback_only && client.is_local()) {
+        app.may_read_metrics(credential).await?;
     }
     // A worker answers between two rounds of packets, for which one waits on a thread of its own.
     let workers = app.media.clone();
@@ -54,6 +48,24 @@ async fn metrics(app: SharedApp, caller: Option<Caller>) -> Result<Response, Ref
     );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+impl App {
+    async fn may_read_metrics(&self, credential: Option<String>) -> Result<(), Refusal> {
+        let missing = || Refusal::new(ErrorCode::Unauthorized, "a token is needed: `Authorization: Bearer …`");
+        let credential = credential.ok_or_else(missing)?;
+        // Hashes are compared: how long that takes tells nothing of the token.
+        if self
+            .metrics_token
+            .is_some_and(|token| token == secret::digest(credential.as_bytes()))
+        {
+            return Ok(());
+        }
+        if self.auth.authenticate(&credential).await?.is_admin() {
+            return Ok(());
+        }
+        Err(Refusal::new(ErrorCode::Forbidden, "metrics are for admins"))
+    }
 }
 
 /// The page; a worker that did not answer is left out.
