@@ -9,6 +9,7 @@
 
 pub mod acked;
 pub mod aimd;
+pub mod allocator;
 pub mod delay;
 pub mod estimator;
 pub mod history;

@@ -125,13 +125,16 @@ impl Consumer {
     }
 
     /// The highest layer by what the receiver asked for.
-    #[expect(dead_code, reason = "for whoever shares out a receiver's bandwidth")]
     pub(crate) fn ceiling(&self) -> Layer {
         self.ceiling
     }
 
+    /// The highest layer by bandwidth.
+    pub(crate) fn target(&self) -> Option<Layer> {
+        self.target
+    }
+
     /// Sets the highest layer by bandwidth; with `None` nothing is sent. Without a call there is no bound.
-    #[expect(dead_code, reason = "for whoever shares out a receiver's bandwidth")]
     pub(crate) fn set_target(&mut self, target: Option<Layer>) {
         self.target = target;
     }
@@ -181,6 +184,8 @@ impl Consumer {
             fraction_lost: self.stats.fraction_lost,
             retransmitted: self.stats.retransmitted,
             plis_received: self.stats.key_frame_requests,
+            ceiling: self.ceiling,
+            target: self.target,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::layers::{Content, LayerRate, Preference};
+use crate::bandwidth::Estimate;
+use crate::layers::{Content, Layer, LayerRate, Preference};
 use crate::parameters::{
     ConsumerId, ConsumerParameters, DtlsParameters, IceCredentials, PayloadType, ProducerId, ProducerParameters,
     RouterId, Ssrc, TapId, TransportId,
@@ -245,10 +246,27 @@ pub struct TransportStats {
     pub bytes_received: u64,
     /// Bytes sent, all protocols.
     pub bytes_sent: u64,
+    /// What the path to the client carries, once the client told of it.
+    pub downlink: Option<DownlinkStats>,
     /// Incoming tracks.
     pub producers: Vec<ProducerStats>,
     /// Outgoing tracks.
     pub consumers: Vec<ConsumerStats>,
+}
+
+/// The path to a client, by the client's feedback. Rates are in bits a second, of the wire.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DownlinkStats {
+    /// What it is estimated to carry, and what bounds that.
+    pub estimate: Estimate,
+    /// What the tracks are given of it.
+    pub given: f64,
+    /// What they would be given if it carried anything; 0 while they are given that.
+    pub desired: f64,
+    /// Probes sent since the transport began.
+    pub probes: u64,
+    /// Bytes sent to fill probes.
+    pub padding_bytes: u64,
 }
 
 /// Counters of an incoming track.
@@ -287,6 +305,10 @@ pub struct ConsumerStats {
     pub retransmitted: u64,
     /// Key frame requests received.
     pub plis_received: u64,
+    /// The highest layer by what the receiver asked for. Of sound it means nothing.
+    pub ceiling: Layer,
+    /// The highest layer by bandwidth; `None` while there is no room for any.
+    pub target: Option<Layer>,
 }
 
 /// Where a tap's packets go: a bounded queue outside of the engine.

@@ -16,6 +16,7 @@ mod association;
 mod commands;
 mod config;
 mod demux;
+mod downlink;
 mod egress;
 mod feedback;
 mod ingress;
@@ -24,6 +25,7 @@ mod reports;
 mod router;
 mod rtcp;
 mod rtcp_batch;
+mod sharing;
 pub(crate) mod slab;
 pub(crate) mod speakers;
 pub(crate) mod timers;
@@ -86,6 +88,8 @@ pub struct Engine {
     key_frames_wanted: Vec<Key<Producer>>,
     /// Scratch memory of one NACK.
     nack_pairs: Vec<(u16, u16)>,
+    /// Scratch memory of sharing out what a path carries.
+    sharing: sharing::Scratch,
     dropped: DropCounters,
 }
 
@@ -113,6 +117,7 @@ impl Engine {
             feedback: Vec::new(),
             key_frames_wanted: Vec::new(),
             nack_pairs: Vec::new(),
+            sharing: sharing::Scratch::default(),
             dropped: DropCounters::default(),
         }
     }
@@ -247,6 +252,12 @@ impl Engine {
         if association.report_due.is_some_and(|at| at <= now) {
             self.report(now, key);
         }
+        let Some(association) = self.associations.get(key) else {
+            return;
+        };
+        if association.downlink.due.is_some_and(|at| at <= now) {
+            self.downlink_due(now, key);
+        }
         self.queue_feedback(key);
         self.plan_transport(now, key);
     }
@@ -256,10 +267,14 @@ impl Engine {
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
-        let due = [association.transport.poll_timeout(), association.report_due]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [
+            association.transport.poll_timeout(),
+            association.report_due,
+            association.downlink.due,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         if let Some(at) = due {
             // Never at once: whatever stays due must not keep the others from their turn.
             let at = at.max(now + MIN_TIMER);

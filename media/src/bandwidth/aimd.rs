@@ -8,6 +8,9 @@ use crate::bandwidth::{MAX_RATE, MIN_RATE};
 const DECREASE: f64 = 0.85;
 const DECREASE_FULL: f64 = 0.95;
 
+/// One decrease takes the rate no lower than to this part of it before [`DECREASE`], unless queues are full.
+const MAX_STEP: f64 = 0.75;
+
 /// Growth in a second, far from the rate at which queues last grew.
 const GROWTH: f64 = 1.08;
 
@@ -115,8 +118,7 @@ impl Aimd {
     pub fn update(&mut self, now_us: i64, usage: Usage, full: bool, delivered: Option<f64>, rtt_us: i64) {
         match usage {
             Usage::Over => {
-                let factor = if full { DECREASE_FULL } else { DECREASE };
-                self.decrease(now_us, factor, delivered, rtt_us);
+                self.decrease(now_us, full, delivered, rtt_us);
             }
             Usage::Under => {
                 self.state = State::Hold;
@@ -149,18 +151,26 @@ impl Aimd {
         };
         let limit = delivered * HEADROOM + HEADROOM_BPS;
         // Never down: that little is sent says nothing of the path.
-        self.rate = grown.min(limit.max(self.rate)).min(MAX_RATE);
+        // And what was delivered just now was carried.
+        self.rate = grown.min(limit.max(self.rate)).max(delivered).min(MAX_RATE);
     }
 
-    fn decrease(&mut self, now_us: i64, factor: f64, delivered: Option<f64>, rtt_us: i64) {
+    fn decrease(&mut self, now_us: i64, full: bool, delivered: Option<f64>, rtt_us: i64) {
         self.state = State::Hold;
         let Some(delivered) = delivered else { return };
+        let factor = if full { DECREASE_FULL } else { DECREASE };
         let least = rtt_us.clamp(MIN_DECREASE_US, MAX_DECREASE_US);
         let soon = self.decreased_us.is_some_and(|at| now_us - at < least);
         if soon && delivered > 0.5 * self.rate {
             return;
         }
-        let reduced = (delivered * factor).max(MIN_RATE);
+        // With queues that are not full it may be that little was sent, or that others fill them.
+        let base = if full {
+            delivered
+        } else {
+            delivered.max(self.rate * MAX_STEP)
+        };
+        let reduced = (base * factor).max(MIN_RATE);
         if self
             .ceiling
             .is_some_and(|it| delivered < it.mean - 3.0 * it.deviation())
@@ -183,15 +193,15 @@ mod tests {
     #[test]
     fn falls_below_what_is_delivered_and_climbs_again() {
         let mut aimd = Aimd::new(2e6);
-        aimd.update(0, Usage::Over, false, Some(1e6), RTT_US);
-        assert_eq!(aimd.rate(), 0.85e6);
+        aimd.update(0, Usage::Over, true, Some(1e6), RTT_US);
+        assert_eq!(aimd.rate(), 0.95e6);
         aimd.update(10_000, Usage::Over, false, Some(0.9e6), RTT_US);
         assert_eq!(
             aimd.rate(),
-            0.85e6,
+            0.95e6,
             "within a round trip the first decrease is given time"
         );
-        for tick in 1..=40 {
+        for tick in 1..=20 {
             aimd.update(tick * 100_000, Usage::Normal, false, Some(aimd.rate()), RTT_US);
         }
         assert!((0.95e6..1.2e6).contains(&aimd.rate()), "{}", aimd.rate());
@@ -206,6 +216,13 @@ mod tests {
         assert_eq!(aimd.rate(), 1.21e6);
         aimd.update(70_000_000, Usage::Normal, false, Some(0.1e6), RTT_US);
         assert_eq!(aimd.rate(), 1.21e6);
+    }
+
+    #[test]
+    fn growing_queues_while_little_is_sent_cost_a_part_only() {
+        let mut aimd = Aimd::new(1e6);
+        aimd.update(0, Usage::Over, false, Some(0.1e6), RTT_US);
+        assert_eq!(aimd.rate(), 0.6375e6);
     }
 
     #[test]

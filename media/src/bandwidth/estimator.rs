@@ -28,6 +28,9 @@ const MAX_DRAIN: f64 = 0.6;
 const SILENCE_US: i64 = 1_000_000;
 const SILENCE_FACTOR: f64 = 0.7;
 
+/// A sign of congestion counts for so long.
+const CONGESTED_US: i64 = 3_000_000;
+
 /// After queues grew, no probe for so long.
 const CALM_US: i64 = 700_000;
 
@@ -55,6 +58,8 @@ pub struct Estimate {
     pub budget: f64,
     /// What bounds it.
     pub limit: Limit,
+    /// Whether there was a sign lately that the path carries no more. Else the estimate only says what was tried.
+    pub congested: bool,
     /// Part of the packets lost in the last seconds, 0–1.
     pub loss: f64,
     /// How long packets wait in queues, in milliseconds.
@@ -73,6 +78,8 @@ pub struct Estimator {
     cap: Option<f64>,
     rtt_us: i64,
     heard_us: Option<i64>,
+    /// When there was a sign of congestion last.
+    congested_us: Option<i64>,
 }
 
 impl Estimator {
@@ -87,6 +94,7 @@ impl Estimator {
             cap: None,
             rtt_us: RTT_US.0,
             heard_us: None,
+            congested_us: None,
         }
     }
 
@@ -144,6 +152,7 @@ impl Estimator {
         // What was sent just now cannot have been answered yet.
         if now_us - heard >= SILENCE_US.max(2 * self.rtt_us) && sent_us - heard > SILENCE_US / 2 {
             self.aimd.silence(now_us, SILENCE_FACTOR);
+            self.congested_us = Some(now_us);
             self.heard_us = Some(now_us);
         }
     }
@@ -175,10 +184,13 @@ impl Estimator {
         let wait_us = self.delay.wait_us();
         let excess_s = (wait_us - DRAIN_ABOVE_US).max(0) as f64 / 1e6;
         let drained = 1.0 - (excess_s * DRAIN_PER_S).min(MAX_DRAIN);
+        let lately = |at: i64| self.heard_us.is_some_and(|heard| heard - at < CONGESTED_US);
+        let congested = limit != Limit::Delay || wait_us > FULL_US || self.congested_us.is_some_and(lately);
         Some(Estimate {
             bits_per_second,
             budget: bits_per_second * drained,
             limit,
+            congested,
             loss: self.loss.average(),
             wait_ms: wait_us as f64 / 1000.0,
         })
@@ -203,9 +215,12 @@ impl Estimator {
     }
 
     fn conclude(&mut self, now_us: i64, observed_loss: bool) {
-        let usage = self.delay.usage();
+        let mut usage = self.delay.usage();
         let (short, long) = (self.delivered.rate(SHORT_US), self.delivered.rate(LONG_US));
         let full = self.delay.wait_us() > FULL_US;
+        if usage == Usage::Over && !full && self.prober.echoes(now_us) {
+            usage = Usage::Normal;
+        }
         let delivered = match usage {
             // What leaves a full queue is what the path carries. Else a moment with little to send must not count.
             Usage::Over if full => short,
@@ -213,6 +228,7 @@ impl Estimator {
             Usage::Normal | Usage::Under => long.or(short),
         };
         if usage == Usage::Over {
+            self.congested_us = Some(now_us);
             self.prober.overuse(now_us);
         }
         self.aimd.update(now_us, usage, full, delivered, self.rtt_us);

@@ -23,6 +23,9 @@ const AFTER_FAILURE_US: (i64, i64) = (1_000_000, 4_000_000);
 /// What became of a probe's packets is not known after so long.
 const TIMEOUT_US: i64 = 2_000_000;
 
+/// So long after its outcome is known, a probe may still be what made queues grow.
+const ECHO_US: i64 = 400_000;
+
 /// A probe is pointless where it would find less than so much more.
 const WORTHWHILE: f64 = 1.05;
 
@@ -66,6 +69,7 @@ pub struct Prober {
     next_us: Option<i64>,
     pause_us: i64,
     slot_us: i64,
+    ended_us: Option<i64>,
 }
 
 impl Prober {
@@ -77,7 +81,13 @@ impl Prober {
             next_us: None,
             pause_us: AFTER_FAILURE_US.0,
             slot_us,
+            ended_us: None,
         }
+    }
+
+    /// Whether queues that grow may be a probe's doing.
+    pub fn echoes(&self, now_us: i64) -> bool {
+        self.running.is_some() || self.ended_us.is_some_and(|at| now_us - at < ECHO_US)
     }
 
     /// The probe to send now, if one is due: when more is `desired` than `estimate` allows, in bits a second.
@@ -171,6 +181,7 @@ impl Prober {
     }
 
     fn plan(&mut self, now_us: i64, success: bool) {
+        self.ended_us = Some(now_us);
         if success {
             self.pause_us = AFTER_FAILURE_US.0;
             self.next_us = Some(now_us + AFTER_SUCCESS_US);

@@ -12,6 +12,9 @@ pub(crate) const MAX_HEADER: usize = FIXED_HEADER_LEN + 4 + 18 + 5 + 4 + 3 + 3 +
 /// The longest mid (RFC 9143 §15.1 with RFC 8285's one-byte form).
 const MAX_MID: usize = 16;
 
+/// The bit that says that a packet ends in padding (RFC 3550 §5.1).
+const PADDING: u8 = 0x20;
+
 /// The longest element of the one-byte form.
 const MAX_ONE_BYTE: usize = 16;
 
@@ -79,16 +82,7 @@ impl HeaderWriter {
             len: FIXED_HEADER_LEN + 4,
             two_byte,
         };
-        if let Some(id) = ids.mid {
-            block.element(id, &self.mid[..self.mid_len]);
-        }
-        if let Some(id) = ids.abs_send_time {
-            let [_, a, b, c] = numbers.abs_send_time.to_be_bytes();
-            block.element(id, &[a, b, c]);
-        }
-        if let (Some(id), Some(number)) = (ids.transport_cc, numbers.transport_cc) {
-            block.element(id, &number.to_be_bytes());
-        }
+        self.write_common(&mut block, numbers);
         if let (Some(id), Some(level)) = (ids.audio_level, slot.info.audio_level) {
             block.element(id, &[level]);
         }
@@ -112,6 +106,46 @@ impl HeaderWriter {
             numbers.ssrc,
         );
         len
+    }
+
+    /// Writes the header of a packet that has padding and nothing else.
+    pub(crate) fn write_padding(&self, out: &mut [u8; MAX_HEADER], numbers: &Numbers) -> usize {
+        let mut block = Block {
+            out,
+            len: FIXED_HEADER_LEN + 4,
+            two_byte: false,
+        };
+        self.write_common(&mut block, numbers);
+        let len = block.finish();
+        let (fixed, _) = out
+            .split_first_chunk_mut()
+            .expect("the buffer is longer than a fixed header");
+        let extension = len > FIXED_HEADER_LEN;
+        let Numbers {
+            payload_type,
+            sequence,
+            timestamp,
+            ssrc,
+            ..
+        } = *numbers;
+        write_fixed(fixed, extension, false, payload_type, sequence, timestamp, ssrc);
+        fixed[0] |= PADDING;
+        len
+    }
+
+    /// What every packet of the consumer bears.
+    fn write_common(&self, block: &mut Block<'_>, numbers: &Numbers) {
+        let ids = &self.extensions;
+        if let Some(id) = ids.mid {
+            block.element(id, &self.mid[..self.mid_len]);
+        }
+        if let Some(id) = ids.abs_send_time {
+            let [_, a, b, c] = numbers.abs_send_time.to_be_bytes();
+            block.element(id, &[a, b, c]);
+        }
+        if let (Some(id), Some(number)) = (ids.transport_cc, numbers.transport_cc) {
+            block.element(id, &number.to_be_bytes());
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::consumer::Consumer;
 use crate::consumer::sender_report::ClockOffset;
 use crate::engine::demux::SsrcTable;
+use crate::engine::downlink::Downlink;
 use crate::engine::slab::Key;
 use crate::engine::timers::Planned;
 use crate::engine::{FastMap, Router};
@@ -45,8 +46,8 @@ pub(crate) struct Association {
     pub(crate) retired: FastMap<u32, u64>,
     /// Consumers with something to send in this round.
     pub(crate) pending: Vec<Key<Consumer>>,
-    /// Transport-wide number of the next packet.
-    pub(crate) next_transport_cc: u16,
+    /// What is known of how packets arrive at the client.
+    pub(crate) downlink: Downlink,
 
     pub(crate) report_due: Option<Instant>,
     pub(crate) reports: u64,
@@ -55,7 +56,7 @@ pub(crate) struct Association {
 }
 
 impl Association {
-    pub(crate) fn new(id: TransportId, router: Key<Router>, transport: Transport, ufrag: String) -> Self {
+    pub(crate) fn new(now: Instant, id: TransportId, router: Key<Router>, transport: Transport, ufrag: String) -> Self {
         Self {
             id,
             router,
@@ -74,7 +75,7 @@ impl Association {
             consumer_ssrcs: FastMap::default(),
             retired: FastMap::default(),
             pending: Vec::new(),
-            next_transport_cc: 0,
+            downlink: Downlink::new(now),
             report_due: None,
             reports: 0,
             rtt: None,

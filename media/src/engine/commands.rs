@@ -131,7 +131,7 @@ impl Engine {
         }
         let ufrag = local.ufrag.clone();
         let transport = Transport::new(now, self.config.transport.clone(), local);
-        let association = Association::new(id, router, transport, ufrag.clone());
+        let association = Association::new(now, id, router, transport, ufrag.clone());
         let key = self.associations.insert_with(|_| association);
         self.transport_ids.insert(id, key);
         self.ufrags.insert(ufrag, key);
@@ -348,6 +348,7 @@ impl Engine {
                 rtt_ms: association.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
                 bytes_received: association.transport.bytes_received(),
                 bytes_sent: association.transport.bytes_sent(),
+                downlink: association.downlink.stats(),
                 producers: producers.map(Producer::snapshot).collect(),
                 consumers: consumers.map(Consumer::snapshot).collect(),
             })

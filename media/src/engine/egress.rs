@@ -1,14 +1,17 @@
 //! Packets that go out: copied, rewritten and sealed into the send buffer.
 
+mod padding;
+
 use std::time::{Duration, Instant};
 
 use crate::consumer::mapping::Mapped;
 use crate::consumer::rewrite::{MAX_HEADER, Numbers};
 use crate::consumer::{Consumer, Decision};
+use crate::engine::downlink::Downlink;
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, DropCounters, Engine};
-use crate::parameters::{Path, PayloadType, Ssrc};
+use crate::parameters::{MediaKind, Path, PayloadType, Ssrc};
 use crate::producer::Producer;
 use crate::producer::ring::Slot;
 use crate::send_buffer::{MAX_DATAGRAM, SendBuffer};
@@ -22,7 +25,9 @@ struct Sender<'e> {
     now: Instant,
     path: Path,
     transport: &'e mut Transport,
-    next_transport_cc: &'e mut u16,
+    downlink: &'e mut Downlink,
+    /// `now` as the downlink counts it.
+    now_us: i64,
     abs_send_time: u32,
     rtt: Option<Duration>,
     out: &'e mut SendBuffer,
@@ -95,7 +100,8 @@ impl Engine {
                 now,
                 path,
                 transport: &mut association.transport,
-                next_transport_cc: &mut association.next_transport_cc,
+                now_us: association.downlink.micros(now),
+                downlink: &mut association.downlink,
                 abs_send_time,
                 rtt: association.rtt,
                 out,
@@ -109,7 +115,11 @@ impl Engine {
                 let Some(producer) = self.producers.get(consumer.producer) else {
                     continue;
                 };
-                if consumer.paused || producer.paused {
+                let no_room = consumer.kind == MediaKind::Video && consumer.target().is_none();
+                if no_room {
+                    consumer.mapping.stop();
+                }
+                if consumer.paused || producer.paused || no_room {
                     consumer.retransmit.clear();
                     continue;
                 }
@@ -159,6 +169,15 @@ fn queue_consumer(
         sending.push(consumer.transport);
     }
     association.pending.push(key);
+}
+
+/// Why a packet goes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// The receiver misses it.
+    Repair,
+    /// The path is to carry more for a moment.
+    Probe,
 }
 
 /// What a round was for a consumer.
@@ -238,14 +257,23 @@ impl Sender<'_> {
         }
         let asked = consumer.retransmit.take();
         for sequence in &asked {
-            if self.send_one_again(consumer, producer, *sequence).is_none() {
+            if self
+                .send_one_again(consumer, producer, *sequence, Purpose::Repair)
+                .is_none()
+            {
                 self.dropped.retransmissions += 1;
             }
         }
         consumer.retransmit.give_back(asked);
     }
 
-    fn send_one_again(&mut self, consumer: &mut Consumer, producer: &Producer, sequence: u16) -> Option<()> {
+    fn send_one_again(
+        &mut self,
+        consumer: &mut Consumer,
+        producer: &Producer,
+        sequence: u16,
+        purpose: Purpose,
+    ) -> Option<()> {
         let located = consumer.mapping.locate(sequence)?;
         let index = located.index;
         if let Some((payload_type, ssrc)) = consumer.rtx {
@@ -256,10 +284,8 @@ impl Sender<'_> {
                 return None;
             }
             let timestamp = slot.info.timestamp.wrapping_add(located.timestamp_offset);
-            if !consumer
-                .retransmit
-                .admit(self.now, index, slot.payload().len() + MAX_HEADER / 4, self.rtt)
-            {
+            let len = slot.payload().len() + MAX_HEADER / 4;
+            if purpose == Purpose::Repair && !consumer.retransmit.admit(self.now, index, len, self.rtt) {
                 return None;
             }
             let index = consumer.retransmit.take_rtx_index();
@@ -272,13 +298,17 @@ impl Sender<'_> {
             };
             self.seal(consumer, slot, &label)?;
         } else {
+            // The same datagram again has no number of its own: nothing could be learnt from it.
+            if purpose == Purpose::Probe {
+                return None;
+            }
             let datagram = consumer.sealed.as_ref()?.get(index)?;
             if !consumer.retransmit.admit(self.now, index, datagram.len(), self.rtt) {
                 return None;
             }
             self.out.push(self.path, datagram);
         }
-        consumer.stats.retransmitted += 1;
+        consumer.stats.retransmitted += u64::from(purpose == Purpose::Repair);
         Some(())
     }
 
@@ -291,7 +321,7 @@ impl Sender<'_> {
             sequence: label.index as u16,
             timestamp: label.timestamp,
             abs_send_time: self.abs_send_time,
-            transport_cc: Some(*self.next_transport_cc),
+            transport_cc: Some(self.downlink.next_number()),
         };
         let buffer = self.out.reserve(MAX_HEADER + 2 + payload.len() + SRTP_OVERHEAD);
         let header = buffer
@@ -318,7 +348,7 @@ impl Sender<'_> {
             Ok(sealed) => {
                 self.out.commit(self.path, sealed);
                 if consumer.header.has_transport_cc() {
-                    *self.next_transport_cc = self.next_transport_cc.wrapping_add(1);
+                    self.downlink.sent(self.now_us, sealed);
                 }
                 Some(sealed)
             }

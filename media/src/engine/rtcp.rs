@@ -33,8 +33,11 @@ impl Engine {
                 RtcpMessage::FullIntra { entries } => {
                     ssrcs(entries, FIR_ENTRY).for_each(|ssrc| self.key_frame_wanted(now, key, ssrc));
                 }
-                // Of no use before there is an estimate of the receiver's bandwidth.
-                RtcpMessage::TransportCc | RtcpMessage::Application | RtcpMessage::Other => {}
+                RtcpMessage::TransportCc(feedback) => self.arrivals_told(now, key, &feedback),
+                RtcpMessage::ReceiverEstimate { bits_per_second } => {
+                    self.receiver_estimated(now, key, bits_per_second);
+                }
+                RtcpMessage::Application | RtcpMessage::Other => {}
             }
         }
     }

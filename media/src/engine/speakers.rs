@@ -55,6 +55,11 @@ pub(crate) struct Speakers {
 }
 
 impl Speakers {
+    /// Who speaks, as reported last.
+    pub(crate) fn reported(&self) -> &[ProducerId] {
+        &self.reported
+    }
+
     /// Ends an interval in which producers were this loud. Gives the speakers to report if they changed.
     pub(crate) fn settle(&mut self, loudness: impl Iterator<Item = (ProducerId, f32)>) -> Option<Vec<ProducerId>> {
         let before = std::mem::take(&mut self.active);

@@ -3,6 +3,7 @@
 #![warn(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use crate::parameters::Ssrc;
+use crate::rtcp::transport_cc::Feedback;
 use crate::rtcp::{NtpTime, format, packet_type};
 
 /// The packets of a compound (RFC 3550 §6.1). Ends at the first that is malformed. Reduced-size RTCP (RFC 5506) is fine.
@@ -54,8 +55,13 @@ pub enum RtcpMessage<'p> {
         entries: &'p [u8],
     },
     /// Transport-wide congestion control feedback.
-    TransportCc,
-    /// A message of an application, such as REMB.
+    TransportCc(Feedback<'p>),
+    /// What a receiver estimates that it can take (REMB, draft-alvestrand-rmcat-remb-03 §2.2).
+    ReceiverEstimate {
+        /// Of all streams together.
+        bits_per_second: u64,
+    },
+    /// A message of an application.
     Application,
     /// A source description or something unknown.
     Other,
@@ -111,10 +117,15 @@ impl<'p> Packets<'p> {
                         media,
                         pairs: NackPairs { rest: body },
                     },
-                    (packet_type::TRANSPORT_FEEDBACK, format::TRANSPORT_CC) => RtcpMessage::TransportCc,
+                    (packet_type::TRANSPORT_FEEDBACK, format::TRANSPORT_CC) => {
+                        Feedback::parse(body).map_or(RtcpMessage::Other, RtcpMessage::TransportCc)
+                    }
                     (packet_type::PAYLOAD_FEEDBACK, format::PLI) => RtcpMessage::PictureLoss { media },
                     (packet_type::PAYLOAD_FEEDBACK, format::FIR) => RtcpMessage::FullIntra { entries: body },
-                    (packet_type::PAYLOAD_FEEDBACK, format::APPLICATION) => RtcpMessage::Application,
+                    (packet_type::PAYLOAD_FEEDBACK, format::APPLICATION) => remb(body)
+                        .map_or(RtcpMessage::Application, |bits_per_second| {
+                            RtcpMessage::ReceiverEstimate { bits_per_second }
+                        }),
                     _ => RtcpMessage::Other,
                 })
             }
@@ -257,6 +268,17 @@ impl Iterator for NackPairs<'_> {
         self.rest = rest;
         Some((u16::from_be_bytes([p0, p1]), u16::from_be_bytes([m0, m1])))
     }
+}
+
+/// The rate of a REMB, if it is one: a mantissa of 18 bits after an exponent of 6.
+fn remb(body: &[u8]) -> Option<u64> {
+    let (&[b'R', b'E', b'M', b'B', _, high, middle, low], _) = body.split_first_chunk::<8>()? else {
+        return None;
+    };
+    let mantissa = u64::from(u32::from_be_bytes([0, high & 3, middle, low]));
+    let exponent = u32::from(high >> 2);
+    // More than 64 bits hold is no bound at all.
+    Some(mantissa.saturating_mul(1u64.checked_shl(exponent)?))
 }
 
 fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {

@@ -141,7 +141,8 @@ pub fn offer(kind: MediaKind, producer: &ExtensionIds, policy: &CodecPolicy) -> 
             HeaderExtension::Mid => true,
             // Layers are chosen here: a receiver gets one stream.
             HeaderExtension::Rid | HeaderExtension::RepairedRid => false,
-            HeaderExtension::TransportCc => policy.subscribe_feedback.transport_cc,
+            // Sound is never held back, and an answer has no room to spare in a large room.
+            HeaderExtension::TransportCc => policy.subscribe_feedback.transport_cc && kind == MediaKind::Video,
             // Only good for the receiver to estimate from, which it tells by REMB.
             HeaderExtension::AbsSendTime => policy.subscribe_feedback.remb,
             passed => passed.slot(&mut producer).is_some(),

@@ -24,8 +24,8 @@ pub struct CodecPolicy {
     /// RTCP feedback that the engine gives to publishers; no other is agreed. A sender that is promised transport-wide
     /// feedback and gets none keeps to its lowest rate.
     pub feedback: Feedback,
-    /// RTCP feedback of subscribers that the engine acts on; no other is asked for. `transport_cc` and `remb` bring the
-    /// header extension with them that they need.
+    /// RTCP feedback of subscribers that the engine acts on; no other is asked for. `transport_cc` (of video only: sound is
+    /// never held back) and `remb` bring the header extension with them that they need. A REMB that comes unasked counts too.
     pub subscribe_feedback: Feedback,
     /// The most a client may send on one audio m-line, in bits/s.
     pub max_audio_bitrate_bps: Option<u32>,
@@ -70,7 +70,7 @@ impl Default for CodecPolicy {
                 nack: true,
                 pli: true,
                 fir: true,
-                transport_cc: false,
+                transport_cc: true,
                 remb: false,
             },
             max_audio_bitrate_bps: None,

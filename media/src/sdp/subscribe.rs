@@ -24,8 +24,8 @@ use section::{Section, Sending, State};
 pub const MAX_TRACKS: usize = MAX_MEDIA - 1;
 
 /// How long the client's answer may get, by our estimate, in bytes. Signaling takes messages of 64 KiB, so tracks are
-/// refused, and m-lines not made, beyond what can be answered: about 100 m-lines with the default policy.
-const MAX_ANSWER_BYTES: usize = 62_000;
+/// refused, and m-lines not made, beyond what can be answered: about 90 m-lines with the default policy.
+const MAX_ANSWER_BYTES: usize = 63_500;
 
 /// A track that the client is to be sent.
 #[derive(Debug, Clone)]
@@ -148,7 +148,9 @@ impl SubscribeSession {
         if track.kind != track.codec.kind.media() {
             return Err(AddTrackError::PayloadType);
         }
-        let codec = self.payload_types.assign(&track.codec, self.policy.subscribe_feedback);
+        let mut feedback = self.policy.subscribe_feedback;
+        feedback.transport_cc &= track.codec.kind.media() == MediaKind::Video;
+        let codec = self.payload_types.assign(&track.codec, feedback);
         let codec = codec.ok_or(AddTrackError::PayloadType)?;
         let extensions = extensions::offer(track.kind, &track.extensions, &self.policy);
         let waiting = Waiting {

@@ -10,6 +10,7 @@ use rtc_rtcp::source_description::SourceDescription;
 use rtc_rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 
 use crate::sim::connect::Connected;
+use crate::sim::feedback::Arrivals;
 use crate::sim::sink::Sink;
 use crate::sim::source::{self, Source};
 use crate::transport::link::SimLink;
@@ -17,6 +18,8 @@ use crate::transport::link::SimLink;
 /// How often a client looks for missing packets.
 const NACK_INTERVAL: Duration = Duration::from_millis(30);
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it tells what arrived, if it does.
+const ARRIVALS_INTERVAL: Duration = Duration::from_millis(60);
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A client with one transport.
@@ -29,6 +32,9 @@ pub(crate) struct Client {
     pub(crate) sinks: Vec<Sink>,
     /// Our wall clock less that of the engine, in seconds.
     pub(crate) clock_ahead: f64,
+    /// What arrived, for a client that tells it.
+    pub(crate) arrivals: Option<Arrivals>,
+    next_arrivals: Instant,
     next_nack: Instant,
     next_report: Instant,
     next_check: Instant,
@@ -59,6 +65,8 @@ impl Client {
             sources: Vec::new(),
             sinks: Vec::new(),
             clock_ahead: 0.0,
+            arrivals: None,
+            next_arrivals: now + ARRIVALS_INTERVAL,
             next_nack: now + NACK_INTERVAL,
             next_report: now + REPORT_INTERVAL,
             next_check: now + CHECK_INTERVAL,
@@ -79,6 +87,7 @@ impl Client {
         let frames = self.sources.iter().filter_map(|source| source.next_frame);
         frames
             .chain([self.next_nack, self.next_report, self.next_check])
+            .chain(self.arrivals.as_ref().map(|_| self.next_arrivals))
             .min()
             .expect("there is always a report to come")
     }
@@ -98,6 +107,13 @@ impl Client {
                 let missing = self.sinks[index].missing();
                 let ssrc = self.sinks[index].parameters.ssrc;
                 self.nack(now, ssrc, &missing);
+            }
+        }
+        if self.next_arrivals <= now {
+            self.next_arrivals = now + ARRIVALS_INTERVAL;
+            let media = self.sinks.first().map_or(Ssrc(9), |sink| sink.parameters.ssrc);
+            for body in self.arrivals.as_mut().map(Arrivals::take).unwrap_or_default() {
+                self.send_rtcp(now, |writer| writer.transport_cc(Ssrc(9), media, &body));
             }
         }
         if self.next_report <= now {
@@ -207,8 +223,11 @@ impl Client {
         let numbered = header
             .extensions(&packet)
             .find(|(id, _)| Some(*id) == sink.parameters.extensions.transport_cc);
-        self.numbers_received
-            .extend(numbered.map(|(_, data)| u16::from_be_bytes([data[0], data[1]])));
+        let number = numbered.map(|(_, data)| u16::from_be_bytes([data[0], data[1]]));
+        self.numbers_received.extend(number);
+        if let (Some(arrivals), Some(number)) = (&mut self.arrivals, number) {
+            arrivals.record(now, number);
+        }
         sink.receive(now, &packet, datagram);
     }
 

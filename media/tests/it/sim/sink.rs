@@ -31,6 +31,8 @@ pub(crate) struct Sink {
     /// Packets that came again by RTX, and as they were.
     pub(crate) restored: usize,
     pub(crate) repeated: usize,
+    /// Packets of padding alone.
+    pub(crate) padding: usize,
     /// Bytes of all datagrams of this track.
     pub(crate) bytes: usize,
     /// Whole datagrams by sequence number, sealed: a number has one ciphertext.
@@ -50,6 +52,7 @@ impl Sink {
             asks: true,
             restored: 0,
             repeated: 0,
+            padding: 0,
             bytes: 0,
             ciphertexts: HashMap::new(),
             rtx_highest: None,
@@ -92,7 +95,10 @@ impl Sink {
         let mut payload = header.payload(packet);
         let mut place = extended;
         if is_rtx {
-            let (original, rest) = payload.split_first_chunk().expect("the original number");
+            let Some((original, rest)) = payload.split_first_chunk() else {
+                self.padding += 1;
+                return;
+            };
             place = unwrap_near(
                 self.highest.expect("media before its retransmission"),
                 u16::from_be_bytes(*original),

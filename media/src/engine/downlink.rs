@@ -1,0 +1,216 @@
+//! What is known of the path to one receiver.
+
+use std::time::{Duration, Instant};
+
+use crate::bandwidth::{Cluster, Estimate, Estimator, OVERHEAD_BYTES, SentPackets};
+use crate::control::DownlinkStats;
+use crate::rtcp::transport_cc::Feedback;
+
+/// Probes are sent in slots of this length.
+pub(crate) const SLOT: Duration = Duration::from_millis(5);
+
+/// How often the budget is shared anew while there is less than wanted, and else.
+pub(crate) const SHARE_SCARCE: Duration = Duration::from_millis(200);
+pub(crate) const SHARE_AMPLE: Duration = Duration::from_secs(1);
+
+/// How much of a new measurement the rate of sound takes.
+const SMOOTHING: f64 = 0.3;
+
+/// A probe that is being sent.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    pub(crate) cluster: Cluster,
+    pub(crate) begun: Instant,
+    /// Sent since then, media counted in: packets, and bytes on the wire.
+    pub(crate) packets: u32,
+    pub(crate) bytes: u32,
+}
+
+impl Probe {
+    /// What should have been sent by the end of the current slot.
+    pub(crate) fn due_bytes(&self, now: Instant) -> u32 {
+        let elapsed = now.saturating_duration_since(self.begun) + SLOT;
+        let due = self.cluster.rate * elapsed.as_secs_f64() / 8.0;
+        (due as u32).min(self.cluster.bytes)
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.bytes >= self.cluster.bytes
+    }
+}
+
+/// What was sent and what is known of how it arrives.
+#[derive(Debug)]
+struct Measured {
+    sent: SentPackets,
+    estimator: Estimator,
+    last_sent_us: i64,
+    probe: Option<Probe>,
+}
+
+/// Counters since the transport began.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct DownlinkCounters {
+    pub(crate) probes: u64,
+    pub(crate) padding_bytes: u64,
+}
+
+/// The path to one receiver.
+#[derive(Debug)]
+pub(crate) struct Downlink {
+    origin: Instant,
+    /// Made when the first packet bears a number, or the receiver speaks of its bandwidth: many a transport only publishes.
+    measured: Option<Box<Measured>>,
+    /// When the budget is shared, or a probe goes on.
+    pub(crate) due: Option<Instant>,
+    pub(crate) shared: Option<Instant>,
+    /// What was given away, and what would be without a bound, in bits a second.
+    pub(crate) given: f64,
+    pub(crate) desired: f64,
+    /// Bytes of sound until the budget was last shared, and their rate.
+    audio_bytes: u64,
+    audio_rate: Option<f64>,
+    pub(crate) counters: DownlinkCounters,
+}
+
+impl Downlink {
+    /// Times are counted from `origin`.
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self {
+            origin,
+            measured: None,
+            due: None,
+            shared: None,
+            given: 0.0,
+            desired: 0.0,
+            audio_bytes: 0,
+            audio_rate: None,
+            counters: DownlinkCounters::default(),
+        }
+    }
+
+    /// The transport-wide number of the next packet.
+    pub(crate) fn next_number(&self) -> u16 {
+        self.measured.as_ref().map_or(0, |it| it.sent.next_number())
+    }
+
+    /// A datagram of `len` bytes went out under [`next_number`](Self::next_number).
+    pub(crate) fn sent(&mut self, now_us: i64, len: usize) {
+        let measured = self.measure();
+        let bytes = len + OVERHEAD_BYTES;
+        let cluster = measured.probe.as_mut().map(|probe| {
+            probe.packets += 1;
+            probe.bytes += bytes as u32;
+            probe.cluster.id
+        });
+        measured.last_sent_us = now_us;
+        measured.sent.sent(now_us, bytes, cluster);
+    }
+
+    /// The receiver told what arrived. Says whether it spoke of packets of ours.
+    pub(crate) fn feedback(&mut self, now: Instant, feedback: &Feedback<'_>) -> bool {
+        let now_us = self.micros(now);
+        let Some(measured) = self.measured.as_deref_mut() else {
+            return false;
+        };
+        let outcomes = measured.sent.resolve(feedback);
+        measured.estimator.feedback(now_us, outcomes);
+        measured.estimator.estimate().is_some()
+    }
+
+    /// The receiver told what it can take (REMB). Only for receivers that tell no more.
+    pub(crate) fn receiver_estimate(&mut self, bits_per_second: u64) {
+        self.measure().estimator.cap(bits_per_second as f64);
+    }
+
+    /// `None` while nothing is known: then nothing is held back.
+    pub(crate) fn estimate(&self) -> Option<Estimate> {
+        self.measured.as_ref()?.estimator.estimate()
+    }
+
+    pub(crate) fn stats(&self) -> Option<DownlinkStats> {
+        Some(DownlinkStats {
+            estimate: self.estimate()?,
+            given: self.given,
+            desired: self.desired,
+            probes: self.counters.probes,
+            padding_bytes: self.counters.padding_bytes,
+        })
+    }
+
+    /// Whether more is given away than there is.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.estimate().is_some_and(|estimate| self.given > estimate.budget)
+    }
+
+    /// To be called when [`due`](Self::due).
+    pub(crate) fn tick(&mut self, now: Instant) {
+        let now_us = self.micros(now);
+        if let Some(measured) = self.measured.as_deref_mut() {
+            measured.estimator.tick(now_us, measured.last_sent_us);
+        }
+    }
+
+    /// Begins a probe if one is wanted.
+    pub(crate) fn begin_probe(&mut self, now: Instant) {
+        let (now_us, desired) = (self.micros(now), self.desired);
+        let Some(measured) = self.measured.as_deref_mut().filter(|it| it.probe.is_none()) else {
+            return;
+        };
+        if let Some(cluster) = measured.estimator.probe(now_us, desired) {
+            self.counters.probes += 1;
+            measured.probe = Some(Probe {
+                cluster,
+                begun: now,
+                packets: 0,
+                bytes: 0,
+            });
+        }
+    }
+
+    /// The probe that is being sent.
+    pub(crate) fn probe(&self) -> Option<&Probe> {
+        self.measured.as_ref()?.probe.as_ref()
+    }
+
+    /// Ends the probe: all of it was sent, or no more can be.
+    pub(crate) fn end_probe(&mut self) {
+        if let Some(measured) = self.measured.as_deref_mut()
+            && let Some(probe) = measured.probe.take()
+        {
+            measured.estimator.probe_sent(probe.cluster.id, probe.packets);
+        }
+    }
+
+    /// The rate of sound, of which `bytes` were sent since the transport began.
+    pub(crate) fn audio_rate(&mut self, now: Instant, bytes: u64) -> f64 {
+        let added = bytes.saturating_sub(self.audio_bytes);
+        self.audio_bytes = bytes;
+        let passed = self.shared.map(|at| now.saturating_duration_since(at).as_secs_f64());
+        let measured = passed
+            .filter(|passed| *passed > 0.05)
+            .map(|passed| added as f64 * 8.0 / passed);
+        let rate = match (self.audio_rate, measured) {
+            (Some(before), Some(now)) => before + SMOOTHING * (now - before),
+            (before, now) => before.or(now).unwrap_or(0.0),
+        };
+        self.audio_rate = Some(rate);
+        rate
+    }
+
+    fn measure(&mut self) -> &mut Measured {
+        self.measured.get_or_insert_with(|| {
+            Box::new(Measured {
+                sent: SentPackets::default(),
+                estimator: Estimator::new(SLOT.as_micros() as i64),
+                last_sent_us: 0,
+                probe: None,
+            })
+        })
+    }
+
+    /// A moment on the clock that packets are noted by.
+    pub(crate) fn micros(&self, now: Instant) -> i64 {
+        now.saturating_duration_since(self.origin).as_micros() as i64
+    }
+}

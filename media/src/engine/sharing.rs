@@ -1,0 +1,194 @@
+//! What receivers are given of what their paths carry, and how more is looked for.
+
+use std::time::Instant;
+
+use crate::bandwidth::allocator::{Demand, Importance, Ladder, allocate};
+use crate::consumer::Consumer;
+use crate::engine::downlink::{SHARE_AMPLE, SHARE_SCARCE, SLOT};
+use crate::engine::slab::Key;
+use crate::engine::timers::Due;
+use crate::engine::{Association, Engine};
+use crate::layers::Layer;
+use crate::parameters::MediaKind;
+use crate::producer::Producer;
+use crate::rtcp::transport_cc::Feedback;
+
+/// Headers of a packet of sound on the wire: RTP with extensions, SRTP, UDP and IP.
+const SOUND_HEADERS: u64 = 72;
+
+/// The part of the budget that retransmissions may need at most.
+const MAX_REPAIR: f64 = 0.25;
+
+/// Memory that is kept from one sharing to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    consumers: Vec<Key<Consumer>>,
+    demands: Vec<Demand>,
+    order: Vec<usize>,
+    targets: Vec<Option<Layer>>,
+}
+
+impl Engine {
+    /// A receiver told what arrived.
+    pub(super) fn arrivals_told(&mut self, now: Instant, key: Key<Association>, feedback: &Feedback<'_>) {
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        if association.downlink.feedback(now, feedback) {
+            self.path_told(now, key);
+        }
+    }
+
+    /// A receiver told how much it can take.
+    pub(super) fn receiver_estimated(&mut self, now: Instant, key: Key<Association>, bits_per_second: u64) {
+        if let Some(association) = self.associations.get_mut(key) {
+            association.downlink.receiver_estimate(bits_per_second);
+            self.path_told(now, key);
+        }
+    }
+
+    /// Something new is known of a path: acts at once when it carries less than is given, else by and by.
+    fn path_told(&mut self, now: Instant, key: Key<Association>) {
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        let downlink = &mut association.downlink;
+        if downlink.is_exceeded() || downlink.shared.is_none() {
+            self.share(now, key);
+        }
+        self.plan_downlink(now, key);
+    }
+
+    /// The time of [`Downlink::due`](super::downlink::Downlink::due) has come.
+    pub(super) fn downlink_due(&mut self, now: Instant, key: Key<Association>) {
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        let downlink = &mut association.downlink;
+        downlink.due = None;
+        downlink.tick(now);
+        let since = downlink.shared.map(|at| now.saturating_duration_since(at));
+        let scarce = downlink.desired > 0.0;
+        if since.is_none_or(|since| since >= if scarce { SHARE_SCARCE } else { SHARE_AMPLE }) {
+            self.share(now, key);
+        }
+        if let Some(association) = self.associations.get_mut(key) {
+            association.downlink.begin_probe(now);
+        }
+        self.send_probe(now, key);
+        self.plan_downlink(now, key);
+    }
+
+    fn plan_downlink(&mut self, now: Instant, key: Key<Association>) {
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        let downlink = &mut association.downlink;
+        let pause = match downlink.probe() {
+            Some(_) => SLOT,
+            None if downlink.desired > 0.0 => SHARE_SCARCE,
+            None => SHARE_AMPLE,
+        };
+        let at = downlink.due.map_or(now + pause, |due| due.min(now + pause));
+        downlink.due = Some(at);
+        association
+            .planned
+            .no_later_than(&mut self.timers, at, Due::Association(key));
+    }
+
+    /// Shares what a path carries among the tracks that go over it.
+    fn share(&mut self, now: Instant, key: Key<Association>) {
+        let mut scratch = std::mem::take(&mut self.sharing);
+        self.share_with(now, key, &mut scratch);
+        self.sharing = scratch;
+    }
+
+    fn share_with(&mut self, now: Instant, key: Key<Association>, scratch: &mut Scratch) {
+        let speaking = self.speaking(key);
+        let Some(association) = self.associations.get_mut(key) else {
+            return;
+        };
+        let Some(estimate) = association.downlink.estimate() else {
+            return;
+        };
+        scratch.consumers.clear();
+        scratch.demands.clear();
+        let mut sound_bytes = 0;
+        for consumer_key in &association.consumers {
+            let Some(consumer) = self.consumers.get(*consumer_key) else {
+                continue;
+            };
+            if consumer.kind == MediaKind::Audio {
+                // Sound without numbers takes no part in what the estimate is of.
+                if consumer.header.has_transport_cc() {
+                    sound_bytes += consumer.stats.payload_bytes + consumer.stats.packets * SOUND_HEADERS;
+                }
+                continue;
+            }
+            let producer = self.producers.get(consumer.producer);
+            if let Some(producer) = producer.filter(|producer| !producer.paused && !consumer.paused) {
+                scratch.consumers.push(*consumer_key);
+                scratch.demands.push(demand(consumer, producer, &speaking));
+            }
+        }
+        let sound = association.downlink.audio_rate(now, sound_bytes);
+        // Sound first, and what will have to go again.
+        let mut budget = (estimate.budget - sound) * (1.0 - estimate.loss.min(MAX_REPAIR));
+        if !estimate.congested {
+            // What flows is not taken away without a sign that the path does not carry it.
+            let flows = |demand: &Demand| demand.current.map_or(0.0, |current| demand.ladder.rate_of(current));
+            budget = budget.max(scratch.demands.iter().map(flows).sum::<f64>() + 1.0);
+        }
+        let given = allocate(budget, &scratch.demands, &mut scratch.order, &mut scratch.targets);
+        let tops: f64 = scratch.demands.iter().map(|demand| demand.ladder.top_rate()).sum();
+        let repair = 1.0 / (1.0 - estimate.loss.min(MAX_REPAIR));
+        association.downlink.shared = Some(now);
+        association.downlink.given = given * repair + sound;
+        association.downlink.desired = if given + 1.0 < tops { tops * repair + sound } else { 0.0 };
+        for (consumer, target) in scratch.consumers.iter().zip(&scratch.targets) {
+            let Some(consumer) = self.consumers.get_mut(*consumer) else {
+                continue;
+            };
+            let resumes = consumer.target().is_none() && target.is_some();
+            consumer.set_target(*target);
+            if resumes {
+                let producer = consumer.producer;
+                self.request_key_frame(now, producer);
+            }
+        }
+    }
+
+    /// The publishers of a receiver's room who speak now.
+    fn speaking(&self, key: Key<Association>) -> [Option<Key<Association>>; MAX_SPEAKERS] {
+        let mut speaking = [None; MAX_SPEAKERS];
+        let router = self.associations.get(key).and_then(|it| self.routers.get(it.router));
+        let speakers = router.map(|router| router.speakers.reported()).unwrap_or_default();
+        for (slot, speaker) in speaking.iter_mut().zip(speakers) {
+            let producer = self.producer_ids.get(speaker).and_then(|key| self.producers.get(*key));
+            *slot = producer.map(|producer| producer.transport);
+        }
+        speaking
+    }
+}
+
+/// Speakers whose cameras go first.
+const MAX_SPEAKERS: usize = 3;
+
+fn demand(consumer: &Consumer, producer: &Producer, speaking: &[Option<Key<Association>>]) -> Demand {
+    let (rates, ceiling) = (producer.layers.rates(), consumer.ceiling());
+    let wanted = rates.iter().rfind(|rate| rate.layer.spatial <= ceiling.spatial);
+    let screen = producer.content.screen;
+    let importance = if screen {
+        Importance::Screen
+    } else if speaking.contains(&Some(producer.transport)) {
+        Importance::Speaker
+    } else {
+        Importance::Camera
+    };
+    Demand {
+        ladder: Ladder::new(rates, ceiling, screen),
+        importance,
+        pixels: wanted.map_or(0, |rate| u32::from(rate.width) * u32::from(rate.height)),
+        current: consumer.target(),
+    }
+}

@@ -1,0 +1,136 @@
+//! What the engine gives to receivers whose paths carry less than there is.
+
+use std::time::Duration;
+
+use caside_media::control::{Command, DownlinkStats, EventKind, TransportStats};
+use caside_media::parameters::MediaKind;
+
+use crate::sim::feedback::Arrivals;
+use crate::sim::{At, ROUTER, Sim, Watch};
+use crate::transport::link::{Bottleneck, Conditions, for_seeds};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A publisher with sound and so many cameras of 0.85 Mbit/s each, and a receiver of all that.
+struct Call {
+    sim: Sim,
+    bob: At,
+    sound: Watch,
+    cameras: Vec<Watch>,
+}
+
+impl Call {
+    fn new(seed: u64, cameras: usize) -> Self {
+        let mut sim = Sim::new(seed, Conditions::GOOD);
+        let (alice, bob) = (sim.join(), sim.join());
+        let start = sim.now;
+        sim.client(bob).arrivals = Some(Arrivals::new(start));
+        let sound = sim.publish(alice, MediaKind::Audio);
+        let sound = sim.subscribe(bob, sound);
+        let cameras = (0..cameras)
+            .map(|_| {
+                let camera = sim.publish(alice, MediaKind::Video);
+                sim.subscribe(bob, camera)
+            })
+            .collect();
+        Self {
+            sim,
+            bob,
+            sound,
+            cameras,
+        }
+    }
+
+    fn limit(&mut self, bits_per_second: u64) {
+        self.sim.client(self.bob).down.conditions.bottleneck = Some(Bottleneck {
+            bits_per_second,
+            queue_bytes: 40_000,
+        });
+    }
+
+    fn stats(&mut self) -> TransportStats {
+        self.sim.command(Command::Stats {
+            router: ROUTER,
+            request: 1,
+        });
+        let transport = self.sim.transport_of(self.bob);
+        let answer = self.sim.events.iter().rev().find_map(|event| match &event.kind {
+            EventKind::Stats { transports, .. } => Some(transports.clone()),
+            _ => None,
+        });
+        answer
+            .into_iter()
+            .flatten()
+            .find(|stats| stats.transport == transport)
+            .expect("statistics of the receiver")
+    }
+
+    fn downlink(&mut self) -> DownlinkStats {
+        self.stats().downlink.expect("the receiver tells what arrives")
+    }
+
+    /// Cameras of which whole frames arrived in the last seconds.
+    fn live_cameras(&mut self, seconds: u32) -> usize {
+        let since = self.sim.now - SECOND * seconds;
+        let live = |sim: &mut Sim, watch| sim.sink(watch).packets.values().any(|got| got.at >= since);
+        self.cameras
+            .clone()
+            .into_iter()
+            .filter(|watch| live(&mut self.sim, *watch))
+            .count()
+    }
+}
+
+#[test]
+fn as_many_cameras_flow_as_the_path_carries_and_sound_always_does() {
+    for_seeds(1..=3, |seed| {
+        let mut call = Call::new(seed, 3);
+        call.sim.run(SECOND * 5);
+        assert_eq!(call.live_cameras(1), 3);
+        call.limit(2_200_000);
+        call.sim.run(SECOND * 12);
+        let estimate = call.downlink().estimate.bits_per_second;
+        assert!((1.65e6..2.75e6).contains(&estimate), "{estimate}");
+        assert_eq!(call.live_cameras(3), 2);
+        call.limit(300_000);
+        call.sim.run(SECOND * 6);
+        assert_eq!(call.live_cameras(3), 0);
+        let sound = call.sim.sink(call.sound).packets.len();
+        call.sim.run(SECOND * 10);
+        let came = call.sim.sink(call.sound).packets.len() - sound;
+        assert!((490..=510).contains(&came), "{came} of 500 packets of sound");
+        let estimate = call.downlink().estimate.bits_per_second;
+        assert!((225e3..375e3).contains(&estimate), "{estimate}");
+        call.limit(4_000_000);
+        call.sim.run(SECOND * 10);
+        assert_eq!(call.live_cameras(1), 3);
+    });
+}
+
+#[test]
+fn a_path_that_carries_everything_is_not_probed_for_more() {
+    let mut call = Call::new(1, 1);
+    call.sim.run(SECOND * 5);
+    let before = call.downlink();
+    assert_eq!(before.desired, 0.0, "{before:?}");
+    call.sim.run(SECOND * 10);
+    assert_eq!(call.downlink().probes, before.probes);
+}
+
+#[test]
+fn a_receiver_that_tells_only_its_own_estimate_is_held_to_that() {
+    let mut call = Call::new(1, 2);
+    call.sim.client(call.bob).arrivals = None;
+    call.sim.run(SECOND * 2);
+    assert_eq!(call.stats().downlink, None, "nothing is known yet");
+    assert_eq!(call.live_cameras(1), 2);
+    for _ in 0..5 {
+        let now = call.sim.now;
+        let bob = call.sim.client(call.bob);
+        bob.send_rtcp(now, |writer| {
+            writer.remb(caside_media::parameters::Ssrc(9), 1_200_000, &[])
+        });
+        call.sim.run(SECOND);
+    }
+    assert_eq!(call.live_cameras(2), 1);
+}
