@@ -8,7 +8,7 @@ pub(crate) mod rewrite;
 pub(crate) mod sealed;
 pub(crate) mod sender_report;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::consumer::mapping::{Mapped, Mapping};
 use crate::consumer::retransmit::Retransmitter;
@@ -21,6 +21,9 @@ use crate::layers::{Layer, Preference};
 use crate::parameters::{Codec, ConsumerId, ConsumerParameters, MediaKind, PayloadType, Ssrc};
 use crate::producer::Producer;
 use crate::producer::ring::PacketInfo;
+
+/// How long a track goes on at its lowest when there is no room for it.
+const ROOM_GRACE: Duration = Duration::from_secs(1);
 
 /// How far behind the latest packet sound may begin. Older packets would only fill the receiver's jitter buffer.
 const MAX_AUDIO_BACKLOG: u64 = 8;
@@ -48,6 +51,8 @@ pub(crate) struct Consumer {
     ceiling: Layer,
     /// The highest layer that its bandwidth allows; `None` when there is room for none.
     target: Option<Layer>,
+    /// Since when there is room for none, while it is sent all the same.
+    without_room: Option<Instant>,
     /// Whether it is in its transport's list of consumers with something to send.
     pub(crate) queued: bool,
     pub(crate) stats: ConsumerCounters,
@@ -106,6 +111,7 @@ impl Consumer {
             preference: Preference::default(),
             ceiling: Layer::TOP,
             target: Some(Layer::TOP),
+            without_room: None,
             queued: false,
             stats: ConsumerCounters::default(),
         }
@@ -132,6 +138,20 @@ impl Consumer {
     /// The highest layer by bandwidth.
     pub(crate) fn target(&self) -> Option<Layer> {
         self.target
+    }
+
+    /// Sets the highest layer by bandwidth as it was shared out. With no room for any, `lowest` goes on for a moment: that a
+    /// picture stands still for a second hurts more than a moment too long on a path that is full.
+    pub(crate) fn share(&mut self, now: Instant, target: Option<Layer>, lowest: Layer) {
+        let before = self.target;
+        if target.is_some() {
+            self.without_room = None;
+            self.set_target(target);
+            return;
+        }
+        let since = *self.without_room.get_or_insert(now);
+        let goes_on = before.is_some() && now.saturating_duration_since(since) < ROOM_GRACE;
+        self.set_target(goes_on.then_some(lowest));
     }
 
     /// Sets the highest layer by bandwidth; with `None` nothing is sent. Without a call there is no bound.

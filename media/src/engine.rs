@@ -7,8 +7,10 @@
 //!
 //! A panic while a transport is handled closes that transport with [`CloseReason::Internal`] and no other.
 //!
-//! Absent on purpose: sockets, clocks, signaling, and (so far) the choice between simulcast layers and any estimate of a
-//! receiver's bandwidth: a consumer follows the stream whose key frame it began with.
+//! What receivers tell of their paths bounds what they are given (`downlink`, `sharing`).
+//!
+//! Absent on purpose: sockets, clocks, signaling, and (so far) the choice between simulcast layers: a consumer follows the
+//! stream whose key frame it began with.
 //!
 //! [`CloseReason::Internal`]: crate::control::CloseReason::Internal
 

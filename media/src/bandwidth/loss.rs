@@ -14,6 +14,9 @@ const MIN_PACKETS: u32 = 10;
 /// Observations kept: 5 s.
 const WINDOW: usize = 20;
 
+/// Older ones say nothing any more, however few came since, in microseconds.
+const MAX_AGE_US: i64 = 8_000_000;
+
 /// How much less an observation counts than the one after it.
 const AGING: f64 = 0.93;
 
@@ -44,6 +47,8 @@ const NEAR: [f64; 3] = [0.95, 1.0, 1.05];
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Observation {
+    /// When it ended.
+    at_us: i64,
     packets: f64,
     lost: f64,
     rate: f64,
@@ -79,6 +84,7 @@ impl LossBound {
         if closed {
             let partial = std::mem::take(&mut self.partial);
             self.observations[self.count % WINDOW] = Observation {
+                at_us: sent_us,
                 packets: f64::from(partial.packets),
                 lost: f64::from(partial.lost),
                 rate: partial.bytes as f64 * 8e6 / span as f64,
@@ -180,7 +186,9 @@ impl LossBound {
     /// Newest first, with their weights.
     fn weighted(&self) -> impl Iterator<Item = (f64, Observation)> {
         let newest_first = (0..self.count.min(WINDOW)).map(|age| self.observations[(self.count - 1 - age) % WINDOW]);
-        newest_first.scan(1.0, |weight, observation| {
+        let newest_us = self.partial.since_us.unwrap_or_default();
+        let recent = newest_first.take_while(move |it| newest_us - it.at_us < MAX_AGE_US);
+        recent.scan(1.0, |weight, observation| {
             let now = *weight;
             *weight *= AGING;
             Some((now, observation))

@@ -145,12 +145,25 @@ impl Engine {
         association.downlink.shared = Some(now);
         association.downlink.given = given * repair + sound;
         association.downlink.desired = if given + 1.0 < tops { tops * repair + sound } else { 0.0 };
-        for (consumer, target) in scratch.consumers.iter().zip(&scratch.targets) {
+        let transport = association.id.0;
+        for ((consumer, target), demand) in scratch.consumers.iter().zip(&scratch.targets).zip(&scratch.demands) {
             let Some(consumer) = self.consumers.get_mut(*consumer) else {
                 continue;
             };
-            let resumes = consumer.target().is_none() && target.is_some();
-            consumer.set_target(*target);
+            let before = consumer.target();
+            let lowest = demand.ladder.steps().first().map_or(Layer::LOWEST, |step| step.layer);
+            consumer.share(now, *target, lowest);
+            let resumes = before.is_none() && consumer.target().is_some();
+            if before.is_none() != consumer.target().is_none() {
+                tracing::debug!(
+                    transport.id = transport,
+                    consumer.id = consumer.id.0,
+                    has_room = consumer.target().is_some(),
+                    ?estimate,
+                    given,
+                    "a path's share for a track began or ended"
+                );
+            }
             if resumes {
                 let producer = consumer.producer;
                 self.request_key_frame(now, producer);

@@ -69,10 +69,11 @@ impl Call {
         self.stats().downlink.expect("the receiver tells what arrives")
     }
 
-    /// Cameras of which whole frames arrived in the last seconds.
+    /// Cameras of which at least half the packets arrived in the last seconds: probes repeat some of the others.
     fn live_cameras(&mut self, seconds: u32) -> usize {
         let since = self.sim.now - SECOND * seconds;
-        let live = |sim: &mut Sim, watch| sim.sink(watch).packets.values().any(|got| got.at >= since);
+        let came = |sim: &mut Sim, watch| sim.sink(watch).packets.values().filter(|got| got.at >= since).count();
+        let live = |sim: &mut Sim, watch| came(sim, watch) > 50 * seconds as usize;
         self.cameras
             .clone()
             .into_iter()
