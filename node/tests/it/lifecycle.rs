@@ -16,7 +16,7 @@ async fn a_stop_says_goodbye_and_ends_in_order() {
     assert!(goodbye["payload"]["retry_after_ms"].is_u64(), "{goodbye}");
     assert_eq!(ada.closed().await.code, 1001);
     assert_eq!(node.ended().await.code(), Some(0));
-    assert!(node.output().iter().any(|line| line.contains("stopped")));
+    node.line("stopped").await;
 
     // What the call was is in the database.
     let again = Node::in_dir(node.dir.clone(), &[]).await;

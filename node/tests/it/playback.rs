@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use caside_protocol::rest::{FileKind, RecordingState};
-use caside_protocol::{NodeId, RecordingId, RoomId};
+use caside_protocol::{NodeId, RecordingId, RoomId, UserId};
 use caside_store::journal::RecordingStarted;
 use caside_store::recordings::StoredFile;
 use caside_store::{JournalEntry, ObjectStore, Store, StoreOptions};
@@ -20,6 +20,11 @@ const BYTES: &[u8] = b"0123456789";
 
 /// Puts a finished recording where a node will look.
 async fn record(dir: &TempDir, state: RecordingState) -> RecordingId {
+    record_of(dir, state, None).await
+}
+
+/// The same, of a room that this user owned.
+async fn record_of(dir: &TempDir, state: RecordingState, owner: Option<UserId>) -> RecordingId {
     let recording = RecordingId::new();
     let url = format!("sqlite:{}", dir.path().join("data/caside.db").display());
     let store = Store::connect(&url, StoreOptions::default()).await.unwrap();
@@ -34,7 +39,7 @@ async fn record(dir: &TempDir, state: RecordingState) -> RecordingId {
             recording,
             room: RoomId::new("r").unwrap(),
             call: None,
-            owner: None,
+            owner,
             node: NodeId::new("elsewhere").unwrap(),
             epoch: 1,
             started_at: OffsetDateTime::now_utc(),
@@ -226,4 +231,24 @@ async fn others_do_not_see_a_recording_and_its_host_deletes_it() {
     assert_eq!(node.request("GET", &files).bearer(&token).send().await.refusal().0, 404);
     let left = dir.path().join(format!("data/objects/recordings/{id}/ada-camera.webm"));
     assert!(!left.exists());
+}
+
+#[tokio::test]
+async fn an_owner_does_by_a_token_of_a_lower_role_no_more_than_look() {
+    let (node, admin, dir) = node().await;
+    let ada = node.user("ada").await;
+    let made = node
+        .request("POST", "/rooms")
+        .bearer(&ada)
+        .json(&json!({"id": "r"}))
+        .send()
+        .await;
+    let owner = made.json()["owner"].as_str().unwrap().to_owned();
+    let id = record_of(&dir, RecordingState::Ready, Some(UserId::new(&*owner).unwrap())).await;
+    let path = format!("/recordings/{id}");
+    let viewer = node.mint(&admin, &owner, "r", "viewer").await;
+    assert_eq!(node.request("GET", &path).bearer(&viewer).send().await.status, 200);
+    let refused = node.request("DELETE", &path).bearer(&viewer).send().await;
+    assert_eq!(refused.refusal(), (403, "forbidden".to_owned()));
+    assert_eq!(node.request("DELETE", &path).bearer(&ada).send().await.status, 204);
 }
