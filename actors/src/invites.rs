@@ -3,13 +3,17 @@
 //! Absent on purpose: entering the room that an invitation leads to, which is the session's doing.
 
 mod book;
+mod shelf;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::server::{Done, InviteAnswered, InviteEvent, InviteKind, ServerMessage, WelcomeUser};
-use caside_protocol::{InviteId, RoomId, SessionId, UserId};
+use caside_protocol::{InviteId, RoomId, SessionId, Timestamp, UserId};
+use caside_store::JournalEntry;
+use caside_store::invites::StoredInvite;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -78,6 +82,12 @@ pub(crate) enum InvitesMsg {
     SessionOver { session: SessionId },
     /// A session began: what waits for its user is delivered.
     Greet { user: UserId, peer: Mailbox<PeerMsg> },
+    /// Invitations of before this start, read back.
+    Found {
+        found: Vec<StoredInvite>,
+        /// Whether there are no more.
+        complete: bool,
+    },
     /// An invitation may have run out.
     Tick,
 }
@@ -93,6 +103,7 @@ impl Named for InvitesMsg {
             Self::HangUp { .. } => "hang_up",
             Self::SessionOver { .. } => "session_over",
             Self::Greet { .. } => "greet",
+            Self::Found { .. } => "found",
             Self::Tick => "tick",
         }
     }
@@ -115,6 +126,9 @@ pub(crate) struct Running {
     book: Book<Mailbox<PeerMsg>>,
     began: Instant,
     timer: Option<(Duration, JoinHandle<()>)>,
+    /// What was answered here before everything was read back, and is not to come back; `None` afterwards.
+    answered_early: Option<HashSet<InviteId>>,
+    shelf: JoinHandle<()>,
     _alive: Alive,
 }
 
@@ -135,11 +149,13 @@ impl Actor for Invites {
             .map_err(|_| "nobody waits for the invitations")?;
         let (_alive, book) = (counters.alive(), Book::new(args.shared.args.limits.max_invites));
         Ok(Running {
+            shelf: shelf::keep(args.shared.clone(), myself.clone()),
             shared: args.shared,
             myself,
             book,
             began: Instant::now(),
             timer: None,
+            answered_early: Some(HashSet::new()),
             _alive,
         })
     }
@@ -157,6 +173,7 @@ impl Actor for Invites {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.shelf.abort();
         if let Some((_, timer)) = self.timer.take() {
             timer.abort();
         }
@@ -187,6 +204,7 @@ impl Running {
                 reply,
             } => {
                 let result = self.book.take(invite, &user, session);
+                let result = result.map_err(|refusal| self.unless_reading(refusal));
                 peer.post(PeerMsg::Accepting { reply, invite, result });
             }
             InvitesMsg::Taken {
@@ -207,7 +225,7 @@ impl Running {
                     self.tell(vec![noted]);
                     reply.answer(ServerMessage::ok());
                 }
-                Err(refusal) => reply.answer(refusal),
+                Err(refusal) => reply.answer(self.unless_reading(refusal)),
             },
             InvitesMsg::HangUp { session, reply } => {
                 let ended = self.book.hang_up(session);
@@ -227,6 +245,7 @@ impl Running {
                     peer.post(PeerMsg::Notify(Arc::new(event(&invite))));
                 }
             }
+            InvitesMsg::Found { found, complete } => self.found(found, complete),
             InvitesMsg::Tick => {
                 self.timer = None;
                 let noted = self.book.expire(self.began.elapsed());
@@ -280,11 +299,15 @@ impl Running {
             },
             to: to.clone(),
             until,
-            answer_to: from.peer,
+            answer_to: Some(from.peer),
         };
         let message = Arc::new(event(&invite));
+        let kept = self.to_keep(&invite);
         if let Err(refusal) = self.book.enter(invite) {
             return reply.answer(refusal);
+        }
+        if let Some(entry) = kept {
+            self.shared.write_down(entry);
         }
         for peer in self.shared.sessions.of_user(&to) {
             peer.post(PeerMsg::Notify(message.clone()));
@@ -304,13 +327,99 @@ impl Running {
                 invite_id: invite.id,
                 answer,
             }));
-            invite.answer_to.post(PeerMsg::Notify(message.clone()));
+            if let Some(early) = &mut self.answered_early {
+                early.insert(invite.id);
+            }
+            if invite.kind == InviteKind::Invite {
+                self.shared.write_down(JournalEntry::InviteAnswered {
+                    invite: invite.id,
+                    answer,
+                });
+            }
+            self.tell_inviter(&invite, &message);
             for peer in self.shared.sessions.of_user(&invite.to) {
                 peer.post(PeerMsg::Notify(message.clone()));
             }
             if invite.kind == InviteKind::Call {
                 self.shared.plans.remove(&invite.room);
             }
+        }
+    }
+
+    /// Whoever invited hears the answer in the session they did it in, or when that is gone in all they have now.
+    fn tell_inviter(&self, invite: &Invite<Mailbox<PeerMsg>>, message: &Arc<ServerMessage>) {
+        let told = |peer: &Mailbox<PeerMsg>| peer.post(PeerMsg::Notify(message.clone()));
+        if !invite.answer_to.as_ref().is_some_and(told) {
+            for peer in self.shared.sessions.of_user(&invite.from.id) {
+                told(&peer);
+            }
+        }
+    }
+
+    // ---- over restarts --------------------------------------------------------------------------------------------
+
+    /// What is written down of an invitation: all of it. A call rings while its caller waits, and ends with the process.
+    fn to_keep(&self, invite: &Invite<Mailbox<PeerMsg>>) -> Option<JournalEntry> {
+        let now = Timestamp::now_utc();
+        (invite.kind == InviteKind::Invite).then(|| JournalEntry::InviteMade {
+            invite: StoredInvite {
+                id: invite.id,
+                room: invite.room.clone(),
+                from_user: invite.from.id.clone(),
+                from_name: invite.from.name.clone(),
+                to_user: invite.to.clone(),
+                kind: invite.kind,
+                expires_at: now + invite.until.saturating_sub(self.began.elapsed()),
+                answer: None,
+            },
+            at: now,
+        })
+    }
+
+    /// Enters what waited before this start, and delivers it to who is here already.
+    fn found(&mut self, found: Vec<StoredInvite>, complete: bool) {
+        let (now, elapsed) = (Timestamp::now_utc(), self.began.elapsed());
+        for stored in found {
+            let early = self.answered_early.as_ref();
+            if early.is_some_and(|early| early.contains(&stored.id)) || self.book.has(stored.id) {
+                continue;
+            }
+            let invite = Invite {
+                id: stored.id,
+                kind: stored.kind,
+                session: None,
+                room: stored.room,
+                from: WelcomeUser {
+                    id: stored.from_user,
+                    name: stored.from_name,
+                },
+                to: stored.to_user,
+                until: elapsed + Duration::try_from(stored.expires_at - now).unwrap_or_default(),
+                answer_to: None,
+            };
+            let (message, to) = (Arc::new(event(&invite)), invite.to.clone());
+            if let Err(refusal) = self.book.enter(invite) {
+                // It stays where it was read, for a later start.
+                tracing::warn!(invite.id = %stored.id, reason = refusal.message, "an invitation is left out");
+                continue;
+            }
+            for peer in self.shared.sessions.of_user(&to) {
+                peer.post(PeerMsg::Notify(message.clone()));
+            }
+        }
+        if complete {
+            self.answered_early = None;
+        }
+    }
+
+    /// What is not known may still come back.
+    fn unless_reading(&self, refusal: Refusal) -> Refusal {
+        match &self.answered_early {
+            Some(_) => Refusal::new(
+                ErrorCode::DependencyUnavailable,
+                "invitations are still being read; try again",
+            ),
+            None => refusal,
         }
     }
 

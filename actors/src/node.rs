@@ -28,7 +28,7 @@ pub(crate) use shared::Shared;
 use crate::mailbox::{MailboxReport, Overloaded};
 use crate::outbound::OutboundQueue;
 use crate::peer::{DrainGuard, Peer, PeerArgs, PeerHandle, PeerMsg};
-use crate::ports::{Authenticator, CallJournal, RecorderFactory, RoomCatalog, SfuFactory};
+use crate::ports::{Authenticator, CallJournal, InviteShelf, RecorderFactory, RoomCatalog, SfuFactory};
 use crate::room::{Act, Authority, Report, RoomHandle, RoomMsg, RoomsMsg, Standing};
 
 /// The STUN and TURN servers for a user.
@@ -44,6 +44,8 @@ pub struct NodeArgs {
     pub directory: Arc<dyn Directory>,
     /// Durable rooms.
     pub catalog: Arc<dyn RoomCatalog>,
+    /// Invitations that wait for their users.
+    pub invites: Arc<dyn InviteShelf>,
     /// Where calls are written down.
     pub journal: Arc<dyn CallJournal>,
     /// Reads tokens of `auth` messages.

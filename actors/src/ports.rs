@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use caside_protocol::claims::Claims;
 use caside_protocol::error::Refusal;
-use caside_protocol::{CallId, ParticipantId, RecordingId, RoomId, TrackId, UserId};
+use caside_protocol::{CallId, InviteId, ParticipantId, RecordingId, RoomId, Timestamp, TrackId, UserId};
+use caside_store::invites::StoredInvite;
 use caside_store::journal::{AppendError, FlushError};
 use caside_store::rooms::{FormerRoom, StoredRoom};
 use caside_store::{Journal, JournalEntry, Store, StoreError};
@@ -57,6 +58,35 @@ impl RoomCatalog for Store {
                 None => CatalogEntry::Free(self.former_room(room).await?),
             })
         })
+    }
+}
+
+/// Invitations that outlive the process. They are written by the journal.
+pub trait InviteShelf: Send + Sync {
+    /// What waits at `now`, in the order of the ids behind `after`, at most `limit`. Whoever asks bounds the time.
+    fn waiting(
+        &self,
+        after: Option<InviteId>,
+        limit: u64,
+        now: Timestamp,
+    ) -> Later<'_, Result<Vec<StoredInvite>, StoreError>>;
+
+    /// Forgets what ran out before `before`; says how many.
+    fn purge(&self, before: Timestamp) -> Later<'_, Result<u64, StoreError>>;
+}
+
+impl InviteShelf for Store {
+    fn waiting(
+        &self,
+        after: Option<InviteId>,
+        limit: u64,
+        now: Timestamp,
+    ) -> Later<'_, Result<Vec<StoredInvite>, StoreError>> {
+        Box::pin(self.waiting_invites(after, limit, now))
+    }
+
+    fn purge(&self, before: Timestamp) -> Later<'_, Result<u64, StoreError>> {
+        Box::pin(self.purge_invites(before))
     }
 }
 

@@ -203,6 +203,7 @@ impl Running {
             version: VERSION.to_owned(),
             directory: Arc::new(LocalDirectory::default()),
             catalog: Arc::new(store.clone()),
+            invites: Arc::new(store.clone()),
             journal: Arc::new(journal.clone()),
             authenticator: Arc::new(Tokens(auth.clone())),
             sfu: Arc::new(LocalSfus::new(workers.clone(), CodecPolicy::default())),

@@ -1,17 +1,14 @@
-//! Calls and invitations to users that wait for an answer.
+//! Invitations to users that wait for an answer; written by the journal.
 
 use caside_protocol::server::{InviteAnswer, InviteKind};
 use caside_protocol::{InviteId, RoomId, UserId};
-use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use time::OffsetDateTime;
 
 use crate::entity::invites;
 use crate::names::{Named, TextId, instant, second};
 use crate::{Store, StoreError};
-
-/// Most invitations that wait for one user.
-pub const MAX_WAITING_INVITES: usize = 100;
 
 /// A call or invitation to a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,39 +32,6 @@ pub struct StoredInvite {
 }
 
 impl Store {
-    /// Keeps an invitation.
-    ///
-    /// # Errors
-    /// [`StoreError::Limit`] when [`MAX_WAITING_INVITES`] wait for that user already.
-    pub async fn create_invite(&self, invite: &StoredInvite, now: OffsetDateTime) -> Result<(), StoreError> {
-        let row = invites::ActiveModel {
-            id: Set(invite.id.0),
-            room_id: Set(invite.room.as_str().to_owned()),
-            from_user: Set(invite.from_user.as_str().to_owned()),
-            from_name: Set(invite.from_name.clone()),
-            to_user: Set(invite.to_user.as_str().to_owned()),
-            kind: Set(invite.kind.name().to_owned()),
-            created_at: Set(instant(now)),
-            expires_at: Set(second(invite.expires_at)),
-            answer: Set(invite.answer.map(|answer| answer.name().to_owned())),
-        };
-        self.timed(async {
-            let transaction = self.begin().await?;
-            let waiting = waiting(&invite.to_user, now).all(&transaction).await?;
-            if waiting.len() >= MAX_WAITING_INVITES {
-                return Err(StoreError::Limit {
-                    what: "waiting invitations",
-                    limit: MAX_WAITING_INVITES,
-                });
-            }
-            invites::Entity::insert(row)
-                .exec_without_returning(&transaction)
-                .await?;
-            Ok(transaction.commit().await?)
-        })
-        .await
-    }
-
     /// The invitation of this id.
     ///
     /// # Errors
@@ -78,31 +42,26 @@ impl Store {
             .await
     }
 
-    /// What waits for this user now, oldest first, at most [`MAX_WAITING_INVITES`].
+    /// What waits now, in the order of the ids behind `after`, at most `limit`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn waiting_invites(&self, user: &UserId, now: OffsetDateTime) -> Result<Vec<StoredInvite>, StoreError> {
-        let query = waiting(user, now);
+    pub async fn waiting_invites(
+        &self,
+        after: Option<InviteId>,
+        limit: u64,
+        now: OffsetDateTime,
+    ) -> Result<Vec<StoredInvite>, StoreError> {
+        let mut query = invites::Entity::find()
+            .filter(invites::Column::Answer.is_null())
+            .filter(invites::Column::ExpiresAt.gt(second(now)))
+            .order_by_asc(invites::Column::Id)
+            .limit(limit);
+        if let Some(after) = after {
+            query = query.filter(invites::Column::Id.gt(after.0));
+        }
         let rows = self.timed(async { Ok(query.all(self.read()).await?) }).await?;
         rows.into_iter().map(StoredInvite::try_from).collect()
-    }
-
-    /// Answers an invitation; `false` when it is unknown or has an answer already: the first one counts.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn answer_invite(&self, id: InviteId, answer: InviteAnswer) -> Result<bool, StoreError> {
-        self.timed(async {
-            let changed = invites::Entity::update_many()
-                .col_expr(invites::Column::Answer, Expr::value(answer.name()))
-                .filter(invites::Column::Id.eq(id.0))
-                .filter(invites::Column::Answer.is_null())
-                .exec(self.write())
-                .await?;
-            Ok(changed.rows_affected > 0)
-        })
-        .await
     }
 
     /// Forgets invitations that expired before `before`; says how many.
@@ -121,13 +80,39 @@ impl Store {
     }
 }
 
-fn waiting(user: &UserId, now: OffsetDateTime) -> Select<invites::Entity> {
-    invites::Entity::find()
-        .filter(invites::Column::ToUser.eq(user.as_str()))
+/// Keeps an invitation; one of this id stays as it is.
+pub(crate) async fn make(
+    db: &impl ConnectionTrait,
+    invite: &StoredInvite,
+    at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let row = invites::ActiveModel {
+        id: Set(invite.id.0),
+        room_id: Set(invite.room.as_str().to_owned()),
+        from_user: Set(invite.from_user.as_str().to_owned()),
+        from_name: Set(invite.from_name.clone()),
+        to_user: Set(invite.to_user.as_str().to_owned()),
+        kind: Set(invite.kind.name().to_owned()),
+        created_at: Set(instant(at)),
+        expires_at: Set(second(invite.expires_at)),
+        answer: Set(invite.answer.map(|answer| answer.name().to_owned())),
+    };
+    invites::Entity::insert(row)
+        .on_conflict(OnConflict::column(invites::Column::Id).do_nothing().to_owned())
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// Answers an invitation that has no answer.
+pub(crate) async fn answer(db: &impl ConnectionTrait, id: InviteId, answer: InviteAnswer) -> Result<(), StoreError> {
+    invites::Entity::update_many()
+        .col_expr(invites::Column::Answer, Expr::value(answer.name()))
+        .filter(invites::Column::Id.eq(id.0))
         .filter(invites::Column::Answer.is_null())
-        .filter(invites::Column::ExpiresAt.gt(second(now)))
-        .order_by_asc(invites::Column::Id)
-        .limit(MAX_WAITING_INVITES as u64)
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 impl TryFrom<invites::Model> for StoredInvite {

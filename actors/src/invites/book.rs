@@ -22,7 +22,8 @@ pub(super) struct Invite<A> {
     pub(super) to: UserId,
     /// Since the book was opened.
     pub(super) until: Duration,
-    pub(super) answer_to: A,
+    /// `None`: who asked did so in an earlier process.
+    pub(super) answer_to: Option<A>,
 }
 
 /// One that was answered, to be told.
@@ -54,6 +55,11 @@ impl<A: Clone> Book<A> {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.open.len()
+    }
+
+    /// Whether this one waits.
+    pub(super) fn has(&self, id: InviteId) -> bool {
+        self.open.contains_key(&id)
     }
 
     /// Enters one.
@@ -198,7 +204,7 @@ mod tests {
             },
             to: user(to),
             until: Duration::from_secs(until_s),
-            answer_to: (),
+            answer_to: Some(()),
         }
     }
 

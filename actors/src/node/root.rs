@@ -50,7 +50,7 @@ impl Actor for Root {
             shared.rooms.clear();
             supervisors.rooms = start_rooms(shared, root).await?;
         } else if who.get_id() == supervisors.invites.cell().get_id() {
-            tracing::error!(error = %error, "calls and invitations failed and are started anew; those that wait are lost");
+            tracing::error!(error = %error, "calls and invitations failed and are started anew; calls that ring are lost");
             supervisors.invites = start_invites(shared, root).await?;
         } else if who.get_id() == supervisors.peers.get_id() {
             tracing::error!(error = %error, "the supervisor of sessions failed and is started anew; its sessions are closed");

@@ -1,5 +1,7 @@
 //! Users who call and invite each other.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use caside_actors::node::Limits;
@@ -180,4 +182,58 @@ async fn a_renewed_token_decides_whether_calls_come() {
     assert_eq!(bob.ask("auth", json!({ "token": "bob@r" })).await["type"], "welcome");
     ada.ok("invite", json!({ "user": "bob" })).await;
     bob.silence().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invitation_outlives_the_process_and_a_call_does_not() {
+    let world = World::new().await;
+    let mut ada = world.member("ada", "r").await;
+    let mut bob = world.client("bob").await;
+    ada.ok("invite", json!({ "user": "bob" })).await;
+    let declined = bob.event("invite").await;
+    bob.ok("decline", json!({ "invite_id": declined["invite_id"] })).await;
+    ada.ok("invite", json!({ "user": "bob", "expires_s": 3600 })).await;
+    assert_eq!(bob.event("invite-answered").await["answer"], "declined");
+    let waiting = bob.event("invite").await;
+    let mut eve = world.client("eve").await;
+    eve.ok("call", json!({ "to_user": "bob" })).await;
+    bob.event("invite").await;
+    let journal = world.journal.clone();
+    world.node.drain(Duration::from_secs(5)).await;
+
+    let world = World::after(Limits::default(), journal.clone()).await;
+    let mut bob = world.client("bob").await;
+    let invite = bob.event("invite").await;
+    assert_eq!(invite, waiting, "as it was");
+    bob.silence().await;
+    let mut ada = world.client("ada").await;
+    let accept = json!({ "invite_id": invite["invite_id"] });
+    assert_eq!(bob.ask("accept", accept).await["type"], "joined");
+    assert_eq!(ada.event("invite-answered").await["answer"], "accepted");
+
+    let world = World::after(Limits::default(), journal).await;
+    world.client("bob").await.silence().await;
+    assert_eq!(world.node.counts().invites, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invitations_are_read_back_when_the_database_answers() {
+    let world = World::new().await;
+    let mut ada = world.member("ada", "r").await;
+    let invited = ada.ok("invite", json!({ "user": "bob", "expires_s": 86_400 })).await;
+    let (journal, accept) = (world.journal.clone(), json!({ "invite_id": invited["invite_id"] }));
+    world.node.drain(Duration::from_secs(5)).await;
+
+    journal.unreadable.store(true, Ordering::Relaxed);
+    let world = World::after(Limits::default(), Arc::clone(&journal)).await;
+    let mut bob = world.client("bob").await;
+    bob.refused("accept", accept.clone(), "dependency_unavailable").await;
+    journal.unreadable.store(false, Ordering::Relaxed);
+    world
+        .until("it is read", |world| world.node.counts().invites == 1)
+        .await;
+    bob.event("invite").await;
+    assert_eq!(bob.ask("accept", accept.clone()).await["type"], "joined");
+    bob.event("invite-answered").await;
+    bob.refused("accept", accept, "invite_expired").await;
 }

@@ -37,7 +37,12 @@ impl World {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
-        let (catalog, journal) = (Arc::new(Catalog::default()), Arc::new(Journal::default()));
+        Self::after(limits, Arc::new(Journal::default())).await
+    }
+
+    /// A node that starts where another one wrote this journal.
+    pub(crate) async fn after(limits: Limits, journal: Arc<Journal>) -> Self {
+        let catalog = Arc::new(Catalog::default());
         let (sfus, recorders) = (Arc::new(Sfus::default()), Arc::new(Recorders::default()));
         let directory = Arc::new(LocalDirectory::new());
         let args = NodeArgs {
@@ -45,6 +50,7 @@ impl World {
             version: "0.1.0".to_owned(),
             directory: directory.clone(),
             catalog: catalog.clone(),
+            invites: journal.clone(),
             journal: journal.clone(),
             authenticator: Arc::new(Tokens),
             sfu: sfus.clone(),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::JournalEntry;
 use crate::entity::api_keys;
 use crate::names::second;
-use crate::{Store, StoreError, calls, participants, recordings, rooms};
+use crate::{Store, StoreError, calls, invites, participants, recordings, rooms};
 
 impl Store {
     /// Applies entries in order and in one transaction, waiting for it: for writes that somebody waits for.
@@ -92,6 +92,8 @@ async fn apply_one(db: &impl ConnectionTrait, entry: &JournalEntry) -> Result<()
         JournalEntry::RecordingFileAdded(file) => recordings::add_file(db, file).await,
         JournalEntry::SegmentAdded(segment) => recordings::add_segments(db, &[segment]).await,
         JournalEntry::SegmentsRemoved { segments } => recordings::remove_segments(db, segments).await,
+        JournalEntry::InviteMade { invite, at } => invites::make(db, invite, *at).await,
+        JournalEntry::InviteAnswered { invite, answer } => invites::answer(db, *invite, *answer).await,
         JournalEntry::ApiKeyUsed { key, at } => touch_api_key(db, *key, *at).await,
     }
 }

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use caside_protocol::rest::RecordingState;
-use caside_protocol::{CallId, NodeId, ParticipantId, RecordingId, Role, RoomId, UserId};
+use caside_protocol::server::InviteAnswer;
+use caside_protocol::{CallId, InviteId, NodeId, ParticipantId, RecordingId, Role, RoomId, UserId};
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::invites::StoredInvite;
 use crate::recordings::{SegmentId, StoredFile, StoredSegment};
 use crate::rooms::StoredRoom;
 
@@ -82,6 +84,20 @@ pub enum JournalEntry {
     SegmentsRemoved {
         /// Which ones.
         segments: Vec<SegmentId>,
+    },
+    /// A user was invited.
+    InviteMade {
+        /// To what, and until when.
+        invite: StoredInvite,
+        /// When.
+        at: OffsetDateTime,
+    },
+    /// An invitation waits no more; the first answer counts.
+    InviteAnswered {
+        /// Which invitation.
+        invite: InviteId,
+        /// What became of it.
+        answer: InviteAnswer,
     },
     /// An API key was presented.
     ApiKeyUsed {
@@ -169,6 +185,8 @@ impl JournalEntry {
             Self::RecordingFileAdded(_) => "recording_file_added",
             Self::SegmentAdded(_) => "segment_added",
             Self::SegmentsRemoved { .. } => "segments_removed",
+            Self::InviteMade { .. } => "invite_made",
+            Self::InviteAnswered { .. } => "invite_answered",
             Self::ApiKeyUsed { .. } => "api_key_used",
         }
     }
@@ -189,6 +207,8 @@ impl JournalEntry {
             Self::RecordingFileAdded(file) => format!("{}/{}", file.recording, file.name),
             Self::SegmentAdded(segment) => segment.id.object_key(),
             Self::SegmentsRemoved { segments } => segments.first().map(SegmentId::object_key).unwrap_or_default(),
+            Self::InviteMade { invite, .. } => invite.id.to_string(),
+            Self::InviteAnswered { invite, .. } => invite.to_string(),
             Self::ApiKeyUsed { key, .. } => key.to_string(),
         }
     }

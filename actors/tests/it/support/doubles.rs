@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use caside_actors::ports::{
-    Authenticator, CallJournal, CatalogEntry, CatalogError, CatalogRoom, Later, RecorderCommand, RecorderEvent,
-    RecorderEvents, RecorderFactory, RecorderHandle, RecorderJob, RecorderStartError, RoomCatalog, SfuEvents,
-    SfuFactory, SfuStartError,
+    Authenticator, CallJournal, CatalogEntry, CatalogError, CatalogRoom, InviteShelf, Later, RecorderCommand,
+    RecorderEvent, RecorderEvents, RecorderFactory, RecorderHandle, RecorderJob, RecorderStartError, RoomCatalog,
+    SfuEvents, SfuFactory, SfuStartError,
 };
 use caside_actors::sfu::{PublishedTrack, SfuCommand, SfuEvent, SfuHandle};
 use caside_media::parameters::{ExtensionIds, MediaKind, ProducerParameters};
 use caside_protocol::claims::Claims;
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::view::{Mode, RecordPolicy, Source, Track, TrackKind};
-use caside_protocol::{ParticipantId, Role, RoomId, Timestamp, TrackId, UserId};
+use caside_protocol::{InviteId, ParticipantId, Role, RoomId, Timestamp, TrackId, UserId};
+use caside_store::invites::StoredInvite;
 use caside_store::journal::{AppendError, FlushError};
 use caside_store::rooms::{FormerRoom, StoredRoom};
 use caside_store::{JournalEntry, StoreError};
@@ -133,6 +134,8 @@ pub(crate) struct Journal {
     pub(crate) panics_on_lock: AtomicBool,
     pub(crate) full: AtomicBool,
     pub(crate) flushed: AtomicBool,
+    /// Nothing can be read back.
+    pub(crate) unreadable: AtomicBool,
 }
 
 impl Journal {
@@ -158,6 +161,45 @@ impl CallJournal for Journal {
     fn flush(&self, _: Duration) -> Later<'_, Result<(), FlushError>> {
         self.flushed.store(true, Ordering::Relaxed);
         Box::pin(async { Ok(()) })
+    }
+}
+
+/// Reads back what was written.
+impl InviteShelf for Journal {
+    fn waiting(
+        &self,
+        after: Option<InviteId>,
+        limit: u64,
+        now: Timestamp,
+    ) -> Later<'_, Result<Vec<StoredInvite>, StoreError>> {
+        Box::pin(async move {
+            if self.unreadable.load(Ordering::Relaxed) {
+                return Err(StoreError::Timeout {
+                    after: Duration::from_secs(1),
+                });
+            }
+            let entries = self.entries.lock().unwrap();
+            let is_answered = |id| {
+                let answer =
+                    |e: &JournalEntry| matches!(e, JournalEntry::InviteAnswered { invite, .. } if *invite == id);
+                entries.iter().any(answer)
+            };
+            let mut waiting: Vec<StoredInvite> = entries
+                .iter()
+                .filter_map(|entry| match entry {
+                    JournalEntry::InviteMade { invite, .. } => Some(invite.clone()),
+                    _ => None,
+                })
+                .filter(|invite| !is_answered(invite.id) && invite.expires_at > now && Some(invite.id) > after)
+                .collect();
+            waiting.sort_by_key(|invite| invite.id);
+            waiting.truncate(usize::try_from(limit).unwrap());
+            Ok(waiting)
+        })
+    }
+
+    fn purge(&self, _: Timestamp) -> Later<'_, Result<u64, StoreError>> {
+        Box::pin(async { Ok(0) })
     }
 }
 
