@@ -230,6 +230,9 @@ pub struct Resumed {
     /// The room as it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room_state: Option<RoomState>,
+    /// Oneself as the others see one: role and tracks may have changed too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub you: Option<Participant>,
 }
 
 impl std::fmt::Debug for Resumed {

@@ -242,9 +242,12 @@ export class Room extends Emitter {
     if (this.#options.publish) this.publish(this.#options.publish).catch((thrown) => this.#failed(thrown));
   }
 
-  /** @param {{reset: boolean, room_state?: WireRoomState}} resumed */
-  resumed({ reset, room_state: state }) {
+  /** @param {{reset: boolean, participant_id?: string | null, room_state?: WireRoomState, you?: WireParticipant}} resumed */
+  resumed({ reset, participant_id: id, room_state: state, you }) {
+    // What ended the call, or put us out, was among what is no longer kept.
+    if (reset && !id && this.localParticipant.id !== '') return this.over('ended');
     if (reset && state) this.#adopt(state);
+    if (reset && you) this.#adoptSelf(you);
     this.media.restored({ reset: reset && state !== undefined, mode: state?.mode, others: [...this.participants.keys()] });
     this.emit('reconnected', { reset });
   }
@@ -355,6 +358,16 @@ export class Room extends Emitter {
       if (state.recording) this.emit('recording-started', { recordingId: state.recording });
     }
     this.speakers(state.active_speakers);
+  }
+
+  /** @param {WireParticipant} you */
+  #adoptSelf({ role, tracks }) {
+    if (role !== this.localParticipant.role) ROOM_EVENTS['role-changed']?.(this, { role }, { type: 'role-changed', payload: { role } });
+    for (const local of this.media.locals) {
+      const wire = tracks.find(({ track }) => track === local.id);
+      if (wire) this.media.mutedByServer(wire.track, wire.muted);
+      else if (local.id !== null) this.media.unpublishedByServer(local.id);
+    }
   }
 
   /** @param {RemoteTrack} remote */

@@ -275,7 +275,7 @@ impl Session {
     }
 
     fn accept(&mut self, reply: Reply, invite: InviteId) {
-        let Some(user) = self.invited() else {
+        let Some(user) = self.reachable_user() else {
             return self.answer(reply, for_one_room());
         };
         let peer = self.myself.clone();
@@ -288,8 +288,8 @@ impl Session {
         });
     }
 
-    /// The user whose invitations this session may answer.
-    fn invited(&self) -> Option<UserId> {
+    /// The user whose invitations come here and are answered from here.
+    pub(super) fn reachable_user(&self) -> Option<UserId> {
         let claims = self.claims.as_deref().filter(|claims| speaks_for_user(claims));
         claims.map(|claims| claims.sub.clone())
     }
@@ -341,7 +341,7 @@ impl Session {
     }
 
     fn decline(&mut self, reply: Reply, invite: InviteId) {
-        let Some(user) = self.invited() else {
+        let Some(user) = self.reachable_user() else {
             return self.answer(reply, for_one_room());
         };
         self.ask_invites(InvitesMsg::Decline {

@@ -140,15 +140,21 @@ impl Session {
         self.cancel_timer();
         let closed = socket.route.lead_to(self.myself.clone(), self.generation);
         self.socket = Some(socket);
+        let (room_state, you) = resumption.reset.map(|reset| *reset).unzip();
         let resumed = Resumed {
             resume_token: self.registration.rotate(),
             participant_id: self.place.participant(),
             reset,
-            room_state: resumption.reset.map(|state| *state),
+            room_state,
+            you,
         };
         self.write_answer(self.generation, id, &ServerMessage::Resumed(Box::new(resumed)));
         for (seq, message) in resumption.events {
             self.write(&Tag::Event(seq), &message);
+        }
+        if reset && let Some(user) = self.reachable_user() {
+            // What rings or waits may have been among what is gone.
+            self.greet(user);
         }
         from.post(PeerMsg::Taken);
         drop(settled);

@@ -113,8 +113,8 @@ pub(crate) enum Report {
 /// What a resuming client is told.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Resumption {
-    /// The room, when missed events are no longer kept.
-    pub reset: Option<Box<view::RoomState>>,
+    /// The room, and the client's own part in it, when missed events are no longer kept.
+    pub reset: Option<Box<(view::RoomState, Participant)>>,
     /// Missed events.
     pub events: Vec<Numbered>,
 }

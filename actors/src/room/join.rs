@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::command::{Entry, Moment, ReplyId, Standing};
 use super::effects::{Effect, ReleaseCause, Resumption};
 use super::history::Missed;
-use super::participant::Participant;
+use super::participant::{Asked, Participant};
 use super::state::{RoomState, role_of, starting_mode};
 use crate::sfu::SfuCommand;
 
@@ -145,19 +145,31 @@ impl RoomState {
             });
         };
         let was_lost = member.lost_until.take().is_some();
-        let resumption = match missed {
-            Missed::Events(events) => Resumption { reset: None, events },
-            Missed::Gone => Resumption {
-                reset: Some(Box::new(self.seen_by(participant))),
-                events: Vec::new(),
-            },
+        let (asked, you) = (member.asked, member.view());
+        let (events, reset) = match missed {
+            Missed::Events(events) => (events, None),
+            Missed::Gone => (Vec::new(), Some(Box::new((self.seen_by(participant), you)))),
         };
+        let is_reset = reset.is_some();
         self.effects.push(Effect::Resumed {
             participant,
-            resumption: Some(resumption),
+            resumption: Some(Resumption { reset, events }),
         });
+        if is_reset {
+            self.ask_again(participant, last_seq, asked);
+        }
         if was_lost {
             self.tell_quality(participant, Quality::Good, None);
+        }
+    }
+
+    /// The room's state does not say what the client has yet to do.
+    fn ask_again(&mut self, participant: ParticipantId, last_seq: u64, asked: Asked) {
+        if last_seq < asked.to_move {
+            self.tell_moved(participant);
+        }
+        if last_seq < asked.to_answer {
+            self.order(SfuCommand::OfferAgain { participant });
         }
     }
 
@@ -335,6 +347,7 @@ fn newcomer(now: Moment, entry: Entry, role: Role) -> Participant {
         subscribe: entry.subscribe,
         log: entry.log,
         tracks: Vec::new(),
+        asked: Asked::default(),
         lost_until: None,
         on_hold: false,
         down: Vec::new(),

@@ -238,8 +238,18 @@ impl RoomState {
             self.unpublished(participant, tracks, Told::All);
         }
         self.set_speakers(Vec::new());
+        let everybody: Vec<ParticipantId> = self.participants.keys().copied().collect();
+        for participant in everybody {
+            self.tell_moved(participant);
+        }
+    }
+
+    pub(super) fn tell_moved(&mut self, to: ParticipantId) {
         let (node, epoch) = (self.setup.node.clone(), self.setup.epoch);
-        self.broadcast(None, ServerMessage::RoomMoved(RoomMoved { node, epoch }));
+        self.deliver(to, Arc::new(ServerMessage::RoomMoved(RoomMoved { node, epoch })));
+        if let Some(member) = self.participants.get_mut(&to) {
+            member.asked.to_move = member.log.last();
+        }
     }
 
     fn fail_all_pending(&mut self) {
@@ -287,6 +297,9 @@ impl RoomState {
                     tracks,
                 };
                 self.deliver(participant, Arc::new(ServerMessage::Offer(offer)));
+                if let Some(member) = self.participants.get_mut(&participant) {
+                    member.asked.to_answer = member.log.last();
+                }
             }
             SfuEvent::Failed { participant, refusal } => self.deliver(participant, Arc::new(refusal.into())),
             SfuEvent::Unpublished { participant, tracks } => self.unpublished(participant, tracks, Told::All),

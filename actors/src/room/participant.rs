@@ -23,12 +23,24 @@ pub(super) struct Participant {
     pub(super) subscribe: SubscribePolicy,
     pub(super) log: EventLog,
     pub(super) tracks: Vec<PublishedTrack>,
+    /// The last event that asks something of the client and would not be said again: the SFU's offer, and that media
+    /// begins anew.
+    pub(super) asked: Asked,
     /// Until when a dropped socket is waited for; `None` while there is one.
     pub(super) lost_until: Option<Duration>,
     /// Holds everything, both ways, tracks to come among it.
     pub(super) on_hold: bool,
     /// Media connections that closed on their own and are not back.
     pub(super) down: Vec<Target>,
+}
+
+/// The numbers of events that a client must have acted on; 0 before the first.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asked {
+    /// The last `offer` of the SFU.
+    pub(super) to_answer: u64,
+    /// The last `room-moved`.
+    pub(super) to_move: u64,
 }
 
 impl Participant {

@@ -4,6 +4,7 @@ mod coming;
 mod media;
 mod moderation;
 mod recording;
+mod resuming;
 
 use std::time::Duration;
 

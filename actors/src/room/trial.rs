@@ -15,7 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::command::{Act, Authority, Command, Entry, Moment, ReplyId, Standing, Ticket};
-use super::effects::{Effect, RecorderOrder, ReleaseCause, Report};
+use super::effects::{Effect, RecorderOrder, ReleaseCause, Report, Resumption};
 use super::history::EventLog;
 use super::state::{RoomState, Setup};
 use crate::sfu::{PublishedTrack, SfuCommand, SfuEvent};
@@ -95,6 +95,7 @@ pub(super) struct Trial {
     pub(super) recorders_started: Vec<caside_protocol::RecordingId>,
     pub(super) journal: Vec<JournalEntry>,
     pub(super) resumed: Vec<Option<(bool, Vec<u64>)>>,
+    pub(super) resumptions: Vec<Resumption>,
 }
 
 impl Trial {
@@ -135,6 +136,7 @@ impl Trial {
             recorders_started: Vec::new(),
             journal: Vec::new(),
             resumed: Vec::new(),
+            resumptions: Vec::new(),
         }
     }
 
@@ -177,9 +179,11 @@ impl Trial {
             Effect::Refused {
                 participant, refusal, ..
             } => self.refused.push((participant, refusal.code)),
-            Effect::Resumed { resumption, .. } => self
-                .resumed
-                .push(resumption.map(|r| (r.reset.is_some(), r.events.into_iter().map(|(seq, _)| seq).collect()))),
+            Effect::Resumed { resumption, .. } => {
+                self.resumptions.extend(resumption.clone());
+                self.resumed
+                    .push(resumption.map(|r| (r.reset.is_some(), r.events.into_iter().map(|(seq, _)| seq).collect())));
+            }
             Effect::Deliver { to, seq, message } => {
                 self.told
                     .get_mut(&to)

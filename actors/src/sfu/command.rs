@@ -79,6 +79,11 @@ pub enum SfuCommand {
         /// Whether their data channel messages go to the others.
         may_send_data: bool,
     },
+    /// The participant's last offer was lost on the way, or timed out meanwhile: makes it anew.
+    OfferAgain {
+        /// Who.
+        participant: ParticipantId,
+    },
     /// Asks for a participant's statistics; answered by [`SfuEvent::Stats`].
     Stats {
         /// Who.

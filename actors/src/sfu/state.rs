@@ -130,6 +130,7 @@ impl SfuState {
                 may_subscribe,
                 may_send_data,
             } => self.set_rights(participant, may_subscribe, may_send_data),
+            SfuCommand::OfferAgain { participant } => self.offer_again(participant),
             SfuCommand::Stats { participant, request } => self.ask_stats(participant, request),
             SfuCommand::Tap { track, tap, sink } => {
                 if let Some(producer) = self.tracks.get(&track) {

@@ -425,3 +425,26 @@ fn rights_are_given_and_taken_without_a_new_connection() {
     assert_eq!(tracks.len(), 4);
     assert!(state.apply(rights(true)).commands.is_empty());
 }
+
+#[test]
+fn an_offer_that_got_lost_or_timed_out_is_made_anew_for_who_comes_back() {
+    let mut state = state();
+    let (ada, grace) = (
+        attach(&mut state, SubscribePolicy::Auto),
+        attach(&mut state, SubscribePolicy::Auto),
+    );
+    let again = SfuCommand::OfferAgain { participant: grace };
+    assert!(state.apply(again).events.is_empty(), "there is nothing to offer");
+    let first = offers(&publish(&mut state, ada, OFFER));
+    let lost = offers(&state.apply(SfuCommand::OfferAgain { participant: grace }));
+    assert_eq!(lost[0].2, first[0].2);
+    state.offer_timed_out(grace, 2);
+    let late = offers(&state.apply(SfuCommand::OfferAgain { participant: grace }));
+    assert_eq!(late[0].2, first[0].2);
+    assert_eq!(
+        consumed(&answer(&mut state, grace, answer_to(&late[0].1, "AB"))).len(),
+        2
+    );
+    let again = SfuCommand::OfferAgain { participant: grace };
+    assert!(state.apply(again).events.is_empty(), "it was answered");
+}

@@ -301,3 +301,23 @@ async fn the_old_socket_may_end_at_any_moment_of_the_resume() {
         next.close();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_missed_too_much_is_told_again_what_rings_and_what_became_of_them() {
+    let world = World::new().await;
+    let mut ada = world.member("ada", "r").await;
+    let mut bob = world.member("bob", "r").await;
+    ada.event("peer-joined").await;
+    bob.drop_socket();
+    ada.event("connection-quality").await;
+    ada.ok("invite", json!({ "user": "bob" })).await;
+    let viewer = json!({ "participant_id": bob.participant, "role": "viewer" });
+    ada.ok("set-role", viewer).await;
+    for _ in 0..300 {
+        ada.ok("chat", json!({ "text": "x" })).await;
+    }
+    let answer = bob.resume(world.socket().await).await;
+    assert_eq!(answer["payload"]["reset"], true);
+    assert_eq!(answer["payload"]["you"]["role"], "viewer");
+    bob.event("invite").await;
+}

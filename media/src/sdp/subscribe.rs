@@ -280,6 +280,11 @@ impl SubscribeSession {
         }
     }
 
+    /// Has an abandoned offer made anew although nothing changed: its client has come back.
+    pub fn retry(&mut self) {
+        self.stalled = false;
+    }
+
     /// Whether an offer made now would differ from what was last answered.
     fn has_changes(&self) -> bool {
         let data = self.policy.data_on_subscribe && !self.sections.iter().any(Section::is_data);

@@ -164,6 +164,18 @@ impl SfuState {
         }
     }
 
+    /// Withdraws the offer that waits and makes one of what there is now.
+    pub(super) fn offer_again(&mut self, participant: ParticipantId) {
+        let Some(subscribing) = self.members.get_mut(&participant).and_then(|m| m.subscribe.as_mut()) else {
+            return;
+        };
+        if std::mem::take(&mut subscribing.outstanding) {
+            subscribing.session.abandon();
+        }
+        subscribing.session.retry();
+        self.offer_if_wanted(participant);
+    }
+
     pub(super) fn offer_if_wanted(&mut self, participant: ParticipantId) {
         let Some(subscribing) = self.members.get_mut(&participant).and_then(|m| m.subscribe.as_mut()) else {
             return;
