@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use caside_protocol::claims::Claims;
 use caside_protocol::error::Refusal;
+use caside_protocol::server::RecordingFinished;
 use caside_protocol::{CallId, InviteId, ParticipantId, RecordingId, RoomId, Timestamp, TrackId, UserId};
 use caside_store::invites::StoredInvite;
 use caside_store::journal::{AppendError, FlushError};
@@ -183,9 +184,9 @@ pub enum RecorderCommand {
 /// What a recorder reports to its room, while that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecorderEvent {
-    /// Every file is there.
-    Finished,
-    /// It cannot go on; what it has is kept.
+    /// It was stopped, or failed, and its files are there or will not be: nothing more is reported of it.
+    Finished(Box<RecordingFinished>),
+    /// It cannot go on; what it has is kept, and [`RecorderEvent::Finished`] follows.
     Failed {
         /// For people.
         reason: String,

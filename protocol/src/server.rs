@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::client::Target;
 use crate::error::{ErrorCode, Refusal};
+use crate::rest::RecordingState;
 use crate::view::{Mode, Participant, Quality, RoomState, Source, Track};
 use crate::{
     CallId, InviteId, MessageId, NodeId, ParticipantId, RecordingId, Role, RoomId, SessionId, Timestamp, TrackId,
@@ -66,8 +67,10 @@ pub enum ServerMessage {
     CallStateChanged(CallStateChanged),
     /// A recording runs.
     RecordingStarted(RecordingRef),
-    /// It is over.
-    RecordingFinished(RecordingRef),
+    /// It was stopped; its files are being made.
+    RecordingStopped(RecordingRef),
+    /// Its files are there, or will not be.
+    RecordingFinished(Box<RecordingFinished>),
     /// Who speaks.
     ActiveSpeakers(ActiveSpeakers),
     /// How a participant's connection does.
@@ -116,6 +119,7 @@ impl ServerMessage {
             Self::Dtmf(_) => "dtmf",
             Self::CallStateChanged(_) => "call-state-changed",
             Self::RecordingStarted(_) => "recording-started",
+            Self::RecordingStopped(_) => "recording-stopped",
             Self::RecordingFinished(_) => "recording-finished",
             Self::ActiveSpeakers(_) => "active-speakers",
             Self::ConnectionQuality(_) => "connection-quality",
@@ -418,11 +422,50 @@ pub enum CallState {
     Ended,
 }
 
-/// `recording-started`, `recording-finished`.
+/// `recording-started`, `recording-stopped`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RecordingRef {
     /// The recording.
     pub recording_id: RecordingId,
+}
+
+/// Most files that `recording-finished` lists; `GET /recordings/{id}` has all.
+pub const MAX_FINISHED_FILES: usize = 64;
+
+/// `recording-finished`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecordingFinished {
+    /// The recording.
+    pub recording_id: RecordingId,
+    /// `ready` or `failed`.
+    pub state: RecordingState,
+    /// Why it failed, or what is missing from it.
+    pub error: Option<String>,
+    /// To the end of the last file.
+    pub duration_ms: u64,
+    /// Of all files.
+    pub size_bytes: u64,
+    /// At most [`MAX_FINISHED_FILES`], by name.
+    pub files: Vec<FinishedFile>,
+}
+
+/// A file of a recording that is finished, as `recording-finished` has it: without a URL, which everybody gets their own of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FinishedFile {
+    /// Its name in the recording.
+    pub name: String,
+    /// Whose media.
+    pub participant_id: Option<ParticipantId>,
+    /// From which source.
+    pub source: Option<Source>,
+    /// A media type.
+    pub content_type: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its length.
+    pub duration_ms: u64,
+    /// Its first frame after the recording's start.
+    pub offset_ms: u64,
 }
 
 /// `active-speakers`.

@@ -39,7 +39,7 @@ export class CallView {
     room.on('left', () => this.#close());
     const changes = /** @type {const} */ ([
       'participant-joined', 'participant-left', 'participant-updated', 'track', 'track-removed', 'track-updated', 'local-track',
-      'local-track-removed', 'active-speakers', 'connection-quality', 'recording-started', 'recording-finished', 'role-changed',
+      'local-track-removed', 'active-speakers', 'connection-quality', 'recording-started', 'recording-stopped', 'role-changed',
       'room-updated', 'media-state', 'reconnecting', 'reconnected', 'mode-changed',
     ]);
     for (const change of changes) room.on(change, () => this.#renderSoon());

@@ -37,7 +37,8 @@ export class Controls {
     leave.onclick = () => room.leave();
     this.#lock.onclick = () => this.lock();
     room.on('recording-started', () => this.#recordingStarted(Date.now()));
-    room.on('recording-finished', () => toast('The recording was saved. You find it under Recordings.'));
+    room.on('recording-stopped', () => toast('The recording is being saved.'));
+    room.on('recording-finished', ({ state, error }) => toast(saved(state, error)));
     if (room.recordingId) this.#joinedRecording(room.recordingId);
     this.render();
   }
@@ -187,4 +188,14 @@ export class Controls {
     button.setAttribute('aria-pressed', String(pressed));
     for (const [name, on] of Object.entries(classes)) button.classList.toggle(name, on);
   }
+}
+
+/**
+ * What became of a recording, for people.
+ * @param {'ready' | 'failed'} state
+ * @param {string | null} error
+ */
+function saved(state, error) {
+  if (state === 'failed') return `The recording failed: ${error}.`;
+  return `The recording was saved${error ? `, but not all of it: ${error}` : ''}. You find it under Recordings.`;
 }

@@ -11,6 +11,15 @@ import { MUTE_TOPIC } from './media/media.js';
  *
  * @typedef {{track: MediaStreamTrack, participant: Participant, source: Source, info: TrackInfo}} ReceivedTrack
  *
+ * @typedef {object} RecordedFile a file of a finished recording; `GET /recordings/{id}` has its link
+ * @property {string} name
+ * @property {string | null} participantId
+ * @property {Source | null} source
+ * @property {string} contentType
+ * @property {number} sizeBytes
+ * @property {number} durationMs
+ * @property {number} offsetMs its first frame, after the recording's start
+ *
  * @typedef {{
  *   'participant-joined': Participant,
  *   'participant-left': {participant: Participant, reason: string},
@@ -26,7 +35,8 @@ import { MUTE_TOPIC } from './media/media.js';
  *   'active-speakers': Participant[],
  *   'connection-quality': Participant,
  *   'recording-started': {recordingId: string},
- *   'recording-finished': {recordingId: string},
+ *   'recording-stopped': {recordingId: string},
+ *   'recording-finished': {recordingId: string, state: 'ready' | 'failed', error: string | null, durationMs: number, sizeBytes: number, files: RecordedFile[]},
  *   'call-state-changed': {state: 'active' | 'recording' | 'ended'},
  *   'mode-changed': {mode: Mode, reason: string},
  *   'room-updated': Room,
@@ -44,6 +54,8 @@ import { MUTE_TOPIC } from './media/media.js';
  *   - `room-updated`: locked or unlocked, another name or other metadata
  *   - `local-track`: one's own track was added or changed
  *   - `active-speakers`: loudest first
+ *   - `recording-stopped`: nothing more is recorded; the files are being made
+ *   - `recording-finished`: they are there, or will not be; told to whoever is still in the call
  *   - `reconnecting`: signaling dropped; media goes on
  *   - `left`: this side is out of the room: left, kicked, ended, or the session is over
  *   - `error`: something that nobody waits for failed
@@ -90,9 +102,19 @@ export const ROOM_EVENTS = {
     room.recordingId = recording_id;
     room.emit('recording-started', { recordingId: recording_id });
   },
-  'recording-finished': (room, { recording_id }) => {
-    room.recordingId = null;
-    room.emit('recording-finished', { recordingId: recording_id });
+  'recording-stopped': (room, { recording_id }) => {
+    if (room.recordingId === recording_id) room.recordingId = null;
+    room.emit('recording-stopped', { recordingId: recording_id });
+  },
+  'recording-finished': (room, { recording_id, state, error, duration_ms, size_bytes, files }) => {
+    room.emit('recording-finished', {
+      recordingId: recording_id,
+      state,
+      error,
+      durationMs: duration_ms,
+      sizeBytes: size_bytes,
+      files: files.map(recordedFile),
+    });
   },
   'call-state-changed': (room, { state }) => {
     room.emit('call-state-changed', { state });
@@ -114,3 +136,19 @@ export const ROOM_EVENTS = {
   },
   error: (room, payload) => room.emit('error', new CasideError(payload.code, payload.message, { retryable: payload.retryable })),
 };
+
+/**
+ * @param {any} wire
+ * @returns {RecordedFile}
+ */
+function recordedFile(wire) {
+  return {
+    name: wire.name,
+    participantId: wire.participant_id,
+    source: wire.source,
+    contentType: wire.content_type,
+    sizeBytes: wire.size_bytes,
+    durationMs: wire.duration_ms,
+    offsetMs: wire.offset_ms,
+  };
+}

@@ -354,7 +354,7 @@ export class Room extends Emitter {
     if (state.recording !== this.recordingId) {
       const before = this.recordingId;
       this.recordingId = state.recording;
-      if (before) this.emit('recording-finished', { recordingId: before });
+      if (before) this.emit('recording-stopped', { recordingId: before });
       if (state.recording) this.emit('recording-started', { recordingId: state.recording });
     }
     this.speakers(state.active_speakers);

@@ -1,7 +1,8 @@
 //! Makes a recording's files of its segments. Can be repeated at any point: a crash costs the work, never the media.
 //!
 //! The order is what makes that true: the files are in the object store before they are listed, they are listed before the
-//! spool is marked, and a segment goes only after that, its copy in the object store before the one in the spool.
+//! spool is marked, it is marked before the recording is said to be ready, and a segment goes only after that, its copy in
+//! the object store before the one in the spool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use caside_protocol::RecordingId;
 use caside_protocol::rest::RecordingState;
+use caside_protocol::server::{FinishedFile, MAX_FINISHED_FILES, RecordingFinished};
 use caside_store::JournalEntry;
 use caside_store::journal::RecordingStarted;
 use caside_store::recordings::{SegmentId, StoredFile, StoredRecording};
@@ -237,6 +239,11 @@ impl Keeping {
         if let Some(file) = finished.files.iter().find(absent) {
             return Err(FinalizeError::NotListed(file.name.clone()));
         }
+        // Before it can be deleted, which those that are ready can: what is left here of one that the database does not know
+        // was deleted from then on. A full disk must not keep what would make room on it.
+        if let Err(error) = self.spool.mark_finished(recording).await {
+            tracing::warn!(recording.id = %recording, %error, "the spool does not know that a recording is finished");
+        }
         // Only now: whoever reads that it is ready finds every file.
         self.append(JournalEntry::RecordingState {
             recording,
@@ -244,12 +251,7 @@ impl Keeping {
             error: finished.error.clone(),
             duration_ms: Some(finished.duration_ms()),
         })?;
-        self.flush().await?;
-        // A full disk must not keep what would make room on it.
-        if let Err(error) = self.spool.mark_finished(recording).await {
-            tracing::warn!(recording.id = %recording, %error, "the spool does not know that a recording is finished");
-        }
-        Ok(())
+        self.flush().await
     }
 
     fn append(&self, entry: JournalEntry) -> Result<(), FinalizeError> {
@@ -289,9 +291,36 @@ impl Keeping {
 }
 
 impl Finished {
+    /// What the room is told.
+    pub(super) fn message(&self, recording_id: RecordingId) -> RecordingFinished {
+        let mut files: Vec<FinishedFile> = self.files.iter().map(finished_file).collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files.truncate(MAX_FINISHED_FILES);
+        RecordingFinished {
+            recording_id,
+            state: self.state,
+            error: self.error.clone(),
+            duration_ms: self.duration_ms(),
+            size_bytes: self.files.iter().map(|file| file.size_bytes).sum(),
+            files,
+        }
+    }
+
     /// To the end of the last file.
     pub(super) fn duration_ms(&self) -> u64 {
         let ends = self.files.iter().map(|file| file.offset_ms + file.duration_ms);
         ends.max().unwrap_or_default()
+    }
+}
+
+fn finished_file(file: &StoredFile) -> FinishedFile {
+    FinishedFile {
+        name: file.name.clone(),
+        participant_id: file.participant,
+        source: file.source,
+        content_type: file.content_type.clone(),
+        size_bytes: file.size_bytes,
+        duration_ms: file.duration_ms,
+        offset_ms: file.offset_ms,
     }
 }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use caside_protocol::rest::RecordingState;
 use caside_protocol::{NodeId, RecordingId};
 use caside_store::journal::RecordingStarted;
 use caside_store::recordings::StoredRecording;
@@ -90,14 +89,14 @@ impl Keeping {
                 keeping.clean_deleted(recording).await;
                 return;
             };
-            let event = match finished.state {
-                RecordingState::Failed => RecorderEvent::Failed {
-                    reason: finished.error.clone().unwrap_or_default(),
-                },
-                _ => RecorderEvent::Finished,
-            };
-            tracing::info!(recording.id = %recording, ?event, "a recording is over");
-            tell(&events, event);
+            tracing::info!(
+                recording.id = %recording,
+                state = ?finished.state,
+                error = finished.error,
+                files = finished.files.len(),
+                "a recording is over",
+            );
+            tell(&events, RecorderEvent::Finished(Box::new(finished.message(recording))));
             keeping.clean(recording, &finished).await;
         });
     }
@@ -296,7 +295,7 @@ impl Actor for Supervisor {
                     ended_at: Some(OffsetDateTime::now_utc()),
                     missing: vec![reason],
                 };
-                self.keeping.finalize_later(ending, JoinSet::new(), nobody());
+                self.keeping.finalize_later(ending, JoinSet::new(), entry.events);
             }
             _ => {}
         }

@@ -1,5 +1,7 @@
 //! Recordings of a call: one at a time, started by those permitted or by the first track, ended with the call at the latest.
 
+use std::collections::VecDeque;
+
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::rest::{Recording, RecordingState};
 use caside_protocol::server::{CallState, CallStateChanged, Done, ModeReason, RecordingRef, ServerMessage};
@@ -17,6 +19,8 @@ use crate::sfu::PublishedTrack;
 
 /// Most requests that wait for one recorder to start.
 const MAX_WAITING: usize = 64;
+/// Most recordings of a call whose files are being made and whose end is told; of the oldest beyond it nothing is.
+const MAX_FINISHING: usize = 64;
 
 /// The call's recordings.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(super) struct RecordingRun {
     phase: Phase,
     /// The last one of this call that is over.
     last: Option<Recording>,
+    /// Those of this call that were stopped and whose files are being made.
+    finishing: VecDeque<RecordingId>,
     /// A room that is always recorded starts once a call by itself; stopping it holds.
     started_by_itself: bool,
 }
@@ -267,7 +273,11 @@ impl RoomState {
     }
 
     fn tell_over(&mut self, recording_id: RecordingId) {
-        self.broadcast(None, ServerMessage::RecordingFinished(RecordingRef { recording_id }));
+        if self.recording.finishing.len() >= MAX_FINISHING {
+            self.recording.finishing.pop_front();
+        }
+        self.recording.finishing.push_back(recording_id);
+        self.broadcast(None, ServerMessage::RecordingStopped(RecordingRef { recording_id }));
         self.tell_call_state(CallState::Active);
     }
 
@@ -280,15 +290,18 @@ impl RoomState {
         }
     }
 
-    /// A recorder that fails has kept what it has; one that finishes was stopped before, and that was told then.
+    /// A recorder that fails has kept what it has. Of one that finishes those hear who are still in its call.
     pub(super) fn recorder_event(&mut self, now: Moment, id: RecordingId, event: RecorderEvent) {
-        let RecorderEvent::Failed { .. } = event else { return };
-        match std::mem::take(&mut self.recording.phase) {
-            Phase::Running(recording) if recording.id == id => {
-                self.recording_over(now, recording);
-                self.tell_over(id);
-            }
-            other => self.recording.phase = other,
+        let runs = matches!(&self.recording.phase, Phase::Running(recording) if recording.id == id);
+        if runs && let Phase::Running(recording) = std::mem::take(&mut self.recording.phase) {
+            self.recording_over(now, recording);
+            self.tell_over(id);
+        }
+        if let RecorderEvent::Finished(finished) = event
+            && let Some(index) = self.recording.finishing.iter().position(|known| *known == id)
+        {
+            self.recording.finishing.remove(index);
+            self.broadcast(None, ServerMessage::RecordingFinished(finished));
         }
     }
 

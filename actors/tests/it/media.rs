@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use caside_actors::ports::RecorderEvent;
 use caside_actors::sfu::SfuEvent;
 use caside_protocol::client::Target;
+use caside_protocol::rest::RecordingState;
+use caside_protocol::server::RecordingFinished;
 use caside_protocol::view::RecordPolicy;
 use serde_json::json;
 
@@ -150,13 +152,25 @@ async fn a_recording_is_told_to_all_and_hears_of_tracks_until_it_is_stopped() {
     ada.ok("stop-recording", json!({})).await;
     bob.event("peer-joined").await;
     assert_eq!(
-        bob.event("recording-finished").await["recording_id"],
+        bob.event("recording-stopped").await["recording_id"],
         started["recording_id"]
     );
     assert_eq!(bob.event("call-state-changed").await["state"], "active");
     assert_eq!(recorder.told(), ["published", "paused true", "stop"]);
-    recorder.report(RecorderEvent::Finished);
     bob.silence().await;
+    recorder.report(RecorderEvent::Finished(Box::new(RecordingFinished {
+        recording_id: recorder.job.recording,
+        state: RecordingState::Ready,
+        error: None,
+        duration_ms: 2_000,
+        size_bytes: 10,
+        files: Vec::new(),
+    })));
+    let finished = bob.event("recording-finished").await;
+    assert_eq!(
+        (&finished["recording_id"], &finished["state"]),
+        (&started["recording_id"], &json!("ready"))
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use caside_actors::ports::RecorderCommand;
+use caside_actors::ports::{RecorderCommand, RecorderEvent};
 use caside_protocol::RecordingId;
 use caside_protocol::rest::{Recording, RecordingState};
 use caside_store::journal::JournalOptions;
@@ -15,6 +15,8 @@ use sea_orm::ConnectionTrait;
 use tokio::time::Instant;
 
 use crate::support::{SegmentFrames, Shelf, Studio, Voice, away, refused};
+
+mod crashes;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,6 +29,17 @@ async fn a_stopped_recording_is_one_whole_file_and_nothing_else() {
     assert_eq!(over.error, None);
     // Nobody but the recorder wrote it down: its room may have failed.
     assert!(over.ended_at.is_some());
+    studio
+        .until("the room is told", async || !studio.events.lock().unwrap().is_empty())
+        .await;
+    match &studio.events.lock().unwrap()[..] {
+        [RecorderEvent::Finished(told)] => {
+            assert_eq!((told.recording_id, told.state), (id, RecordingState::Ready));
+            assert_eq!((&told.files[0].name, told.files.len()), (&over.files[0].name, 1));
+            assert_eq!(told.size_bytes, over.files[0].size_bytes);
+        }
+        other => panic!("told {other:?}"),
+    }
     studio
         .until("the spool is empty", async || studio.spool.recordings().is_empty())
         .await;
@@ -162,7 +175,7 @@ async fn a_recording_that_the_database_never_heard_of_is_listed_when_it_ends() {
 #[test]
 fn a_recording_that_the_database_never_heard_of_survives_a_crash() {
     let (dir, shelf) = (tempfile::tempdir().unwrap(), Arc::new(Shelf::default()));
-    let (job, mut ada) = life(async {
+    let (job, ada, kept) = life(async {
         let studio = Studio::open(dir.path(), &shelf).await;
         let (job, mut ada) = (studio.job(), Voice::new());
         let recorder = studio.start(job.clone()).await;
@@ -172,19 +185,21 @@ fn a_recording_that_the_database_never_heard_of_survives_a_crash() {
         studio
             .until("kept", async || studio.spool.outline(job.recording).len() > 2)
             .await;
-        (job, ada)
+        let kept = studio.spool.outline(job.recording);
+        (job, ada, kept)
     });
-    ada.forget_after(2 * SECOND);
+    let frames = crashes::frames_in_spool(&dir.path().join("spool"), job.recording, ada.participant);
     life(async {
         let studio = Studio::open(dir.path(), &shelf).await;
         assert_eq!(studio.recordings.recover().await.unwrap(), 1);
         let over = studio.until_state(job.recording, RecordingState::Ready).await;
         assert_eq!((&over.room_id, over.call_id), (&job.room, Some(job.call)));
-        let length = over.ended_at.unwrap() - over.started_at;
-        assert!(length > 2 * SECOND && length < 6 * SECOND, "{length}");
+        // As long as what was safe, of which nothing is missing.
+        let safe = Duration::from_millis(kept.last().unwrap().end_ms);
+        assert!(over.ended_at.unwrap() - over.started_at >= safe);
         let key = format!("recordings/{}/{}", over.id, over.files[0].name);
         let there = shelf.bytes(&key).unwrap().frames_of(ada.participant);
-        assert!(there.starts_with(&(0..ada.said()).collect::<Vec<_>>()), "{there:?}");
+        assert!(frames.iter().all(|n| there.contains(n)), "{frames:?}: {there:?}");
         studio
             .until("the spool is empty", async || studio.spool.recordings().is_empty())
             .await;

@@ -82,7 +82,7 @@ async fn recordings_start_and_stop_and_doing_so_again_answers_the_same() {
     for kind in [
         "recording-started",
         "call-state-changed",
-        "recording-finished",
+        "recording-stopped",
         "call-state-changed",
     ] {
         ada.event(kind).await;

@@ -1,6 +1,11 @@
 //! What is recorded, when, and what is told of it.
 
+use caside_protocol::rest::RecordingState;
+use caside_protocol::server::RecordingFinished;
+use caside_protocol::{ParticipantId, RecordingId};
+
 use super::*;
+use crate::ports::RecorderEvent;
 
 #[test]
 fn two_talk_directly_and_a_third_or_a_recording_moves_them_to_the_sfu_for_good() {
@@ -70,7 +75,7 @@ fn a_recording_is_one_at_a_time_and_hears_of_every_track() {
     ];
     assert_eq!(trial.recorder_orders, want);
     assert_eq!(
-        trial.events(ada).iter().filter(|e| **e == "recording-finished").count(),
+        trial.events(ada).iter().filter(|e| **e == "recording-stopped").count(),
         1
     );
 }
@@ -100,7 +105,7 @@ fn a_recorder_that_does_not_start_or_fails_is_told() {
         recording,
         failure: None,
     });
-    let failed = crate::ports::RecorderEvent::Failed {
+    let failed = RecorderEvent::Failed {
         reason: "disk full".to_owned(),
     };
     trial.apply(Command::Recorder {
@@ -110,7 +115,7 @@ fn a_recorder_that_does_not_start_or_fails_is_told() {
     let want = [
         "recording-started",
         "call-state-changed",
-        "recording-finished",
+        "recording-stopped",
         "call-state-changed",
     ];
     assert_eq!(trial.events(ada), want);
@@ -124,6 +129,64 @@ fn a_recorder_that_does_not_start_or_fails_is_told() {
         failure: None,
     });
     assert_eq!(trial.recorder_orders, ["stop"]);
+}
+
+fn finished(recording_id: RecordingId) -> RecorderEvent {
+    RecorderEvent::Finished(Box::new(RecordingFinished {
+        recording_id,
+        state: RecordingState::Ready,
+        error: None,
+        duration_ms: 2_000,
+        size_bytes: 0,
+        files: Vec::new(),
+    }))
+}
+
+#[test]
+fn the_files_of_a_recording_are_told_once_to_those_in_its_call() {
+    let mut trial = Trial::new(room(Mode::Sfu));
+    let ada = trial.join(1, "ada");
+    let record = |trial: &mut Trial, by: ParticipantId, nth: usize| {
+        trial.outcome(by, "start-recording", &json!({}));
+        let recording = trial.recorders_started[nth];
+        trial.apply(Command::RecorderStarted {
+            recording,
+            failure: None,
+        });
+        recording
+    };
+    let first = record(&mut trial, ada, 0);
+    trial.outcome(ada, "stop-recording", &json!({}));
+    // The next one runs while the files of the first are made.
+    let second = record(&mut trial, ada, 1);
+    trial.events(ada);
+    for _ in 0..2 {
+        trial.apply(Command::Recorder {
+            recording: first,
+            event: finished(first),
+        });
+    }
+    assert_eq!(trial.events(ada), ["recording-finished"]);
+    // A recorder that failed is over first.
+    trial.apply(Command::Recorder {
+        recording: second,
+        event: finished(second),
+    });
+    let want = ["recording-stopped", "call-state-changed", "recording-finished"];
+    assert_eq!(trial.events(ada), want);
+    // Another call of the room does not hear of those of the one before.
+    let third = record(&mut trial, ada, 2);
+    trial.apply(Command::Leave {
+        participant: ada,
+        reply: None,
+    });
+    let bob = trial.join(2, "bob");
+    trial.events(bob);
+    trial.apply(Command::Recorder {
+        recording: third,
+        event: finished(third),
+    });
+    assert_eq!(trial.events(bob), Vec::<&str>::new());
 }
 
 #[test]

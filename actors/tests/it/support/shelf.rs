@@ -18,6 +18,8 @@ type Rule = Box<dyn FnMut(&str, &str) -> Option<ObjectError> + Send>;
 pub(crate) struct Shelf {
     objects: Mutex<BTreeMap<String, Bytes>>,
     rule: Mutex<Rule>,
+    /// Steps that are left to the node's life; `None` while it is not to die here.
+    left: Mutex<Option<u32>>,
 }
 
 impl Default for Shelf {
@@ -25,6 +27,7 @@ impl Default for Shelf {
         Self {
             objects: Mutex::default(),
             rule: Mutex::new(Box::new(|_, _| None)),
+            left: Mutex::default(),
         }
     }
 }
@@ -67,9 +70,31 @@ impl Shelf {
         self.objects.lock().unwrap().get(key).cloned()
     }
 
-    /// Every await point is one at which a node may die.
-    async fn check(&self, operation: &str, key: &str) -> Result<(), ObjectError> {
+    /// The node dies at this step, counted before and after what each operation does.
+    pub(crate) fn node_dies_in(&self, steps: Option<u32>) {
+        *self.left.lock().unwrap() = steps;
+    }
+
+    /// Whether the node came to the step at which it dies.
+    pub(crate) fn node_is_dead(&self) -> bool {
+        *self.left.lock().unwrap() == Some(0)
+    }
+
+    /// A dead node gets no further.
+    async fn step(&self) {
         tokio::task::yield_now().await;
+        let dead = {
+            let mut left = self.left.lock().unwrap();
+            *left = left.map(|left| left.saturating_sub(1));
+            *left == Some(0)
+        };
+        if dead {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn check(&self, operation: &str, key: &str) -> Result<(), ObjectError> {
+        self.step().await;
         match (self.rule.lock().unwrap())(operation, key) {
             Some(error) => Err(error),
             None => Ok(()),
@@ -99,7 +124,7 @@ impl CustomObjects for Shelf {
             self.check("put", key).await?;
             self.store(key, bytes);
             // It is there, and nobody has heard of it yet.
-            tokio::task::yield_now().await;
+            self.step().await;
             Ok(())
         })
     }
@@ -114,7 +139,7 @@ impl CustomObjects for Shelf {
             })?;
             let size_bytes = bytes.len() as u64;
             self.store(key, bytes.into());
-            tokio::task::yield_now().await;
+            self.step().await;
             Ok(size_bytes)
         })
     }
@@ -147,7 +172,7 @@ impl CustomObjects for Shelf {
         Box::pin(async move {
             self.check("delete", key).await?;
             self.objects.lock().unwrap().remove(key);
-            tokio::task::yield_now().await;
+            self.step().await;
             Ok(())
         })
     }

@@ -146,6 +146,12 @@ impl Studio {
         self.recording(id).await.unwrap()
     }
 
+    /// Lets other threads work for a moment, and so much time pass.
+    pub(crate) async fn breathe_and_pass(&self, time: Duration) {
+        breathe().await;
+        tokio::time::advance(time).await;
+    }
+
     /// Lets time pass, in whole seconds.
     pub(crate) async fn pass(&self, time: Duration) {
         for _ in 0..time.as_secs() {
@@ -273,11 +279,6 @@ impl Voice {
     /// Whether a recorder listens.
     pub(crate) fn is_tapped(&self) -> bool {
         !self.sinks.lock().unwrap().is_empty()
-    }
-
-    /// What was said in the last moments, until which a crash may lose, is not asked for.
-    pub(crate) fn forget_after(&mut self, lost: Duration) {
-        self.next -= u32::try_from(lost.as_millis() / 20).unwrap();
     }
 
     /// How many packets were sent so far.
