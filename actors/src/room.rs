@@ -16,6 +16,7 @@ mod recording;
 mod relay;
 mod state;
 mod supervisor;
+mod watching;
 mod wiring;
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ use caside_protocol::NodeId;
 use serde::{Deserialize, Serialize};
 
 use kinds::{
-    Bounded, DataSize, DatabaseUrl, FilePath, HttpUrl, IceServers, LogFilter, LogFormat, Origin, Secret, Span, Word,
+    Bounded, DataSize, DatabaseUrl, FilePath, HttpUrl, IceServers, LogFilter, LogFormat, Origin, Secret, Span, TurnUrl,
+    Word,
 };
 
 use network::Network;
@@ -78,6 +79,12 @@ pub(crate) struct Settings {
     /// STUN and TURN servers for clients.
     #[serde(deserialize_with = "lenient::ice_servers")]
     pub(crate) ice_servers: IceServers,
+    /// TURN servers for which credentials are made.
+    #[serde(deserialize_with = "lenient::list", serialize_with = "lenient::show_list")]
+    pub(crate) turn_urls: Vec<TurnUrl>,
+    /// What they are made with.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) turn_secret: Option<Secret<16>>,
     /// Recorded media that may wait on the disk.
     #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
     pub(crate) spool_max: DataSize,
@@ -144,6 +151,8 @@ impl Default for Settings {
             auto_create_rooms: true,
             cors_origins: Vec::new(),
             ice_servers: IceServers::default(),
+            turn_urls: Vec::new(),
+            turn_secret: None,
             spool_max: DataSize(10 << 30),
             drain_timeout: Span(Duration::from_secs(30)),
             database_url: None,

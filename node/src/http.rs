@@ -27,6 +27,7 @@ use caside_store::{Journal, ObjectStore, Store};
 
 use crate::auth::Auth;
 use crate::client::Proxies;
+use crate::whip::Whip;
 use crate::ws::Sockets;
 use cors::Origins;
 use readiness::Readiness;
@@ -49,6 +50,8 @@ pub(crate) struct App {
     pub(crate) origins: Origins,
     /// WebSockets and their bounds.
     pub(crate) sockets: Sockets,
+    /// Participants that came by HTTP.
+    pub(crate) whip: Whip,
     /// What is missing.
     pub(crate) readiness: Readiness,
     /// Whose word on clients' addresses is taken.

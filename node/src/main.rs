@@ -15,6 +15,8 @@ mod private;
 mod serve;
 mod telemetry;
 mod text;
+mod turn;
+mod whip;
 mod wiring;
 mod ws;
 

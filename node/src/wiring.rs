@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use caside_actors::media_worker::{MediaWorkers, MediaWorkersConfig};
-use caside_actors::node::{Limits, NodeArgs, NodeHandle};
+use caside_actors::node::{IceServers, Limits, NodeArgs, NodeHandle};
 use caside_actors::ports::{Authenticator, Later};
 use caside_actors::recorder::{Recordings, RecordingsArgs};
 use caside_actors::sfu::LocalSfus;
@@ -30,6 +30,8 @@ use crate::http::cors::Origins;
 use crate::http::readiness::Readiness;
 use crate::http::{App, SharedApp};
 use crate::private;
+use crate::turn::TurnCredentials;
+use crate::whip::Whip;
 use crate::ws::Sockets;
 
 /// Version of this program, told in `welcome` and written into files.
@@ -153,6 +155,19 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
+/// The configured servers, and those of TURN with credentials made for each user.
+fn ice_servers(settings: &Settings) -> IceServers {
+    let fixed = settings.ice_servers.0.clone();
+    let urls: Vec<String> = settings.turn_urls.iter().map(ToString::to_string).collect();
+    let turn = settings.turn_secret.as_ref().filter(|_| !urls.is_empty());
+    let turn = turn.map(|secret| TurnCredentials::new(secret.expose(), urls));
+    Arc::new(move |user| {
+        let mut servers = fixed.clone();
+        servers.extend(turn.as_ref().map(|turn| turn.server(user, OffsetDateTime::now_utc())));
+        servers
+    })
+}
+
 /// Reads tokens for sessions.
 struct Tokens(Arc<Auth>);
 
@@ -195,7 +210,7 @@ impl Running {
             writing_app: format!("caside {VERSION}"),
         };
         let recordings = Recordings::start(None, recordings).await?;
-        let ice_servers = settings.ice_servers.0.clone();
+        let ice_servers = ice_servers(settings);
         let limits = limits(settings);
         let heartbeat = limits.heartbeat;
         let node = NodeHandle::start(NodeArgs {
@@ -209,7 +224,7 @@ impl Running {
             sfu: Arc::new(LocalSfus::new(workers.clone(), CodecPolicy::default())),
             recorders: Arc::new(recordings.clone()),
             limits,
-            ice_servers: Arc::new(move |_| ice_servers.clone()),
+            ice_servers: ice_servers.clone(),
         });
         let node = node.await?;
         recordings
@@ -218,6 +233,7 @@ impl Running {
             .context("cannot list unfinished recordings")?;
         let app = Arc::new(App {
             auth,
+            whip: Whip::new(node.clone(), ice_servers),
             readiness: Readiness::new(store.clone(), objects.clone()),
             store,
             journal,

@@ -56,6 +56,8 @@ pub enum ClientMessage {
     Offer(Description),
     /// A session description that answers.
     Answer(Description),
+    /// Asks to be sent a participant's tracks by one offer. Comes by HTTP alone (WHEP): no message of the wire is read as it.
+    Watch(Watch),
     /// A trickled candidate.
     IceCandidate(Candidate),
     /// Stops forwarding one's track.
@@ -223,6 +225,15 @@ pub struct Description {
     pub tracks: BTreeMap<String, TrackSource>,
     /// The payload as it came, for a relay.
     pub raw: Map<String, Value>,
+}
+
+/// A viewer's offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// Whom to see; the first who publishes when left out.
+    pub participant: Option<ParticipantId>,
+    /// The session description (RFC 8866).
+    pub sdp: String,
 }
 
 /// `ice-candidate`.

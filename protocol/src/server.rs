@@ -231,6 +231,8 @@ pub struct Resumed {
     pub participant_id: Option<ParticipantId>,
     /// Whether missed events could not be replayed; then `room_state` is there.
     pub reset: bool,
+    /// STUN and TURN servers as in `welcome`, with new credentials.
+    pub ice_servers: Vec<IceServer>,
     /// The room as it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room_state: Option<RoomState>,
@@ -321,7 +323,7 @@ pub struct SfuOfferTrack {
 /// `answer` of the SFU.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SfuAnswer {
-    /// Always `publish`.
+    /// `publish`; of a viewer's offer `subscribe`.
     pub target: Target,
     /// The session description.
     pub sdp: String,

@@ -107,6 +107,7 @@ export class Caside extends Emitter {
     signaling.on('message', (message) => this.#handle(message));
     signaling.on('welcome', ({ welcome, renewed }) => this.#welcome(welcome, renewed));
     signaling.on('resumed', (resumed) => {
+      this.#useIceServers(resumed.ice_servers);
       this.room?.resumed(/** @type {any} */ (resumed));
       this.emit('reconnected', { reset: resumed.reset });
     });
@@ -220,12 +221,22 @@ export class Caside extends Emitter {
   }
 
   /**
+   * TURN credentials run out: connections that are made from now on use the new ones.
+   *
+   * @param {RTCIceServer[] | undefined} iceServers
+   */
+  #useIceServers(iceServers) {
+    this.#iceServers = iceServers ?? [];
+    this.room?.media.useIceServers(this.#iceServers);
+  }
+
+  /**
    * @param {any} welcome
    * @param {boolean} renewed
    */
   #welcome(welcome, renewed) {
     this.user = welcome.user;
-    this.#iceServers = welcome.ice_servers ?? [];
+    this.#useIceServers(welcome.ice_servers);
     const room = this.room;
     if (!renewed) return;
     if (!room) {

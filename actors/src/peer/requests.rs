@@ -3,7 +3,7 @@
 use caside_protocol::claims::Claims;
 use caside_protocol::client::{Capabilities, ClientMessage, Join, RequestId, SubscribePolicy};
 use caside_protocol::error::{ErrorCode, Refusal, close};
-use caside_protocol::server::{Empty, ServerInfo, ServerMessage, Welcome, WelcomeUser};
+use caside_protocol::server::{Empty, IceServer, ServerInfo, ServerMessage, Welcome, WelcomeUser};
 use caside_protocol::{InviteId, ParticipantId, RoomId, Timestamp, UserId};
 
 use super::actor::Session;
@@ -152,6 +152,12 @@ impl Session {
         self.claims = Some(Box::new(claims));
         self.write_answer(generation, id, &ServerMessage::Welcome(Box::new(welcome)));
         self.reachable(reachable);
+    }
+
+    /// STUN and TURN servers for the client, with credentials that are good from now on; none before `auth`.
+    pub(super) fn ice_servers(&self) -> Vec<IceServer> {
+        let claims = self.claims.as_deref();
+        claims.map_or_else(Vec::new, |claims| (self.shared.args.ice_servers)(&claims.sub))
     }
 
     /// Whether calls and invitations come here, from now on and those that wait.

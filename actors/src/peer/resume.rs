@@ -145,6 +145,7 @@ impl Session {
             resume_token: self.registration.rotate(),
             participant_id: self.place.participant(),
             reset,
+            ice_servers: self.ice_servers(),
             room_state,
             you,
         };

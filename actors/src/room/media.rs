@@ -137,7 +137,7 @@ impl RoomState {
     }
 
     /// Asks the SFU, starting it if need be, and remembers who waits for its answer.
-    fn ask_sfu(
+    pub(super) fn ask_sfu(
         &mut self,
         now: Moment,
         participant: ParticipantId,
@@ -168,7 +168,7 @@ impl RoomState {
     }
 
     /// Answers whoever waits; nobody does after a timeout.
-    fn answer_pending(&mut self, request: u64, message: ServerMessage) {
+    pub(super) fn answer_pending(&mut self, request: u64, message: ServerMessage) {
         if let Some(pending) = self.pending.remove(&request) {
             self.effects.push(Effect::Answer {
                 reply: pending.reply,
@@ -286,6 +286,7 @@ impl RoomState {
                 let message = result.map_or_else(ServerMessage::from, |()| ServerMessage::ok());
                 self.answer_pending(request, message);
             }
+            SfuEvent::WatchAnswered { request, result, .. } => self.watch_answered(request, result),
             SfuEvent::SubscribeOffer {
                 participant,
                 sdp,

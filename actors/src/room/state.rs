@@ -203,6 +203,7 @@ impl RoomState {
         let result = match message {
             ClientMessage::Offer(offer) => self.offer(now, participant, reply, offer),
             ClientMessage::Answer(answer) => self.answer(now, participant, reply, answer),
+            ClientMessage::Watch(watch) => self.watch(now, participant, reply, watch),
             ClientMessage::IceCandidate(candidate) => self.candidate(participant, candidate),
             ClientMessage::Mute(track) => self.mute_own(participant, track.track, true),
             ClientMessage::Unmute(track) => self.mute_own(participant, track.track, false),

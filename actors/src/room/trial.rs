@@ -231,6 +231,10 @@ impl Trial {
                 self.sfu_requests.push(*request);
                 "answer".to_owned()
             }
+            SfuCommand::Watch { request, publisher, .. } => {
+                self.sfu_requests.push(*request);
+                format!("watch {publisher}")
+            }
             SfuCommand::Stats { request, .. } => {
                 self.sfu_requests.push(*request);
                 "stats".to_owned()

@@ -218,6 +218,7 @@ fn request_of(command: &SfuCommand) -> Option<u64> {
     match command {
         SfuCommand::PublishOffer { request, .. }
         | SfuCommand::SubscribeAnswer { request, .. }
+        | SfuCommand::Watch { request, .. }
         | SfuCommand::Stats { request, .. } => Some(*request),
         _ => None,
     }

@@ -49,6 +49,18 @@ pub enum SfuCommand {
         /// The session description.
         sdp: String,
     },
+    /// A viewer's offer: they are sent what another participant publishes, now and later, over one connection and in place of
+    /// what they are subscribed to. Answered by [`SfuEvent::WatchAnswered`].
+    Watch {
+        /// Who.
+        participant: ParticipantId,
+        /// Echoed in the answer.
+        request: u64,
+        /// Whom they see.
+        publisher: ParticipantId,
+        /// The session description.
+        sdp: String,
+    },
     /// How a participant wants a track; `off` stops it.
     Subscribe {
         /// Who.
@@ -147,6 +159,15 @@ pub enum SfuEvent {
         request: u64,
         /// Whether the answer could be used.
         result: Result<(), Refusal>,
+    },
+    /// Answers [`SfuCommand::Watch`].
+    WatchAnswered {
+        /// Who.
+        participant: ParticipantId,
+        /// The request's number.
+        request: u64,
+        /// The answer and the track that is sent on each m-line now, or why not.
+        result: Result<(String, BTreeMap<String, TrackId>), Refusal>,
     },
     /// An offer for a subscriber; never a second one before the first is answered or timed out.
     SubscribeOffer {

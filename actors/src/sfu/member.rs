@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use caside_media::parameters::{ConsumerId, TransportId};
-use caside_media::sdp::{PublishSession, SubscribeSession};
-use caside_protocol::TrackId;
+use caside_media::sdp::{PublishSession, SubscribeSession, ViewSession};
 use caside_protocol::client::{SubscribePolicy, SubscribeQuality};
+use caside_protocol::{ParticipantId, TrackId};
 
 /// A participant.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Member {
     pub(super) publish: Option<Publishing>,
     /// The connection they receive over.
     pub(super) subscribe: Option<Subscribing>,
+    /// The connection they view a participant over.
+    pub(super) view: Option<Viewing>,
     /// What they asked for, by track; absent: as `policy` says.
     pub(super) wishes: HashMap<TrackId, SubscribeQuality>,
 }
@@ -51,6 +53,19 @@ pub(super) struct Subscribing {
     pub(super) consumers: HashMap<ConsumerId, Consumption>,
 }
 
+/// A viewer's connection: the client offered it, and what goes over it is one participant's.
+#[derive(Debug)]
+pub(super) struct Viewing {
+    pub(super) transport: TransportId,
+    pub(super) session: ViewSession,
+    /// The client's `<sess-id>`: another one is another peer connection (RFC 8829 §5.2.1).
+    pub(super) remote_session: u64,
+    /// Who is viewed.
+    pub(super) publisher: ParticipantId,
+    /// What is sent, by m-line.
+    pub(super) consumers: BTreeMap<String, (ConsumerId, TrackId)>,
+}
+
 /// A track on its way to a participant.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Consumption {
@@ -68,6 +83,7 @@ impl Member {
             receiving: true,
             publish: None,
             subscribe: None,
+            view: None,
             wishes: HashMap::new(),
         }
     }
@@ -79,6 +95,18 @@ impl Member {
                 Some(_) => true,
                 None => self.policy == SubscribePolicy::Auto,
             }
+    }
+
+    /// The track that a consumer of theirs carries.
+    pub(super) fn track_of(&self, consumer: ConsumerId) -> Option<TrackId> {
+        let subscribed = self.subscribe.as_ref().and_then(|it| it.consumers.get(&consumer));
+        let viewed = self.view.iter().flat_map(|view| view.consumers.values());
+        subscribed.map(|consumption| consumption.track).or_else(|| {
+            viewed
+                .into_iter()
+                .find(|(id, _)| *id == consumer)
+                .map(|(_, track)| *track)
+        })
     }
 
     /// Whether a track that is on an m-line goes out now.
@@ -94,5 +122,18 @@ impl Subscribing {
             .iter()
             .find(|(_, c)| c.track == track)
             .map(|(id, c)| (*id, *c))
+    }
+}
+
+impl Viewing {
+    /// Takes a track off its m-line, which stays for the next one. Its consumer, if it was sent.
+    pub(super) fn take(&mut self, track: TrackId) -> Option<ConsumerId> {
+        let mid = self.consumers.iter().find(|(_, (_, sent))| *sent == track)?.0.clone();
+        self.consumers.remove(&mid).map(|(consumer, _)| consumer)
+    }
+
+    /// Whether a track is sent.
+    pub(super) fn sends(&self, track: TrackId) -> bool {
+        self.consumers.values().any(|(_, sent)| *sent == track)
     }
 }

@@ -2,6 +2,7 @@
 
 mod publishing;
 mod subscribing;
+mod viewing;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -122,6 +123,19 @@ impl SfuState {
                 });
                 self.offer_if_wanted(participant);
             }
+            SfuCommand::Watch {
+                participant,
+                request,
+                publisher,
+                sdp,
+            } => {
+                let result = self.watch(participant, publisher, &sdp);
+                self.effects.events.push(SfuEvent::WatchAnswered {
+                    participant,
+                    request,
+                    result,
+                });
+            }
             SfuCommand::Subscribe { participant, wish } => self.subscribe(participant, &wish),
             SfuCommand::SetPaused { track, paused } => self.set_paused(track, paused),
             SfuCommand::SetReceiving { participant, receiving } => self.set_receiving(participant, receiving),
@@ -188,10 +202,7 @@ impl SfuState {
                                 .map(|(_, target)| *target)
                         },
                         |producer| self.producers.get(&producer).map(|p| p.published.track.track),
-                        |consumer| {
-                            let subscribe = self.members.get(&participant)?.subscribe.as_ref()?;
-                            subscribe.consumers.get(&consumer).map(|c| c.track)
-                        },
+                        |consumer| self.members.get(&participant)?.track_of(consumer),
                     );
                     self.effects.events.push(SfuEvent::Stats { request, stats });
                 }
@@ -238,6 +249,9 @@ impl SfuState {
         if let Some(subscribing) = member.subscribe {
             self.close_transport(subscribing.transport);
         }
+        if let Some(viewing) = member.view {
+            self.close_transport(viewing.transport);
+        }
         if let Some(publishing) = member.publish {
             self.close_transport(publishing.transport);
             for track in publishing.tracks.into_values() {
@@ -281,6 +295,9 @@ impl SfuState {
                     self.withdraw(track);
                 }
                 self.offer_where_wanted();
+            }
+            Target::Subscribe if member.view.as_ref().is_some_and(|view| view.transport == transport) => {
+                member.view = None;
             }
             Target::Subscribe => {
                 member.subscribe = None;

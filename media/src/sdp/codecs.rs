@@ -217,6 +217,12 @@ fn rtx_of(media: &Media, codec: &RtpCodec) -> Option<PayloadType> {
         .map(|rtx| rtx.payload_type)
 }
 
+/// Whether both are one codec in one configuration: what is sent as the one can be received as the other.
+pub fn same(one: &Codec, other: &Codec) -> bool {
+    let of = |codec: &Codec| Configuration::new(codec.kind, &codec.fmtp);
+    one.kind == other.kind && of(one).is_some() && of(one) == of(other)
+}
+
 /// What an answer to our offer agrees to for one codec of the offer: the answer's payload type (RFC 3264 §6.1), its
 /// retransmissions and feedback. `None` when the codec is not in it.
 pub fn accepted(kind: MediaKind, answer: &Media, offered: &Codec) -> Option<Codec> {

@@ -131,6 +131,39 @@ pub fn accept(kind: MediaKind, media: &Media, policy: &CodecPolicy) -> Vec<Extma
     accepted
 }
 
+/// The offered extensions of an m-line that we send on, under the ids of the offer, as our answer writes them.
+pub fn accept_to_send(kind: MediaKind, media: &Media, policy: &CodecPolicy) -> Vec<Extmap> {
+    let sendable = |extension: HeaderExtension| match extension {
+        // Layers are chosen here: a receiver gets one stream.
+        HeaderExtension::Rid | HeaderExtension::RepairedRid => false,
+        HeaderExtension::TransportCc => policy.subscribe_feedback.transport_cc,
+        HeaderExtension::AbsSendTime => policy.subscribe_feedback.remb,
+        other => other.applies_to(kind),
+    };
+    let mut accepted: Vec<Extmap> = Vec::new();
+    for offered in &media.extensions {
+        let known = HeaderExtension::from_uri(&offered.uri).is_some_and(sendable);
+        let usable = (1..=14).contains(&offered.id)
+            && !accepted
+                .iter()
+                .any(|other| other.id == offered.id || other.uri == offered.uri);
+        // RFC 8285 §6: directions are mirrored; we have to be the one that sends it.
+        let direction = match offered.direction {
+            None => Some(None),
+            Some(Direction::SendRecv | Direction::RecvOnly) => Some(Some(Direction::SendOnly)),
+            Some(Direction::SendOnly | Direction::Inactive) => None,
+        };
+        if let (true, Some(direction)) = (known && usable, direction) {
+            accepted.push(Extmap {
+                id: offered.id,
+                direction,
+                uri: offered.uri.clone(),
+            });
+        }
+    }
+    accepted
+}
+
 /// The extensions that we offer for a track: those of the producer that pass through, and our own.
 pub fn offer(kind: MediaKind, producer: &ExtensionIds, policy: &CodecPolicy) -> Vec<Extmap> {
     let mut producer = *producer;

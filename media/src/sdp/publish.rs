@@ -366,7 +366,7 @@ impl PublishSession {
 }
 
 /// Each m-line's mid: its own, else one that we give it for our own use (RFC 8829 §5.10).
-fn mids(offer: &Description) -> Result<Vec<String>, NegotiateError> {
+pub(super) fn mids(offer: &Description) -> Result<Vec<String>, NegotiateError> {
     let mut seen = HashSet::new();
     for mid in offer.media.iter().filter_map(|media| media.mid.as_deref()) {
         if !seen.insert(mid) {
@@ -437,7 +437,7 @@ fn refuse_extension_conflicts(plans: &[Plan]) -> Result<(), NegotiateError> {
 }
 
 /// RFC 3264 §6: port 0, and formats of the offer.
-fn reject(media: &Media) -> Media {
+pub(super) fn reject(media: &Media) -> Media {
     let mut answer = Media::new(media.media.clone(), 0, &media.protocol);
     answer.direction = Direction::Inactive;
     answer.formats = media.formats.clone();

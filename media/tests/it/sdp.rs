@@ -7,6 +7,7 @@ mod limits;
 mod properties;
 mod publish;
 mod subscribe;
+mod view;
 
 use caside_media::parameters::{CodecKind, Fingerprint, IceCredentials, ProducerId};
 use caside_media::sdp::model::{Description, Media};

@@ -34,6 +34,16 @@ pub(crate) fn check(configuration: &Configuration) -> Result<(), ConfigError> {
         );
         return Err(configuration.refuse("media_port", reason, None));
     }
+    match (settings.turn_urls.is_empty(), &settings.turn_secret) {
+        (false, None) => {
+            let reason = "CASIDE_TURN_SECRET is missing; servers with fixed credentials belong into CASIDE_ICE_SERVERS";
+            return Err(configuration.refuse("turn_urls", reason, None));
+        }
+        (true, Some(_)) => {
+            return Err(configuration.refuse("turn_secret", "is of no use without CASIDE_TURN_URLS", None));
+        }
+        _ => {}
+    }
     if settings.s3_endpoint.is_some() && settings.s3_bucket.is_none() {
         return Err(configuration.refuse("s3_endpoint", "is of no use without S3_BUCKET", None));
     }

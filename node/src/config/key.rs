@@ -141,6 +141,18 @@ pub(crate) const KEYS: &[Key] = &[
         "STUN and TURN servers that clients are told of",
     ),
     key(
+        "turn_urls",
+        "CASIDE_TURN_URLS",
+        "turn: and turns: URLs, separated by commas",
+        "TURN servers that share turn_secret: clients get credentials that run out",
+    ),
+    secret(
+        "turn_secret",
+        "CASIDE_TURN_SECRET",
+        "at least 16 bytes; coturn's static-auth-secret",
+        "makes credentials for turn_urls",
+    ),
+    key(
         "spool_max",
         "CASIDE_SPOOL_MAX",
         "a size of at least 1 byte, like 512MiB or 10GiB",

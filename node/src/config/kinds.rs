@@ -329,6 +329,32 @@ impl Serialize for IceServers {
     }
 }
 
+/// The address of a TURN server (RFC 7065): `turn:host[:port][?transport=udp|tcp]`, or `turns:…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TurnUrl(String);
+
+impl FromStr for TurnUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let rest = text.strip_prefix("turn:").or_else(|| text.strip_prefix("turns:"));
+        let rest = rest.ok_or_else(|| "not a TURN URL".to_owned())?;
+        let (host, query) = rest.split_once('?').unwrap_or((rest, "transport=udp"));
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        if host.is_empty() || !host.chars().all(plain) || !matches!(query, "transport=udp" | "transport=tcp") {
+            return Err("not a TURN URL".to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for TurnUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum LogFormat {

@@ -11,9 +11,11 @@ use super::problem::allow;
 use crate::config::kinds::Origin;
 
 /// What a page may read of an answer beside the simple headers.
-const EXPOSED: &str = "Location, Retry-After, X-Request-Id, ETag, Content-Range, Accept-Ranges, WWW-Authenticate";
+const EXPOSED: &str =
+    "Location, Link, Retry-After, X-Request-Id, ETag, Accept-Patch, Content-Range, Accept-Ranges, WWW-Authenticate";
 /// What a page may send.
-const SENT: &str = "Authorization, Content-Type, Range, If-None-Match, If-Range, X-Request-Id, traceparent, tracestate";
+const SENT: &str =
+    "Authorization, Content-Type, Range, If-Match, If-None-Match, If-Range, X-Request-Id, traceparent, tracestate";
 
 /// The configured origins.
 #[derive(Debug, Clone)]

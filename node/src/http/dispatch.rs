@@ -24,6 +24,8 @@ use crate::client::Proxies;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Names a request in the log; taken from the client or a proxy when it is sensible.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What a POST takes (W3C Linked Data Platform §7.1, as RFC 9725 §4.2 uses it).
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 /// Longest request id that is taken from outside.
 const MAX_REQUEST_ID: usize = 64;
 
@@ -120,6 +122,11 @@ async fn answer(found: &Found<'_>, mut request: Request<Incoming>, foreign: bool
     if request.method() == Method::OPTIONS && found.endpoint(&Method::OPTIONS).is_none() {
         let mut response = reply::no_content();
         response.headers_mut().insert(ALLOW, allow(&methods));
+        if let Some(media_type) = found.endpoints.iter().find_map(|endpoint| endpoint.accepts) {
+            response
+                .headers_mut()
+                .insert(ACCEPT_POST, HeaderValue::from_static(media_type));
+        }
         if foreign && cors::is_preflight(&request) {
             cors::permit(&methods, response.headers_mut());
         }

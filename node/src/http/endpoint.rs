@@ -30,6 +30,8 @@ pub(crate) struct Endpoint {
     pub(crate) method: Method,
     /// The path as OpenAPI writes it: `/rooms/{id}`.
     pub(crate) template: &'static str,
+    /// The media type that a POST here takes, told by OPTIONS; `None`: JSON or nothing, as everywhere.
+    pub(crate) accepts: Option<&'static str>,
     answer: Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>,
 }
 
@@ -61,8 +63,15 @@ impl Endpoint {
         Self {
             method,
             template,
+            accepts: None,
             answer: Arc::new(answer),
         }
+    }
+
+    /// The same, with the media type that it takes told by OPTIONS (`Accept-Post`).
+    pub(crate) fn accepts(mut self, media_type: &'static str) -> Self {
+        self.accepts = Some(media_type);
+        self
     }
 
     /// Answers a request that belongs here.

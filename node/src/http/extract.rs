@@ -147,17 +147,19 @@ pub(crate) fn json<T: DeserializeOwned + Send + 'static>() -> impl Filter<Extrac
     warp::header::headers_cloned()
         .and(warp::body::stream())
         .and_then(|headers: HeaderMap, body| async move {
-            let read = tokio::time::timeout(BODY_TIMEOUT, read_body(&headers, body)).await;
-            let late = || {
-                let why = "the body did not arrive in time";
-                refuse(Problem::with_status(
-                    StatusCode::REQUEST_TIMEOUT,
-                    ErrorCode::InvalidPayload,
-                    why,
-                ))
-            };
-            let body = read.map_err(|_| late())?.map_err(refuse)?;
+            let body = read_in_time(&headers, body, "application/json").await.map_err(refuse)?;
             parse_object(&body).map_err(refuse)
+        })
+}
+
+/// A body of this media type, as text of at most 64 KiB.
+pub(crate) fn text(media_type: &'static str) -> impl Filter<Extract = (String,), Error = Rejection> + Clone {
+    warp::header::headers_cloned()
+        .and(warp::body::stream())
+        .and_then(move |headers: HeaderMap, body| async move {
+            let body = read_in_time(&headers, body, media_type).await.map_err(refuse)?;
+            let invalid = || Refusal::new(ErrorCode::InvalidPayload, "body: must be text in UTF-8");
+            String::from_utf8(body.to_vec()).map_err(|_| refuse(invalid()))
         })
 }
 
@@ -171,9 +173,23 @@ fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(text).map_err(|e| invalid(format!("body: {e}")))
 }
 
+async fn read_in_time<B: Buf>(
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    media_type: &str,
+) -> Result<BytesMut, Problem> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, read_body(headers, body, media_type)).await;
+    let late = || {
+        let why = "the body did not arrive in time";
+        Problem::with_status(StatusCode::REQUEST_TIMEOUT, ErrorCode::InvalidPayload, why)
+    };
+    read.map_err(|_| late())?
+}
+
 async fn read_body<B: Buf>(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>>,
+    media_type: &str,
 ) -> Result<BytesMut, Problem> {
     let too_large = || {
         let why = format!("a body may have {MAX_BODY_BYTES} bytes at most");
@@ -189,8 +205,8 @@ async fn read_body<B: Buf>(
         }
         bytes.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
     }
-    if !bytes.is_empty() && !is_json(headers) {
-        let why = "the body must be application/json";
+    if !bytes.is_empty() && !is_of(headers, media_type) {
+        let why = format!("the body must be {media_type}");
         return Err(Problem::with_status(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ErrorCode::InvalidPayload,
@@ -200,13 +216,13 @@ async fn read_body<B: Buf>(
     Ok(bytes)
 }
 
-/// Whether the body says that it is JSON, whatever its parameters. That it must say so keeps plain HTML forms of other
-/// sites away, which need no preflight.
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether the body says that it is of this type, whatever its parameters. That it must say so keeps plain HTML forms of
+/// other sites away, which need no preflight.
+fn is_of(headers: &HeaderMap, media_type: &str) -> bool {
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+    essence.eq_ignore_ascii_case(media_type)
 }

@@ -14,7 +14,7 @@ use warp::reply::Response;
 
 use super::endpoint::Endpoint;
 use super::extract;
-use super::routes::{auth, calls, health, metrics, moderation, playback, recordings, rooms};
+use super::routes::{auth, calls, health, metrics, moderation, playback, recordings, rooms, whip};
 
 /// Without a credential that holds.
 #[derive(IntoResponses)]
@@ -109,6 +109,7 @@ impl Modify for Bearer {
         calls::create, calls::list, calls::read, calls::end,
         recordings::start, recordings::stop, recordings::list, recordings::read, recordings::delete,
         playback::file,
+        whip::publish, whip::patch, whip::end, whip::view, whip::patch_view, whip::end_view,
         metrics::metrics,
     ),
     components(schemas(ErrorBody, Page<view::Room>, Page<Recording>)),

@@ -8,6 +8,7 @@ pub(crate) mod moderation;
 pub(crate) mod playback;
 pub(crate) mod recordings;
 pub(crate) mod rooms;
+pub(crate) mod whip;
 
 use super::endpoint::Endpoint;
 use super::{SharedApp, openapi};
@@ -22,6 +23,7 @@ pub(crate) fn table(app: &SharedApp) -> Vec<Endpoint> {
     table.extend(moderation::endpoints(app));
     table.extend(calls::endpoints(app));
     table.extend(recordings::endpoints(app));
+    table.extend(whip::endpoints(app));
     table.push(playback::endpoint(app));
     table.push(metrics::endpoint(app));
     table.push(ws::upgrade::endpoint(app));

@@ -24,3 +24,4 @@ mod rest;
 mod rights;
 mod signaling;
 mod support;
+mod whip;

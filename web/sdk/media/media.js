@@ -66,6 +66,12 @@ export class Media extends Emitter {
     return this.#mode;
   }
 
+  /** @param {RTCIceServer[]} iceServers for connections that are made from now on */
+  useIceServers(iceServers) {
+    // Links hold this object, too.
+    this.#config.iceServers = iceServers;
+  }
+
   /** The connection that sends to the SFU, for `getStats`. */
   get publishConnection() {
     return this.#link?.publisher.connection ?? null;

@@ -163,6 +163,7 @@ impl SfuState {
         for receiver in receivers {
             self.add_consumer(receiver, track);
         }
+        self.show_to_viewers(publisher);
     }
 
     /// Takes an ended track from everybody.
@@ -172,6 +173,9 @@ impl SfuState {
         }
         for member in self.members.values_mut() {
             member.wishes.remove(&track);
+            if let Some(consumer) = member.view.as_mut().and_then(|view| view.take(track)) {
+                self.effects.commands.push(Command::CloseConsumer { consumer });
+            }
             let Some(subscribing) = member.subscribe.as_mut() else {
                 continue;
             };

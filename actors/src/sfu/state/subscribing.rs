@@ -79,6 +79,12 @@ impl SfuState {
         let Some(member) = self.members.get(&participant) else {
             return;
         };
+        for (consumer, track) in member.view.iter().flat_map(|view| view.consumers.values()) {
+            self.effects.commands.push(Command::PauseConsumer {
+                consumer: *consumer,
+                paused: !member.receives(*track),
+            });
+        }
         let Some(subscribing) = &member.subscribe else { return };
         for (consumer, consumption) in &subscribing.consumers {
             if consumption.started {

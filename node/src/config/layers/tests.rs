@@ -169,6 +169,12 @@ fn settings_that_contradict_each_other_are_refused() {
         [("S3_ENDPOINT", "http://s3.local"), ("RUST_LOG", "info")],
         [("AWS_ACCESS_KEY_ID", "AK"), ("RUST_LOG", "info")],
         [("CASIDE_LISTEN", ","), ("RUST_LOG", "info")],
+        [("CASIDE_TURN_URLS", "turn:t.example"), ("RUST_LOG", "info")],
+        [("CASIDE_TURN_SECRET", "0123456789abcdef"), ("RUST_LOG", "info")],
+        [
+            ("CASIDE_TURN_URLS", "stun:t.example"),
+            ("CASIDE_TURN_SECRET", "0123456789abcdef"),
+        ],
     ] {
         assert!(configured(&[], &env, "", "").is_err(), "{env:?}");
     }
@@ -184,6 +190,7 @@ fn every_field_has_a_key_and_every_key_a_field() {
         aws_secret_access_key: Some("s".parse().unwrap()),
         aws_session_token: Some("t".parse().unwrap()),
         metrics_token: Some("0123456789abcdef".parse().unwrap()),
+        turn_secret: Some("0123456789abcdef".parse().unwrap()),
         jwt_secret: Some("0123456789abcdef0123456789abcdef".parse().unwrap()),
         ..Settings::default()
     };
