@@ -6,11 +6,12 @@ pub(crate) mod mapping;
 pub(crate) mod retransmit;
 pub(crate) mod rewrite;
 pub(crate) mod sealed;
+mod selection;
 pub(crate) mod sender_report;
 
 use std::time::{Duration, Instant};
 
-use crate::consumer::mapping::{Mapped, Mapping};
+use crate::consumer::mapping::{Forward, Mapped, Mapping};
 use crate::consumer::retransmit::Retransmitter;
 use crate::consumer::rewrite::HeaderWriter;
 use crate::consumer::sealed::SealedPackets;
@@ -18,9 +19,10 @@ use crate::control::ConsumerStats;
 use crate::engine::Association;
 use crate::engine::slab::Key;
 use crate::layers::{Layer, Preference};
-use crate::parameters::{Codec, ConsumerId, ConsumerParameters, MediaKind, PayloadType, Ssrc};
+use crate::parameters::{Codec, CodecKind, ConsumerId, ConsumerParameters, MediaKind, PayloadType, Ssrc};
 use crate::producer::Producer;
 use crate::producer::ring::PacketInfo;
+use crate::rtcp::ntp;
 
 /// How long a track goes on at its lowest when there is no room for it.
 const ROOM_GRACE: Duration = Duration::from_secs(1);
@@ -53,6 +55,9 @@ pub(crate) struct Consumer {
     target: Option<Layer>,
     /// Since when there is room for none, while it is sent all the same.
     without_room: Option<Instant>,
+    /// The stream to follow, and the highest layer to send of it.
+    encoding: usize,
+    within: Layer,
     /// Whether it is in its transport's list of consumers with something to send.
     pub(crate) queued: bool,
     pub(crate) stats: ConsumerCounters,
@@ -77,6 +82,8 @@ pub(crate) enum Decision {
     NeedKeyFrame,
     /// It is sent under these numbers.
     Send(Mapped),
+    /// It is not sent, but its number is used up by padding.
+    Fill(Mapped),
     /// As [`Decision::Send`], and it begins something: what followed it and came before it goes too.
     Start(Mapped),
 }
@@ -99,7 +106,11 @@ impl Consumer {
             transport,
             producer,
             kind: parameters.kind,
-            mapping: Mapping::new(first_index, parameters.codec.clock_rate),
+            mapping: Mapping::new(
+                first_index,
+                parameters.codec.clock_rate,
+                parameters.codec.kind == CodecKind::Vp8,
+            ),
             retransmit: Retransmitter::new(first_rtx_index),
             sealed: (parameters.codec.feedback.nack && rtx.is_none()).then(SealedPackets::default),
             rtx,
@@ -112,22 +123,16 @@ impl Consumer {
             ceiling: Layer::TOP,
             target: Some(Layer::TOP),
             without_room: None,
+            encoding: 0,
+            within: Layer::TOP,
             queued: false,
             stats: ConsumerCounters::default(),
         }
     }
 
-    /// Takes what the receiver asked for.
-    pub(crate) fn prefer(&mut self, preference: Preference, producer: &Producer) {
+    /// Takes what the receiver asked for. [`follow`](Self::follow) acts on it.
+    pub(crate) fn prefer(&mut self, preference: Preference) {
         self.preference = preference;
-        self.update_ceiling(producer);
-    }
-
-    /// Works out the ceiling anew: the producer's layers, or what is known of them, changed.
-    pub(crate) fn update_ceiling(&mut self, producer: &Producer) {
-        self.ceiling = self
-            .preference
-            .ceiling(producer.layers.rates(), producer.content.screen);
     }
 
     /// The highest layer by what the receiver asked for.
@@ -155,32 +160,110 @@ impl Consumer {
     }
 
     /// Sets the highest layer by bandwidth; with `None` nothing is sent. Without a call there is no bound.
+    /// [`follow`](Self::follow) acts on it.
     pub(crate) fn set_target(&mut self, target: Option<Layer>) {
         self.target = target;
     }
 
     /// The layer to send, as far as there is one: the lower of ceiling and target.
-    #[expect(dead_code, reason = "followed once layers are chosen")]
     pub(crate) fn wanted(&self) -> Option<Layer> {
         Some(self.ceiling.capped(self.target?))
     }
 
-    /// Decides about a packet. `highest` is the latest of its stream.
-    pub(crate) fn decide(&mut self, info: &PacketInfo, encoding: usize, highest: u64) -> Decision {
-        if let Some((live_encoding, live_epoch)) = self.mapping.live() {
-            if encoding != live_encoding {
-                return Decision::Skip;
+    /// The layer that is sent now, unless it waits for one.
+    pub(crate) fn current(&self, producer: &Producer) -> Option<Layer> {
+        let (encoding, _) = self.mapping.live()?;
+        let limit = self.mapping.limit()?;
+        Some(match producer.streams.len() {
+            1 => limit,
+            _ => Layer {
+                spatial: encoding as u8,
+                ..limit
+            },
+        })
+    }
+
+    /// Works out anew what to send: the receiver's wish, its bandwidth, or the producer's layers changed. Gives the encoding of
+    /// which a key frame is needed.
+    pub(crate) fn follow(&mut self, producer: &Producer) -> Option<usize> {
+        if self.kind == MediaKind::Audio {
+            return None;
+        }
+        self.ceiling = self
+            .preference
+            .ceiling(producer.layers.rates(), producer.content.screen);
+        let Some(wanted) = self.wanted() else {
+            self.mapping.stop();
+            return None;
+        };
+        (self.encoding, self.within) = producer.nearest(wanted);
+        self.mapping.want(self.within);
+        if self.paused {
+            return None;
+        }
+        let reached = match self.mapping.live() {
+            None => false,
+            Some((encoding, _)) if encoding != self.encoding => false,
+            Some(_) if producer.streams.len() > 1 => true,
+            // Spatial layers in one stream.
+            Some(_) => {
+                let top = producer.layers.top();
+                let limit = self.mapping.limit().map_or(top, |limit| limit.spatial.min(top));
+                limit >= self.within.spatial.min(top)
             }
-            if info.epoch == live_epoch {
-                return self.mapping.map(info).map_or(Decision::Skip, Decision::Send);
+        };
+        (!reached).then_some(self.encoding)
+    }
+
+    /// The encoding of which it needs a key frame when it asks for one.
+    pub(crate) fn encoding(&self) -> usize {
+        self.encoding
+    }
+
+    /// Decides about a packet of one of the producer's streams.
+    pub(crate) fn decide(&mut self, info: &PacketInfo, encoding: usize, producer: &Producer) -> Decision {
+        let Some(stream) = producer.streams.get(encoding) else {
+            return Decision::Skip;
+        };
+        let structure = stream.structure.as_deref();
+        if let Some((live_encoding, live_epoch)) = self.mapping.live() {
+            if encoding == live_encoding && info.epoch == live_epoch {
+                return match self.mapping.forward(info, structure) {
+                    Forward::Send(mapped) => Decision::Send(mapped),
+                    Forward::Fill(mapped) => Decision::Fill(mapped),
+                    Forward::Skip => Decision::Skip,
+                };
+            }
+            if encoding != live_encoding && !(encoding == self.encoding && info.key_frame) {
+                return Decision::Skip;
             }
             self.mapping.stop();
         }
+        let highest = stream.highest().unwrap_or(info.extended);
         match self.kind {
             MediaKind::Audio if info.extended + MAX_AUDIO_BACKLOG < highest => Decision::Skip,
-            MediaKind::Video if !info.key_frame => Decision::NeedKeyFrame,
-            _ => Decision::Start(self.mapping.start(info, encoding)),
+            MediaKind::Video if self.target.is_none() => Decision::Skip,
+            // Until what is wanted comes, less will do.
+            MediaKind::Video if encoding > self.encoding => Decision::Skip,
+            MediaKind::Video if !info.key_frame => match encoding == self.encoding {
+                true => Decision::NeedKeyFrame,
+                false => Decision::Skip,
+            },
+            MediaKind::Audio | MediaKind::Video => {
+                let shift = self.shift(encoding, producer);
+                let mapped = self.mapping.start(info, encoding, shift, self.within, structure);
+                Decision::Start(mapped)
+            }
         }
+    }
+
+    /// What the timestamps of a stream lack to be those of the stream that was followed before, by the publisher's reports.
+    fn shift(&self, encoding: usize, producer: &Producer) -> Option<u32> {
+        let (before, epoch) = self.mapping.followed().filter(|(before, _)| *before != encoding)?;
+        let before = producer.streams.get(before).filter(|stream| stream.epoch() == epoch)?;
+        let (before, now) = (before.clock.as_ref()?, producer.streams.get(encoding)?.clock.as_ref()?);
+        let later = ntp::to_ticks(now.ntp.since(before.ntp), self.codec.clock_rate);
+        Some(before.rtp.wrapping_add(later as u32).wrapping_sub(now.rtp))
     }
 
     /// Whether it waits for a key frame (or, with sound, for a packet).
@@ -196,7 +279,8 @@ impl Consumer {
         self.stats.payload_bytes += payload_len as u64;
     }
 
-    pub(crate) fn snapshot(&self) -> ConsumerStats {
+    pub(crate) fn snapshot(&self, producer: Option<&Producer>) -> ConsumerStats {
+        let video = producer.filter(|_| self.kind == MediaKind::Video);
         ConsumerStats {
             consumer: self.id,
             packets_sent: self.stats.packets,
@@ -204,6 +288,7 @@ impl Consumer {
             fraction_lost: self.stats.fraction_lost,
             retransmitted: self.stats.retransmitted,
             plis_received: self.stats.key_frame_requests,
+            layer: video.and_then(|producer| self.current(producer)),
             ceiling: self.ceiling,
             target: self.target,
         }

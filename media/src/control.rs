@@ -191,6 +191,14 @@ pub enum EventKind {
         /// The producer.
         producer: ProducerId,
     },
+    /// The encodings of a video producer that somebody wants; those above need not be sent. Told on change, only of producers
+    /// with several encodings.
+    EncodingsWanted {
+        /// The producer.
+        producer: ProducerId,
+        /// The highest encoding to send, by its place in the producer's parameters.
+        highest: u8,
+    },
     /// The producers that speak, loudest first; sent on change only.
     ActiveSpeakers {
         /// Loudest first; empty when nobody speaks.
@@ -305,6 +313,8 @@ pub struct ConsumerStats {
     pub retransmitted: u64,
     /// Key frame requests received.
     pub plis_received: u64,
+    /// The layer of video that is sent now; `None` while nothing is.
+    pub layer: Option<Layer>,
     /// The highest layer by what the receiver asked for. Of sound it means nothing.
     pub ceiling: Layer,
     /// The highest layer by bandwidth; `None` while there is no room for any.

@@ -7,10 +7,10 @@
 //!
 //! A panic while a transport is handled closes that transport with [`CloseReason::Internal`] and no other.
 //!
-//! What receivers tell of their paths bounds what they are given (`downlink`, `sharing`).
+//! What receivers tell of their paths bounds what they are given (`downlink`, `sharing`). Which layers a consumer gets follows
+//! from that, from its wish, and from what comes (`layers`).
 //!
-//! Absent on purpose: sockets, clocks, signaling, and (so far) the choice between simulcast layers: a consumer follows the
-//! stream whose key frame it began with.
+//! Absent on purpose: sockets, clocks and signaling.
 //!
 //! [`CloseReason::Internal`]: crate::control::CloseReason::Internal
 
@@ -22,6 +22,7 @@ mod downlink;
 mod egress;
 mod feedback;
 mod ingress;
+mod layers;
 mod lifecycle;
 mod reports;
 mod router;
@@ -43,13 +44,13 @@ use crate::consumer::Consumer;
 use crate::control::{CloseReason, Event, EventKind};
 use crate::engine::slab::{Key, Slab};
 use crate::engine::timers::{Due, Timers};
+use crate::ice;
 
 use crate::parameters::{ConsumerId, Path, ProducerId, RouterId, TapId, TransportId};
 use crate::producer::Producer;
 use crate::rtcp::NtpTime;
 use crate::send_buffer::SendBuffer;
 use crate::transport::Received;
-use crate::{ice, layers};
 
 /// Keys are addresses, SSRCs and ids: short, and some of them a client's choice, for which the hash is seeded.
 pub(crate) type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -86,8 +87,8 @@ pub struct Engine {
     sending: Vec<Key<Association>>,
     /// Transports whose publisher is to be told something.
     feedback: Vec<Key<Association>>,
-    /// Producers whose consumers wait for a key frame that nobody asked for yet.
-    key_frames_wanted: Vec<Key<Producer>>,
+    /// Streams whose consumers wait for a key frame that nobody asked for yet.
+    key_frames_wanted: Vec<(Key<Producer>, usize)>,
     /// Scratch memory of one NACK.
     nack_pairs: Vec<(u16, u16)>,
     /// Scratch memory of sharing out what a path carries.
@@ -283,23 +284,6 @@ impl Engine {
             association
                 .planned
                 .no_later_than(&mut self.timers, at, Due::Association(key));
-        }
-    }
-
-    /// Settles what a producer's layers bring in.
-    fn layers_due(&mut self, now: Instant, key: Key<Producer>) {
-        let Some(producer) = self.producers.get_mut(key) else {
-            return;
-        };
-        let goes_on = producer.layers.settle(now);
-        producer.planned_layers = goes_on.then_some(now + layers::INTERVAL);
-        if let Some(due) = producer.planned_layers {
-            self.timers.plan(due, Due::Producer(key));
-        }
-        for consumer in &producer.consumers {
-            if let Some(consumer) = self.consumers.get_mut(*consumer) {
-                consumer.update_ceiling(producer);
-            }
         }
     }
 

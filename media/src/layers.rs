@@ -5,8 +5,10 @@
 //! *target*, by its bandwidth. Absent on purpose: when a switch is possible. That depends on the packets, and is the
 //! business of [`crate::consumer`].
 
+mod dynacast;
 mod meter;
 
+pub(crate) use self::dynacast::Dynacast;
 pub(crate) use self::meter::{INTERVAL, LayerMeter};
 
 /// Spatial layers that are told apart: simulcast and SVC of browsers have up to 3.
@@ -140,13 +142,6 @@ pub struct Content {
     pub screen: bool,
     /// Frames are encrypted end to end: nothing in the payload but its descriptor is to be relied upon.
     pub encrypted: bool,
-}
-
-/// Where a packet lies in its picture, as far as forwarding needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct FrameInfo {
-    /// The layer it belongs to. Of simulcast the spatial part is that within its stream, so 0.
-    pub(crate) layer: Layer,
 }
 
 #[cfg(test)]

@@ -16,10 +16,11 @@ use crate::control::{ProducerStats, TapItem, TapSink};
 use crate::engine::slab::Key;
 use crate::engine::speakers::LevelMeter;
 use crate::engine::{Association, Router};
-use crate::layers::{Content, LayerMeter, LayerRate};
+use crate::layers::{Content, Dynacast, Layer, LayerMeter, LayerRate};
 use crate::parameters::{
     Codec, CodecKind, ExtensionIds, Feedback, MediaKind, PayloadType, ProducerId, ProducerParameters, TapId,
 };
+use crate::producer::ring::PacketInfo;
 use crate::producer::stream::Stream;
 
 /// One codec of a producer: what the per-packet path needs of [`Codec`].
@@ -65,6 +66,11 @@ pub(crate) struct Producer {
     pub(crate) layers: LayerMeter,
     /// When they are settled next, while packets come.
     pub(crate) planned_layers: Option<Instant>,
+    /// Whether a layer came that did not come before.
+    pub(crate) layers_changed: bool,
+    pub(crate) dynacast: Dynacast,
+    /// The stream that taps observe.
+    pub(crate) tapped: usize,
     pub(crate) content: Content,
     pub(crate) stats: ProducerCounters,
 }
@@ -116,6 +122,9 @@ impl Producer {
             level: LevelMeter::default(),
             layers: LayerMeter::new(parameters.encodings.len()),
             planned_layers: None,
+            layers_changed: false,
+            dynacast: Dynacast::default(),
+            tapped: 0,
             content: Content::default(),
             stats: ProducerCounters::default(),
         }
@@ -131,6 +140,11 @@ impl Producer {
         self.updates += 1;
         // A stream that is added in the place of one that was removed is not its continuation.
         let epoch = self.updates << 16;
+        if parameters.encodings.len() != self.streams.len() {
+            self.layers = LayerMeter::new(parameters.encodings.len());
+            self.dynacast = Dynacast::default();
+        }
+        self.tapped = self.tapped.min(parameters.encodings.len().saturating_sub(1));
         self.streams.truncate(parameters.encodings.len());
         for (index, encoding) in parameters.encodings.iter().enumerate() {
             match self.streams.get_mut(index) {
@@ -138,7 +152,6 @@ impl Producer {
                 None => self.streams.push(Stream::new(encoding, capacity, epoch)),
             }
         }
-        self.layers = LayerMeter::new(parameters.encodings.len());
         // The packets of this round may be of streams that are gone.
         self.round.clear();
     }
@@ -154,32 +167,69 @@ impl Producer {
         self.codecs.get(usize::from(index)).map(|codec| codec.kind)
     }
 
-    /// Asks the publisher for key frames, throttled. Nothing for sound.
-    pub(crate) fn request_key_frame(&mut self, now: Instant) {
-        if self.kind == MediaKind::Video && !self.paused {
-            // Which layer a consumer will start with is not known before one comes.
-            for stream in self.streams.iter_mut().filter(|stream| stream.ssrc.is_some()) {
-                stream.key_frames.request(now);
-            }
+    /// Asks the publisher for a key frame of one stream, throttled. Nothing for sound.
+    pub(crate) fn request_key_frame(&mut self, now: Instant, encoding: usize) {
+        if let Some(stream) = self.askable(encoding) {
+            stream.key_frames.request(now);
         }
     }
 
-    /// Asks for key frames for a consumer that has just come, which the throttle lets through earlier.
-    pub(crate) fn request_key_frame_for_newcomer(&mut self, now: Instant) {
-        if self.kind == MediaKind::Video && !self.paused {
-            for stream in self.streams.iter_mut().filter(|stream| stream.ssrc.is_some()) {
-                stream.key_frames.request_for_newcomer(now);
-            }
+    /// Asks for a key frame for a consumer that has just come, which the throttle lets through earlier.
+    pub(crate) fn request_key_frame_for_newcomer(&mut self, now: Instant, encoding: usize) {
+        if let Some(stream) = self.askable(encoding) {
+            stream.key_frames.request_for_newcomer(now);
         }
     }
 
-    /// Asks for key frames where none is being asked for: a consumer still waits.
-    pub(crate) fn want_key_frame(&mut self, now: Instant) {
-        if self.kind == MediaKind::Video && !self.paused {
-            for stream in self.streams.iter_mut().filter(|stream| stream.ssrc.is_some()) {
-                stream.key_frames.request_if_idle(now);
-            }
+    /// Asks for a key frame where none is being asked for: a consumer still waits.
+    pub(crate) fn want_key_frame(&mut self, now: Instant, encoding: usize) {
+        if let Some(stream) = self.askable(encoding) {
+            stream.key_frames.request_if_idle(now);
         }
+    }
+
+    fn askable(&mut self, encoding: usize) -> Option<&mut Stream> {
+        if self.kind == MediaKind::Audio || self.paused {
+            return None;
+        }
+        self.streams.get_mut(encoding).filter(|stream| stream.ssrc.is_some())
+    }
+
+    /// The stream to follow for a layer, and the highest layer within it. What does not come now is not waited for.
+    pub(crate) fn nearest(&self, wanted: Layer) -> (usize, Layer) {
+        if self.streams.len() > 1 {
+            let within = Layer {
+                spatial: Layer::TOP.spatial,
+                ..wanted
+            };
+            return (usize::from(self.layers.nearest(wanted.spatial)), within);
+        }
+        // While all layers come, one that is new is welcome too.
+        let spatial = match self.layers.nearest(Layer::TOP.spatial) {
+            top if top == self.layers.top() => wanted.spatial,
+            top => wanted.spatial.min(top),
+        };
+        (0, Layer { spatial, ..wanted })
+    }
+
+    /// Whether taps observe a packet. They follow one stream at a time: the best that comes, from its next key frame.
+    pub(crate) fn is_tapped(&mut self, encoding: usize, info: &PacketInfo) -> bool {
+        if encoding == self.tapped {
+            return true;
+        }
+        if !info.key_frame || encoding != self.nearest(Layer::TOP).0 {
+            return false;
+        }
+        self.tapped = encoding;
+        // Its clock is another.
+        if let Some(clock) = self.streams.get(encoding).and_then(|stream| stream.clock) {
+            self.observe(|| TapItem::SenderReport {
+                ntp: clock.ntp.0,
+                rtp: clock.rtp,
+                received: clock.received,
+            });
+        }
+        true
     }
 
     /// Hands an item to every tap.

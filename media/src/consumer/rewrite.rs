@@ -2,6 +2,7 @@
 
 use crate::parameters::{ConsumerParameters, ExtensionIds, PayloadType, Ssrc};
 use crate::producer::ring::Slot;
+use crate::rtp::dependency;
 use crate::rtp::extensions::{ONE_BYTE, TWO_BYTE};
 use crate::rtp::header::{FIXED_HEADER_LEN, write_fixed};
 
@@ -13,7 +14,7 @@ pub(crate) const MAX_HEADER: usize = FIXED_HEADER_LEN + 4 + 18 + 5 + 4 + 3 + 3 +
 const MAX_MID: usize = 16;
 
 /// The bit that says that a packet ends in padding (RFC 3550 §5.1).
-const PADDING: u8 = 0x20;
+pub(crate) const PADDING: u8 = 0x20;
 
 /// The longest element of the one-byte form.
 const MAX_ONE_BYTE: usize = 16;
@@ -27,6 +28,9 @@ pub(crate) struct Numbers {
     pub(crate) timestamp: u32,
     /// 6.18 fixed point seconds.
     pub(crate) abs_send_time: u32,
+    pub(crate) marker: bool,
+    /// The frame's number in the dependency descriptor; `None` leaves it as it came.
+    pub(crate) frame: Option<u16>,
     /// Counts all packets of the transport; `None` leaves the extension out.
     pub(crate) transport_cc: Option<u16>,
 }
@@ -90,7 +94,10 @@ impl HeaderWriter {
             block.element(id, &[orientation]);
         }
         if let Some(id) = ids.dependency_descriptor.filter(|_| has_descriptor) {
-            block.element(id, descriptor);
+            let start = block.element(id, descriptor);
+            if let (Some(frame), Some(element)) = (numbers.frame, block.out.get_mut(start..)) {
+                dependency::rewrite(element, frame);
+            }
         }
         let len = block.finish();
         let (fixed, _) = out
@@ -99,7 +106,7 @@ impl HeaderWriter {
         write_fixed(
             fixed,
             len > FIXED_HEADER_LEN,
-            slot.info.marker,
+            numbers.marker,
             numbers.payload_type,
             numbers.sequence,
             numbers.timestamp,
@@ -158,7 +165,8 @@ struct Block<'b> {
 
 impl Block<'_> {
     /// `data` has 1–16 bytes in the one-byte form, at most 255 in the other.
-    fn element(&mut self, id: u8, data: &[u8]) {
+    /// Returns where they begin.
+    fn element(&mut self, id: u8, data: &[u8]) -> usize {
         if self.two_byte {
             self.out[self.len] = id;
             self.out[self.len + 1] = data.len() as u8;
@@ -167,8 +175,10 @@ impl Block<'_> {
             self.out[self.len] = id << 4 | (data.len() - 1) as u8;
             self.len += 1;
         }
-        self.out[self.len..self.len + data.len()].copy_from_slice(data);
+        let start = self.len;
+        self.out[start..start + data.len()].copy_from_slice(data);
         self.len += data.len();
+        start
     }
 
     /// Fills the last word and writes the extension's own header. The length of the whole header so far.
@@ -235,6 +245,8 @@ mod tests {
             ssrc: Ssrc(7),
             sequence: 9,
             timestamp: 11,
+            marker: true,
+            frame: None,
             abs_send_time: 0x0001_0203,
             transport_cc: Some(0x0405),
         };

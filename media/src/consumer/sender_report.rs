@@ -56,11 +56,12 @@ pub(crate) fn timestamp_at(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::Layer;
     use crate::producer::ring::PacketInfo;
     use crate::producer::test_start;
 
     fn mapping(timestamp: u32) -> Mapping {
-        let mut mapping = Mapping::new(0, 90_000);
+        let mut mapping = Mapping::new(0, 90_000, true);
         let info = PacketInfo {
             extended: 1,
             epoch: 0,
@@ -73,7 +74,7 @@ mod tests {
             orientation: None,
             frame: Default::default(),
         };
-        let mapped = mapping.start(&info, 0);
+        let mapped = mapping.start(&info, 0, None, Layer::TOP, None);
         mapping.sent(mapped, info.arrival);
         mapping
     }

@@ -7,6 +7,7 @@ use crate::control::{CloseReason, Command, EventKind, TapItem, TapSink, Transpor
 use crate::engine::association::MAX_RETIRED;
 use crate::engine::slab::Key;
 use crate::engine::{Association, Engine, Router};
+use crate::layers::Layer;
 use crate::parameters::{
     ConsumerId, ConsumerParameters, DtlsParameters, IceCredentials, MediaKind, ProducerId, ProducerParameters,
     RouterId, TapId, TransportId,
@@ -66,18 +67,15 @@ impl Engine {
             Command::PreferLayers { consumer, preference } => {
                 let key = *self.consumer_ids.get(&consumer)?;
                 let consumer = self.consumers.get_mut(key)?;
-                consumer.prefer(preference, self.producers.get(consumer.producer)?);
+                consumer.prefer(preference);
+                let producer = consumer.producer;
+                self.follow(now, producer);
                 Some(())
             }
             Command::DescribeProducer { producer, content } => {
                 let key = *self.producer_ids.get(&producer)?;
-                let producer = self.producers.get_mut(key)?;
-                producer.content = content;
-                for consumer in &producer.consumers {
-                    if let Some(consumer) = self.consumers.get_mut(*consumer) {
-                        consumer.update_ceiling(producer);
-                    }
-                }
+                self.producers.get_mut(key)?.content = content;
+                self.follow(now, key);
                 Some(())
             }
             Command::CloseConsumer { consumer } => {
@@ -87,7 +85,7 @@ impl Engine {
             }
             Command::RequestKeyFrame { producer } => {
                 let key = *self.producer_ids.get(&producer)?;
-                self.request_key_frame(now, key);
+                self.request_key_frames(now, key);
                 Some(())
             }
             Command::Tap { producer, tap, sink } => self.tap(now, producer, tap, sink),
@@ -231,7 +229,7 @@ impl Engine {
                 }
             }
         } else {
-            self.request_key_frame(now, key);
+            self.request_key_frames(now, key);
         }
         Some(())
     }
@@ -276,6 +274,7 @@ impl Engine {
             first_rtx_index,
         );
         let key = self.consumers.insert_with(|_| consumer);
+        let secured = association.media_path().is_some();
         self.consumer_ids.insert(id, key);
         association.consumers.push(key);
         association.consumer_ssrcs.insert(ssrc.0, key);
@@ -283,9 +282,10 @@ impl Engine {
             association.consumer_ssrcs.insert(rtx.0, key);
         }
         producer.consumers.push(key);
+        self.follow(now, producer_key);
         // Before its transport is secured it cannot begin; the key frame is asked for then.
-        if !paused && association.media_path().is_some() {
-            self.request_key_frame_for_newcomer(now, producer_key);
+        if !paused && secured {
+            self.request_key_frame_for_newcomer(now, key);
         }
         Some(())
     }
@@ -298,8 +298,9 @@ impl Engine {
         }
         consumer.mapping.stop();
         let producer = consumer.producer;
+        self.follow(now, producer);
         if !paused {
-            self.request_key_frame(now, producer);
+            self.request_key_frame_for(now, key);
         }
         Some(())
     }
@@ -312,7 +313,12 @@ impl Engine {
         }
         producer.taps.push(Tap { id, sink });
         self.tap_ids.insert(id, key);
-        self.request_key_frame(now, key);
+        producer.tapped = producer.nearest(Layer::TOP).0;
+        let tapped = producer.tapped;
+        producer.request_key_frame(now, tapped);
+        let transport = producer.transport;
+        self.queue_feedback(transport);
+        self.follow(now, key);
         Some(())
     }
 
@@ -350,7 +356,9 @@ impl Engine {
                 bytes_sent: association.transport.bytes_sent(),
                 downlink: association.downlink.stats(),
                 producers: producers.map(Producer::snapshot).collect(),
-                consumers: consumers.map(Consumer::snapshot).collect(),
+                consumers: consumers
+                    .map(|consumer| consumer.snapshot(self.producers.get(consumer.producer)))
+                    .collect(),
             })
         });
         let transports = transports.collect();

@@ -4,8 +4,8 @@ mod padding;
 
 use std::time::{Duration, Instant};
 
-use crate::consumer::mapping::Mapped;
-use crate::consumer::rewrite::{MAX_HEADER, Numbers};
+use crate::consumer::mapping::{Mapped, PictureNumbers};
+use crate::consumer::rewrite::{MAX_HEADER, Numbers, PADDING};
 use crate::consumer::{Consumer, Decision};
 use crate::engine::downlink::Downlink;
 use crate::engine::slab::Key;
@@ -14,6 +14,7 @@ use crate::engine::{Association, DropCounters, Engine};
 use crate::parameters::{MediaKind, Path, PayloadType, Ssrc};
 use crate::producer::Producer;
 use crate::producer::ring::Slot;
+use crate::rtp::frame::rewrite;
 use crate::send_buffer::{MAX_DATAGRAM, SendBuffer};
 use crate::transport::{SRTP_OVERHEAD, Transport};
 
@@ -40,8 +41,11 @@ struct Label {
     ssrc: Ssrc,
     index: u64,
     timestamp: u32,
+    picture: PictureNumbers,
     /// What precedes the payload of a retransmission (RFC 4588 §4).
     original: Option<u16>,
+    /// Padding goes in place of the payload.
+    filled: bool,
 }
 
 impl Engine {
@@ -49,6 +53,9 @@ impl Engine {
     pub(super) fn send_round(&mut self, now: Instant, out: &mut SendBuffer) {
         let mut fresh = std::mem::take(&mut self.fresh);
         for key in &fresh {
+            if self.producers.get(*key).is_some_and(|producer| producer.layers_changed) {
+                self.follow(now, *key);
+            }
             if let Some(producer) = self.producers.get(*key).filter(|producer| !producer.paused) {
                 for consumer in &producer.consumers {
                     queue_consumer(
@@ -72,9 +79,9 @@ impl Engine {
         }
         self.fresh = fresh;
         let mut wanted = std::mem::take(&mut self.key_frames_wanted);
-        for key in wanted.drain(..) {
+        for (key, encoding) in wanted.drain(..) {
             if let Some(producer) = self.producers.get_mut(key) {
-                producer.want_key_frame(now);
+                producer.want_key_frame(now, encoding);
                 let transport = producer.transport;
                 self.queue_feedback(transport);
             }
@@ -127,7 +134,7 @@ impl Engine {
                 match sender.send_fresh(consumer, producer) {
                     Outcome::Sent => {}
                     Outcome::Started => started = true,
-                    Outcome::NeedsKeyFrame => self.key_frames_wanted.push(consumer.producer),
+                    Outcome::NeedsKeyFrame => self.key_frames_wanted.push((consumer.producer, consumer.encoding())),
                 }
             }
         } else {
@@ -210,19 +217,20 @@ impl Sender<'_> {
                 consumer.mapping.stop();
                 continue;
             }
-            let highest = stream.highest().unwrap_or(fresh.extended);
-            match consumer.decide(&slot.info, fresh.encoding, highest) {
+            match consumer.decide(&slot.info, fresh.encoding, producer) {
                 Decision::Skip => {}
                 Decision::NeedKeyFrame => outcome = Outcome::NeedsKeyFrame,
                 Decision::Send(mapped) => self.send_first(consumer, slot, mapped),
+                Decision::Fill(mapped) => self.use_up(consumer, slot, mapped),
                 Decision::Start(mapped) => {
                     outcome = Outcome::Started;
                     self.send_first(consumer, slot, mapped);
                     // What overtook it is in the ring already and will not come again.
+                    let highest = stream.highest().unwrap_or(fresh.extended);
                     let epoch = slot.info.epoch;
                     let later = (fresh.extended + 1..=highest).filter_map(|extended| stream.ring.get(extended));
                     for slot in later.take_while(|slot| slot.info.epoch == epoch) {
-                        if let Some(mapped) = consumer.mapping.map(&slot.info) {
+                        if let Decision::Send(mapped) = consumer.decide(&slot.info, fresh.encoding, producer) {
                             self.send_first(consumer, slot, mapped);
                         }
                         caught_up = Some((fresh.encoding, slot.info.extended));
@@ -239,7 +247,9 @@ impl Sender<'_> {
             ssrc: consumer.ssrc,
             index: mapped.index,
             timestamp: mapped.timestamp,
+            picture: mapped.picture,
             original: None,
+            filled: false,
         };
         let Some(sealed) = self.seal(consumer, slot, &label) else {
             return;
@@ -248,6 +258,24 @@ impl Sender<'_> {
             kept.keep(mapped.index, datagram);
         }
         consumer.sent(mapped, slot.info.arrival, slot.payload().len(), sealed);
+    }
+
+    /// Uses up the number of a packet that came too late to be left out: its receiver would ask for it again and again.
+    fn use_up(&mut self, consumer: &mut Consumer, slot: &Slot, mapped: Mapped) {
+        let label = Label {
+            payload_type: consumer.codec.payload_type,
+            ssrc: consumer.ssrc,
+            index: mapped.index,
+            timestamp: mapped.timestamp,
+            picture: PictureNumbers::default(),
+            original: None,
+            filled: true,
+        };
+        if self.seal(consumer, slot, &label).is_some()
+            && let (Some(kept), Some(datagram)) = (&mut consumer.sealed, self.out.last())
+        {
+            kept.keep(mapped.index, datagram);
+        }
     }
 
     /// Answers what the receiver asked for.
@@ -288,13 +316,21 @@ impl Sender<'_> {
             if purpose == Purpose::Repair && !consumer.retransmit.admit(self.now, index, len, self.rtt) {
                 return None;
             }
+            let filled = located.filled || !consumer.mapping.admitted(&located, &slot.info);
+            let picture = if filled {
+                PictureNumbers::default()
+            } else {
+                consumer.mapping.numbers(&located, &slot.info)
+            };
             let index = consumer.retransmit.take_rtx_index();
             let label = Label {
                 payload_type,
                 ssrc,
                 index,
                 timestamp,
+                picture,
                 original: Some(sequence),
+                filled,
             };
             self.seal(consumer, slot, &label)?;
         } else {
@@ -314,24 +350,36 @@ impl Sender<'_> {
 
     /// Builds and seals a packet in place, and returns the datagram's length.
     fn seal(&mut self, consumer: &Consumer, slot: &Slot, label: &Label) -> Option<usize> {
-        let payload = slot.payload();
+        let payload = if label.filled { &[] } else { slot.payload() };
         let numbers = Numbers {
             payload_type: label.payload_type,
             ssrc: label.ssrc,
             sequence: label.index as u16,
             timestamp: label.timestamp,
             abs_send_time: self.abs_send_time,
+            marker: label.picture.marker,
+            frame: label.picture.frame,
             transport_cc: Some(self.downlink.next_number()),
         };
         let buffer = self.out.reserve(MAX_HEADER + 2 + payload.len() + SRTP_OVERHEAD);
         let header = buffer
             .first_chunk_mut()
             .expect("the buffer begins with room for the longest header");
-        let header_len = consumer.header.write(header, slot, &numbers);
+        let header_len = if label.filled {
+            consumer.header.write_padding(header, &numbers)
+        } else {
+            consumer.header.write(header, slot, &numbers)
+        };
         let mut len = header_len;
         if let Some(original) = label.original {
+            // Of a retransmission the padding is what is not there: nothing follows the original number.
+            buffer[0] &= !PADDING;
             buffer[len..len + 2].copy_from_slice(&original.to_be_bytes());
             len += 2;
+        } else if label.filled {
+            // RFC 3550 §5.1: one byte of padding, which counts itself.
+            buffer[len] = 1;
+            len += 1;
         }
         let end = len + payload.len();
         if end + SRTP_OVERHEAD > MAX_DATAGRAM {
@@ -339,6 +387,11 @@ impl Sender<'_> {
             return None;
         }
         buffer[len..end].copy_from_slice(payload);
+        let frame = &slot.info.frame;
+        if (frame.picture_bits > 0 || frame.tl0.is_some()) && !label.filled {
+            let PictureNumbers { picture, tl0, .. } = label.picture;
+            rewrite(consumer.codec.kind, &mut buffer[len..end], frame, picture, tl0);
+        }
         // The index grows by one a packet: 2^48 packets are not reached, and the transport refuses to go beyond.
         let roc = (label.index >> 16) as u32;
         match self

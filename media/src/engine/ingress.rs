@@ -7,14 +7,14 @@ use crate::engine::demux::{Elements, Route};
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, Engine, speakers};
-use crate::layers::{self, FrameInfo, Layer};
+use crate::layers::{self, Layer};
 use crate::parameters::{MediaKind, PayloadType, Ssrc};
 use crate::producer::nack::Gap;
 use crate::producer::ring::PacketInfo;
 use crate::producer::stream::Place;
 use crate::producer::{Fresh, ProducerCodec, twcc};
 use crate::rtp::RtpHeader;
-use crate::rtp::key_frame::starts_key_frame;
+use crate::rtp::frame::{Description, describe};
 
 /// Packets of one producer in one round at most; later ones can still be asked for.
 const MAX_ROUND: usize = 1024;
@@ -136,6 +136,19 @@ impl Engine {
                 return;
             }
         };
+        let description = if is_video {
+            describe(
+                incoming.codec.kind,
+                incoming.payload,
+                incoming.elements.descriptor,
+                &mut stream.structure,
+            )
+        } else {
+            Description {
+                key_frame: true,
+                ..Description::default()
+            }
+        };
         let info = PacketInfo {
             extended,
             epoch: stream.epoch(),
@@ -143,10 +156,10 @@ impl Engine {
             arrival: now,
             codec: incoming.codec_index as u8,
             marker: incoming.header.marker,
-            key_frame: starts_key_frame(incoming.codec.kind, incoming.payload),
+            key_frame: description.key_frame,
             audio_level: incoming.elements.audio_level,
             orientation: incoming.elements.orientation,
-            frame: FrameInfo::default(),
+            frame: description.frame,
         };
         stream.last_packet = Some((now, info.codec));
         stream.first_packet.get_or_insert(now);
@@ -169,7 +182,17 @@ impl Engine {
                     ..info.frame.layer
                 },
             };
-            producer.layers.packet(layer, incoming.payload.len() + HEADERS);
+            producer.layers_changed |= producer.layers.packet(layer, incoming.payload.len() + HEADERS);
+            for (spatial, (width, height)) in (0u8..).zip(description.sizes.into_iter().flatten()) {
+                if width > 0 && height > 0 {
+                    let spatial = if producer.streams.len() == 1 {
+                        spatial
+                    } else {
+                        layer.spatial
+                    };
+                    producer.layers.size(spatial, width, height);
+                }
+            }
             if producer.planned_layers.is_none() {
                 let due = now + layers::INTERVAL;
                 producer.planned_layers = Some(due);
@@ -195,7 +218,7 @@ impl Engine {
                     self.dropped.round_full += 1;
                 }
             }
-            if !producer.taps.is_empty() {
+            if !producer.taps.is_empty() && producer.is_tapped(route.encoding, &info) {
                 let packet = tap_packet(incoming, &info, ssrc);
                 producer.observe(|| TapItem::Packet(packet.clone()));
             }

@@ -59,31 +59,10 @@ impl Engine {
         let consumers = association.consumers.clone();
         self.queue_feedback(key);
         for consumer in consumers {
-            if let Some(consumer) = self.consumers.get(consumer).filter(|consumer| consumer.is_waiting()) {
-                let producer = consumer.producer;
-                self.request_key_frame_for_newcomer(now, producer);
+            if self.consumers.get(consumer).is_some_and(Consumer::is_waiting) {
+                self.request_key_frame_for_newcomer(now, consumer);
             }
         }
-    }
-
-    /// The same as [`request_key_frame`](Self::request_key_frame), for a consumer that has just come.
-    pub(super) fn request_key_frame_for_newcomer(&mut self, now: Instant, key: Key<Producer>) {
-        let Some(producer) = self.producers.get_mut(key) else {
-            return;
-        };
-        producer.request_key_frame_for_newcomer(now);
-        let transport = producer.transport;
-        self.queue_feedback(transport);
-    }
-
-    /// Asks a producer's publisher for a key frame at the end of the round, if the throttle allows.
-    pub(super) fn request_key_frame(&mut self, now: Instant, key: Key<Producer>) {
-        let Some(producer) = self.producers.get_mut(key) else {
-            return;
-        };
-        producer.request_key_frame(now);
-        let transport = producer.transport;
-        self.queue_feedback(transport);
     }
 
     /// Enters a producer's SSRCs and header extensions into its transport's tables.

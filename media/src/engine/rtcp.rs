@@ -65,11 +65,13 @@ impl Engine {
             rtp,
             received: now,
         });
-        producer.observe(|| TapItem::SenderReport {
-            ntp: ntp.0,
-            rtp,
-            received: now,
-        });
+        if route.encoding == producer.tapped {
+            producer.observe(|| TapItem::SenderReport {
+                ntp: ntp.0,
+                rtp,
+                received: now,
+            });
+        }
     }
 
     fn report_blocks(&mut self, now: Instant, key: Key<Association>, blocks: ReportBlocks<'_>) {
@@ -144,20 +146,15 @@ impl Engine {
         let Some(association) = self.associations.get(key) else {
             return;
         };
-        let Some(consumer) = association.consumer_ssrcs.get(&media.0) else {
+        let Some(&key) = association.consumer_ssrcs.get(&media.0) else {
             return;
         };
-        let Some(consumer) = self
-            .consumers
-            .get_mut(*consumer)
-            .filter(|consumer| consumer.ssrc == media)
-        else {
+        let Some(consumer) = self.consumers.get_mut(key).filter(|consumer| consumer.ssrc == media) else {
             return;
         };
         consumer.stats.key_frame_requests += 1;
         if !consumer.paused {
-            let producer = consumer.producer;
-            self.request_key_frame(now, producer);
+            self.request_key_frame_for(now, key);
         }
     }
 }

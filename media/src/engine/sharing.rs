@@ -146,8 +146,8 @@ impl Engine {
         association.downlink.given = given * repair + sound;
         association.downlink.desired = if given + 1.0 < tops { tops * repair + sound } else { 0.0 };
         let transport = association.id.0;
-        for ((consumer, target), demand) in scratch.consumers.iter().zip(&scratch.targets).zip(&scratch.demands) {
-            let Some(consumer) = self.consumers.get_mut(*consumer) else {
+        for ((key, target), demand) in scratch.consumers.iter().zip(&scratch.targets).zip(&scratch.demands) {
+            let Some(consumer) = self.consumers.get_mut(*key) else {
                 continue;
             };
             let before = consumer.target();
@@ -164,9 +164,8 @@ impl Engine {
                     "a path's share for a track began or ended"
                 );
             }
-            if resumes {
-                let producer = consumer.producer;
-                self.request_key_frame(now, producer);
+            if before != consumer.target() {
+                self.follow_one(now, *key, resumes);
             }
         }
     }

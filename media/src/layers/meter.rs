@@ -61,20 +61,32 @@ impl LayerMeter {
         meter
     }
 
-    /// A packet came.
-    pub(crate) fn packet(&mut self, layer: Layer, len: usize) {
+    /// A packet came. Says whether its spatial layer did not come before.
+    pub(crate) fn packet(&mut self, layer: Layer, len: usize) -> bool {
         let Layer { spatial, temporal } = layer.known();
         let (spatial, temporal) = (usize::from(spatial), usize::from(temporal));
         self.bytes[spatial][temporal] = self.bytes[spatial][temporal].saturating_add(len as u32);
         self.spatial = self.spatial.max(spatial + 1);
         self.temporal[spatial] = self.temporal[spatial].max(temporal as u8 + 1);
-        if !self.active[spatial] {
-            self.active[spatial] = true;
+        let begins = !std::mem::replace(&mut self.active[spatial], true);
+        if begins {
             self.publish();
         }
+        begins
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "sizes are read with the layers"))]
+    /// The highest spatial layer there is.
+    pub(crate) fn top(&self) -> u8 {
+        self.spatial as u8 - 1
+    }
+
+    /// The highest spatial layer that comes, not above `limit`; else the lowest that comes, or the lowest of all.
+    pub(crate) fn nearest(&self, limit: u8) -> u8 {
+        let coming = || (0..MAX_SPATIAL as u8).filter(|spatial| self.is_active(usize::from(*spatial)));
+        let within = coming().rfind(|spatial| *spatial <= limit);
+        within.or_else(|| coming().next()).unwrap_or(0)
+    }
+
     /// The size of a spatial layer's picture.
     pub(crate) fn size(&mut self, spatial: u8, width: u16, height: u16) {
         if let Some(size) = self.sizes.get_mut(usize::from(spatial)) {
@@ -118,7 +130,6 @@ impl LayerMeter {
         self.rates.get(..self.len).unwrap_or_default()
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "followed once layers are chosen"))]
     /// Whether packets of a spatial layer come.
     pub(crate) fn is_active(&self, spatial: usize) -> bool {
         self.active.get(spatial).copied().unwrap_or(false)

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::layers::FrameInfo;
 use crate::parameters::MediaKind;
+use crate::rtp::frame::FrameInfo;
 
 /// How many packets a ring holds, a power of two: at 2.5 Mbit/s about 2 s of video; 2.5 s of sound at 20 ms a packet.
 pub(crate) fn capacity(kind: MediaKind) -> usize {

@@ -8,6 +8,7 @@ use crate::producer::key_frame::KeyFrameRequests;
 use crate::producer::nack::{Gap, NackGenerator};
 use crate::producer::receiver_report::{Reception, SenderClock};
 use crate::producer::ring::Ring;
+use crate::rtp::dependency::Structure;
 use crate::rtp::unwrap_near;
 
 /// Room below the first packet for those that it overtook: one cycle of sequence numbers.
@@ -36,6 +37,8 @@ pub(crate) struct Stream {
     lost_before: i64,
     pub(crate) key_frames: KeyFrameRequests,
     pub(crate) clock: Option<SenderClock>,
+    /// What its dependency descriptors refer to.
+    pub(crate) structure: Option<Box<Structure>>,
     /// When the last packet came, and its codec.
     pub(crate) last_packet: Option<(Instant, u8)>,
     /// When the first packet under this SSRC came.
@@ -76,6 +79,7 @@ impl Stream {
             lost_before: 0,
             key_frames: KeyFrameRequests::default(),
             clock: None,
+            structure: None,
             last_packet: None,
             first_packet: None,
         }

@@ -100,6 +100,8 @@ impl Sender<'_> {
         };
         let index = consumer.retransmit.take_rtx_index();
         let numbers = Numbers {
+            marker: false,
+            frame: None,
             payload_type,
             ssrc,
             sequence: index as u16,

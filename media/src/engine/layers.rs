@@ -1,0 +1,137 @@
+//! Which layers go to whom, worked out anew when wishes, bandwidth or the layers themselves change.
+
+use std::time::Instant;
+
+use crate::consumer::Consumer;
+use crate::control::EventKind;
+use crate::engine::Engine;
+use crate::engine::slab::Key;
+use crate::engine::timers::Due;
+use crate::layers::{self, Layer};
+use crate::producer::Producer;
+
+impl Engine {
+    /// Lets the consumers of a producer take what they are to have now, asks for the key frames this needs, and tells the
+    /// publisher what nobody wants.
+    pub(super) fn follow(&mut self, now: Instant, key: Key<Producer>) {
+        let Some(producer) = self.producers.get_mut(key) else {
+            return;
+        };
+        producer.layers_changed = false;
+        // Encodings of which a key frame is needed, and the highest that is wanted.
+        let mut needed = 0u32;
+        let mut wanted = 0;
+        for consumer in &producer.consumers {
+            let Some(consumer) = self.consumers.get_mut(*consumer) else {
+                continue;
+            };
+            if let Some(encoding) = consumer.follow(producer) {
+                let association = self.associations.get(consumer.transport);
+                if association.is_some_and(|association| association.media_path().is_some()) {
+                    needed |= 1 << encoding;
+                }
+            }
+            if !consumer.paused {
+                wanted = wanted.max(consumer.ceiling().spatial);
+            }
+        }
+        if !producer.taps.is_empty() {
+            wanted = Layer::TOP.spatial;
+            let best = producer.nearest(Layer::TOP).0;
+            if best != producer.tapped {
+                needed |= 1 << best;
+            }
+        }
+        for encoding in 0..producer.streams.len() {
+            if needed & 1 << encoding != 0 {
+                producer.want_key_frame(now, encoding);
+            }
+        }
+        let told = match producer.streams.len() {
+            0 | 1 => None,
+            streams if producer.started => producer.dynacast.settle(now, wanted, streams as u8 - 1),
+            _ => None,
+        };
+        let (id, router, transport) = (producer.id, producer.router, producer.transport);
+        if needed != 0 {
+            self.queue_feedback(transport);
+        }
+        if let Some(highest) = told {
+            self.emit(router, EventKind::EncodingsWanted { producer: id, highest });
+        }
+    }
+
+    /// Settles what a producer's layers bring in.
+    pub(super) fn layers_due(&mut self, now: Instant, key: Key<Producer>) {
+        let Some(producer) = self.producers.get_mut(key) else {
+            return;
+        };
+        let goes_on = producer.layers.settle(now) || producer.dynacast.is_waiting();
+        producer.planned_layers = goes_on.then_some(now + layers::INTERVAL);
+        if let Some(due) = producer.planned_layers {
+            self.timers.plan(due, Due::Producer(key));
+        }
+        self.follow(now, key);
+    }
+
+    /// Lets one consumer take what its bandwidth allows now. `resumes`: there was no room for it before.
+    pub(super) fn follow_one(&mut self, now: Instant, key: Key<Consumer>, resumes: bool) {
+        let Some(consumer) = self.consumers.get_mut(key) else {
+            return;
+        };
+        let Some(producer) = self.producers.get_mut(consumer.producer) else {
+            return;
+        };
+        let needed = consumer.follow(producer);
+        if resumes {
+            self.request_key_frame_for(now, key);
+        } else if let Some(encoding) = needed {
+            producer.want_key_frame(now, encoding);
+            let transport = producer.transport;
+            self.queue_feedback(transport);
+        }
+    }
+
+    /// As [`request_key_frame_for`](Self::request_key_frame_for), of a consumer that has just come.
+    pub(super) fn request_key_frame_for_newcomer(&mut self, now: Instant, key: Key<Consumer>) {
+        let Some(consumer) = self.consumers.get(key) else {
+            return;
+        };
+        let Some(producer) = self.producers.get_mut(consumer.producer) else {
+            return;
+        };
+        producer.request_key_frame_for_newcomer(now, consumer.encoding());
+        let transport = producer.transport;
+        self.queue_feedback(transport);
+    }
+
+    /// Asks the publisher for the key frame that a consumer needs, at the end of the round, if the throttle allows.
+    pub(super) fn request_key_frame_for(&mut self, now: Instant, key: Key<Consumer>) {
+        let Some(consumer) = self.consumers.get(key) else {
+            return;
+        };
+        let Some(producer) = self.producers.get_mut(consumer.producer) else {
+            return;
+        };
+        // Of what it sees now, and of what it waits for.
+        let live = consumer.mapping.live().map(|(encoding, _)| encoding);
+        producer.request_key_frame(now, consumer.encoding());
+        if let Some(live) = live.filter(|live| *live != consumer.encoding()) {
+            producer.request_key_frame(now, live);
+        }
+        let transport = producer.transport;
+        self.queue_feedback(transport);
+    }
+
+    /// Asks the publisher for key frames of all that comes.
+    pub(super) fn request_key_frames(&mut self, now: Instant, key: Key<Producer>) {
+        let Some(producer) = self.producers.get_mut(key) else {
+            return;
+        };
+        for encoding in 0..producer.streams.len() {
+            producer.request_key_frame(now, encoding);
+        }
+        let transport = producer.transport;
+        self.queue_feedback(transport);
+    }
+}
