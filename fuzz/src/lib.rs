@@ -8,6 +8,7 @@ pub mod client;
 pub mod data;
 pub mod depacketize;
 pub mod engine;
+pub mod layers;
 pub mod message;
 pub mod record;
 pub mod rtcp;

@@ -5,6 +5,7 @@
 mod bounds;
 mod data;
 mod feedback;
+mod layers;
 mod loss;
 mod restart;
 mod rooms;

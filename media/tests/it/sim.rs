@@ -17,14 +17,16 @@ use std::time::{Duration, Instant};
 
 use caside_media::control::{Command, Event, EventKind};
 use caside_media::engine::{Engine, EngineConfig};
-use caside_media::parameters::{ConsumerId, ConsumerParameters, MediaKind, ProducerId, RouterId, Ssrc, TransportId};
+use caside_media::parameters::{
+    ConsumerId, ConsumerParameters, Encoding, MediaKind, ProducerId, RouterId, Ssrc, TransportId,
+};
 use caside_media::rtcp::NtpTime;
 use caside_media::send_buffer::SendBuffer;
 
 pub(crate) use self::client_side::Client;
 use self::parameters::{consumed, produced};
 use self::sink::Sink;
-use self::source::Source;
+use self::source::{Layers, Source};
 use crate::transport::link::{Conditions, Rng, SimLink};
 use crate::transport::world;
 
@@ -126,6 +128,43 @@ impl Sim {
         let source = Source::new(self.now, producer, kind, mid, Ssrc(ssrc));
         self.clients[at.0].sources.push(source);
         producer
+    }
+
+    /// A track with several encodings, lowest first, each with temporal layers. Their clocks, numbers and frames differ.
+    pub(crate) fn publish_simulcast(&mut self, at: At, rids: &[&str]) -> ProducerId {
+        let mid = self.clients[at.0].sources.len().to_string();
+        let producer = ProducerId(self.id());
+        let mut parameters = produced(MediaKind::Video, &mid, 0);
+        parameters.encodings = rids
+            .iter()
+            .map(|rid| Encoding {
+                rid: Some((*rid).to_owned()),
+                ..Encoding::default()
+            })
+            .collect();
+        self.command(Command::Produce {
+            transport: self.clients[at.0].transport,
+            producer,
+            parameters,
+        });
+        for (rid, index) in rids.iter().zip(0u32..) {
+            let ssrc = Ssrc(0x1000 + self.id() as u32 * 16);
+            let mut source = Source::new(self.now, producer, MediaKind::Video, mid.clone(), ssrc);
+            source.rid = Some((*rid).to_owned());
+            source.frames = index << 24;
+            source.timestamp = index.wrapping_mul(0x4000_1234);
+            source.sequence = 1000 + index as u16 * 20_000;
+            source.layers = Some(Layers::new(index as u16 * 9000, index as u8 * 70));
+            source.payload_len = 300 + 300 * index as usize;
+            self.clients[at.0].sources.push(source);
+        }
+        producer
+    }
+
+    /// The encodings of a track, lowest first.
+    pub(crate) fn encodings(&mut self, producer: ProducerId) -> Vec<&mut Source> {
+        let sources = self.clients.iter_mut().flat_map(|client| &mut client.sources);
+        sources.filter(|source| source.producer == producer).collect()
     }
 
     pub(crate) fn subscribe(&mut self, at: At, producer: ProducerId) -> Watch {

@@ -24,6 +24,8 @@ pub(crate) struct Sink {
     pub(crate) parameters: ConsumerParameters,
     /// By extended sequence number.
     pub(crate) packets: BTreeMap<u64, Got>,
+    /// Numbers that were used up by padding.
+    pub(crate) filled: BTreeSet<u64>,
     highest: Option<u64>,
     /// How often missing packets were asked for.
     asked: HashMap<u64, u32>,
@@ -47,6 +49,7 @@ impl Sink {
         Self {
             parameters,
             packets: BTreeMap::new(),
+            filled: BTreeSet::new(),
             highest: None,
             asked: HashMap::new(),
             asks: true,
@@ -106,6 +109,10 @@ impl Sink {
             payload = rest;
             self.restored += 1;
         }
+        if payload.is_empty() {
+            self.filled.insert(place);
+            return;
+        }
         let got = Got {
             at: now,
             timestamp: header.timestamp,
@@ -134,7 +141,7 @@ impl Sink {
             return Vec::new();
         }
         let missing: Vec<u64> = ((*last).saturating_sub(200).max(*first)..*last)
-            .filter(|place| !self.packets.contains_key(place))
+            .filter(|place| !self.packets.contains_key(place) && !self.filled.contains(place))
             .collect();
         missing
             .into_iter()
@@ -162,7 +169,9 @@ impl Sink {
     /// Numbers between the first and the last that no packet came under.
     pub(crate) fn holes(&self) -> usize {
         match (self.packets.keys().next(), self.packets.keys().next_back()) {
-            (Some(first), Some(last)) => (last - first + 1) as usize - self.packets.len(),
+            (Some(first), Some(last)) => (*first..=*last)
+                .filter(|place| !self.packets.contains_key(place) && !self.filled.contains(place))
+                .count(),
             _ => 0,
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use caside_media::parameters::{MediaKind, PayloadType, ProducerId, Ssrc};
 use caside_media::rtp::header::{FIXED_HEADER_LEN, write_fixed};
+use caside_media::rtp::vp8::Vp8Descriptor;
 
 use crate::sim::parameters::PUBLISHED;
 
@@ -22,8 +23,17 @@ pub(crate) struct Piece {
 
 impl Piece {
     /// A VP8 payload (RFC 7741 §4.2) that carries the piece; sound is made alike.
-    pub(crate) fn payload(self, len: usize) -> Vec<u8> {
-        let mut payload = vec![if self.part == 0 { 0x10 } else { 0 }, u8::from(!self.key)];
+    pub(crate) fn payload(self, len: usize, layers: Option<Layers>) -> Vec<u8> {
+        let begins = if self.part == 0 { 0x10 } else { 0 };
+        let mut payload = match layers {
+            Some(layers) => {
+                let [high, low] = layers.picture.to_be_bytes();
+                let layer = layers.temporal << 6 | u8::from(layers.sync) << 5;
+                vec![begins | 0x80, 0xe0, high | 0x80, low, layers.tl0, layer]
+            }
+            None => vec![begins],
+        };
+        payload.push(u8::from(!self.key));
         payload.extend(self.frame.to_be_bytes());
         payload.extend(self.part.to_be_bytes());
         payload.extend(self.parts.to_be_bytes());
@@ -32,13 +42,47 @@ impl Piece {
     }
 
     pub(crate) fn read(payload: &[u8]) -> Self {
+        let payload = &payload[Vp8Descriptor::parse(payload).unwrap().len..];
         let word = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
-        let frame = u32::from(word(2)) << 16 | u32::from(word(4));
+        let frame = u32::from(word(1)) << 16 | u32::from(word(3));
         Self {
             frame,
-            part: word(6),
-            parts: word(8),
-            key: payload[1] & 1 == 0,
+            part: word(5),
+            parts: word(7),
+            key: payload[0] & 1 == 0,
+        }
+    }
+}
+
+/// Where a frame lies among temporal layers, and its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layers {
+    pub(crate) picture: u16,
+    pub(crate) tl0: u8,
+    pub(crate) temporal: u8,
+    pub(crate) sync: bool,
+    /// Frames since the key frame: the pattern's place.
+    place: u32,
+}
+
+impl Layers {
+    pub(crate) fn new(picture: u16, tl0: u8) -> Self {
+        Self {
+            picture,
+            tl0,
+            temporal: 0,
+            sync: false,
+            place: 0,
+        }
+    }
+
+    /// The next frame of the pattern 0 2 1 2, in which only the last depends on more than the lowest layer.
+    fn next(&mut self, key: bool) {
+        self.place = if key { 0 } else { self.place + 1 };
+        self.picture = (self.picture + 1) & 0x7fff;
+        (self.temporal, self.sync) = [(0, false), (2, true), (1, true), (2, false)][self.place as usize % 4];
+        if self.temporal == 0 {
+            self.tl0 = self.tl0.wrapping_add(1);
         }
     }
 }
@@ -72,6 +116,10 @@ pub(crate) struct Source {
     pub(crate) packets: u32,
     /// Whether sender reports are sent.
     pub(crate) reports: bool,
+    /// With temporal layers and numbers of pictures.
+    pub(crate) layers: Option<Layers>,
+    /// The simulcast encoding's name.
+    pub(crate) rid: Option<String>,
 }
 
 impl Source {
@@ -99,6 +147,8 @@ impl Source {
             plis: Vec::new(),
             packets: 0,
             reports: true,
+            layers: None,
+            rid: None,
         }
     }
 
@@ -120,6 +170,9 @@ impl Source {
         let frame = self.frames;
         self.frames += 1;
         self.sent.push((frame, key));
+        if let Some(layers) = &mut self.layers {
+            layers.next(key);
+        }
         let parts = self.parts;
         let packets = (0..parts)
             .map(|part| {
@@ -129,7 +182,7 @@ impl Source {
                     parts,
                     key,
                 };
-                let packet = self.packet(part + 1 == parts, &piece.payload(self.payload_len));
+                let packet = self.packet(part + 1 == parts, &piece.payload(self.payload_len, self.layers));
                 self.history.insert(self.sequence, packet.clone());
                 self.history.remove(&self.sequence.wrapping_sub(HISTORY));
                 self.sequence = self.sequence.wrapping_add(1);
@@ -196,6 +249,11 @@ fn packet(
     // The transport-wide number comes first, so that its place is known.
     element(PUBLISHED.transport_cc, &[0, 0]);
     element(PUBLISHED.mid, source.mid.as_bytes());
+    if let Some(rid) = &source.rid {
+        let is_rtx = payload_type == source.rtx_payload_type;
+        let id = if is_rtx { PUBLISHED.repaired_rid } else { PUBLISHED.rid };
+        element(id, rid.as_bytes());
+    }
     if source.kind == MediaKind::Audio {
         element(PUBLISHED.audio_level, &[source.level]);
     }
