@@ -71,6 +71,8 @@ pub enum ServerMessage {
     RecordingStopped(RecordingRef),
     /// Its files are there, or will not be.
     RecordingFinished(Box<RecordingFinished>),
+    /// Which encodings of a track of ours somebody watches.
+    PublishLayers(PublishLayers),
     /// Who speaks.
     ActiveSpeakers(ActiveSpeakers),
     /// How a participant's connection does.
@@ -121,6 +123,7 @@ impl ServerMessage {
             Self::RecordingStarted(_) => "recording-started",
             Self::RecordingStopped(_) => "recording-stopped",
             Self::RecordingFinished(_) => "recording-finished",
+            Self::PublishLayers(_) => "publish-layers",
             Self::ActiveSpeakers(_) => "active-speakers",
             Self::ConnectionQuality(_) => "connection-quality",
             Self::Invite(_) => "invite",
@@ -468,6 +471,24 @@ pub struct FinishedFile {
     pub duration_ms: u64,
     /// Its first frame after the recording's start.
     pub offset_ms: u64,
+}
+
+/// `publish-layers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishLayers {
+    /// Our track.
+    pub track: TrackId,
+    /// All of its encodings, lowest first.
+    pub layers: Vec<PublishLayer>,
+}
+
+/// One encoding of a track.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishLayer {
+    /// Its restriction identifier (RFC 8851), as in the offer.
+    pub rid: String,
+    /// Whether it is to be sent.
+    pub active: bool,
 }
 
 /// `active-speakers`.

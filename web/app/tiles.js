@@ -1,8 +1,9 @@
 // @ts-check
 import { byId, el, icon, initials, tint } from './dom.js';
+import { Sizes } from './sizes.js';
 
 /**
- * @import { Participant, Room } from '../sdk/caside.js'
+ * @import { Participant, Room, TrackInfo } from '../sdk/caside.js'
  *
  * @typedef {{label: string, act: () => void}} MenuItem
  */
@@ -110,6 +111,7 @@ export class Tiles {
   #featured = el('div', { class: 'featured' });
   #strip = el('div', { class: 'strip' });
   #observer = new ResizeObserver(() => this.#layout());
+  /** @type {Sizes} */ #sizes;
 
   /**
    * @param {Room} room
@@ -118,6 +120,7 @@ export class Tiles {
   constructor(room, menuOf) {
     this.#room = room;
     this.#menuOf = menuOf;
+    this.#sizes = new Sizes(room);
     this.#root.replaceChildren(this.#featured, this.#strip);
     this.#observer.observe(this.#root);
   }
@@ -134,6 +137,7 @@ export class Tiles {
         const tile = this.#tile(participant, info.source, wanted, this.#featured);
         tile.track = info.mediaTrack;
         tile.showsVideo = !info.muted && !info.held;
+        this.#sizes.watch(tile.element, this.#forwarded(info));
         tile.describe(participant, { muted: false, own: '' });
       }
     }
@@ -148,6 +152,7 @@ export class Tiles {
 
   close() {
     this.#observer.disconnect();
+    this.#sizes.close();
     for (const tile of this.#tiles.values()) tile.remove();
     this.#root.replaceChildren();
   }
@@ -162,8 +167,18 @@ export class Tiles {
     const microphone = participant.track('microphone');
     tile.track = camera?.mediaTrack ?? null;
     tile.showsVideo = camera !== undefined && camera.mediaTrack !== null && !camera.muted && !camera.held;
+    this.#sizes.watch(tile.element, camera ? this.#forwarded(camera) : null);
     tile.describe(participant, { muted: !microphone || microphone.muted || microphone.held, own: '' });
     tile.menu = this.#menuOf(participant);
+  }
+
+  /**
+   * The id of a track that the SFU sends us.
+   *
+   * @param {TrackInfo} info
+   */
+  #forwarded(info) {
+    return this.#room.mode === 'sfu' && info.mediaTrack && !info.id.startsWith('p2p:') ? info.id : null;
   }
 
   /** @param {Set<string>} wanted */

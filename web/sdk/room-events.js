@@ -89,6 +89,7 @@ export const ROOM_EVENTS = {
     else room.emit('data', { from: room.find(from), topic, value, private: to !== undefined });
   },
   dtmf: (room, { from, tones }) => room.emit('dtmf', { from: room.find(from), tones }),
+  'publish-layers': (room, { track, layers }) => room.media.layersWanted(track, layers),
   'active-speakers': (room, { participants }) => room.speakers(participants),
   'connection-quality': (room, { participant_id, quality, cause }) => {
     const participant = room.find(participant_id);

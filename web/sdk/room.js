@@ -42,7 +42,7 @@ export class Room extends Emitter {
     this.id = id;
     this.#signaling = signaling;
     this.#options = options;
-    this.media = new Media(signaling, iceServers);
+    this.media = new Media(signaling, iceServers, options.video);
     this.media.on('local-track', (local) => this.emit('local-track', local));
     this.media.on('local-track-removed', (local) => this.emit('local-track-removed', local));
     this.media.on('state', (state) => this.emit('media-state', state));

@@ -50,7 +50,12 @@
  * @property {string} [displayName] the token's name when left out
  * @property {'auto' | 'manual'} [subscribe] whether the others' tracks are offered unasked (default `auto`)
  * @property {'sfu' | 'p2p' | 'auto'} [mode] counts when this join makes the room
+ * @property {VideoOptions} [video] how pictures are encoded
  * @property {Capture} [publish] captured while joining; what fails is reported by an `error` event
+ *
+ * @typedef {object} VideoOptions
+ * @property {'vp8' | 'h264' | 'vp9' | 'av1'} [codec] what is sent if the browser can (default: its own choice, mostly VP8)
+ * @property {boolean} [simulcast] whether a camera is sent in several sizes (default `true`)
  *
  * @typedef {object} RemoteTrack
  * @property {string} id the track's id; made up in a peer-to-peer room

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use caside_protocol::client::{Candidate, Description, HoldTarget, Subscribe, Target};
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::server::{
-    ActiveSpeakers, ConnectionQuality, RoomMoved, ServerMessage, SfuAnswer, SfuOffer, TrackGone,
+    ActiveSpeakers, ConnectionQuality, PublishLayers, RoomMoved, ServerMessage, SfuAnswer, SfuOffer, TrackGone,
 };
 use caside_protocol::view::{Mode, Quality};
 use caside_protocol::{ParticipantId, Permission, TrackId};
@@ -310,6 +310,14 @@ impl RoomState {
                 target,
                 cause,
             } => self.disconnected(participant, target, cause),
+            SfuEvent::EncodingsWanted {
+                participant,
+                track,
+                layers,
+            } => {
+                let event = PublishLayers { track, layers };
+                self.deliver(participant, Arc::new(ServerMessage::PublishLayers(event)));
+            }
             SfuEvent::ActiveSpeakers { tracks } => self.speaking(&tracks),
             SfuEvent::Stats { request, stats } => self.answer_pending(request, ServerMessage::Stats(stats)),
             // Forwarded by label on the others' own data channels, inside the SFU.

@@ -6,7 +6,7 @@ use caside_media::control::TapSink;
 use caside_media::parameters::{ProducerParameters, TapId};
 use caside_protocol::client::{Subscribe, SubscribePolicy, Target, TrackSource};
 use caside_protocol::error::Refusal;
-use caside_protocol::server::SfuOfferTrack;
+use caside_protocol::server::{PublishLayer, SfuOfferTrack};
 use caside_protocol::view::Track;
 use caside_protocol::{ParticipantId, TrackId};
 
@@ -207,6 +207,15 @@ pub enum SfuEvent {
         target: Target,
         /// A stable word for it: `ice_timeout`, `consent_expired`, `dtls_failed`, `fingerprint_mismatch`, `remote_closed`, `internal`.
         cause: &'static str,
+    },
+    /// Which encodings of a track its publisher is to send: those that somebody watches; sent on change.
+    EncodingsWanted {
+        /// Whose.
+        participant: ParticipantId,
+        /// Which track.
+        track: TrackId,
+        /// Each encoding and whether it is to be sent, lowest first.
+        layers: Vec<PublishLayer>,
     },
     /// Who speaks, loudest first; sent on change.
     ActiveSpeakers {

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use caside_media::layers::{Preference, Quality};
 use caside_media::parameters::{ConsumerId, TransportId};
 use caside_media::sdp::{PublishSession, SubscribeSession, ViewSession};
-use caside_protocol::client::{SubscribePolicy, SubscribeQuality};
+use caside_protocol::client::{Subscribe, SubscribePolicy, SubscribeQuality};
 use caside_protocol::{ParticipantId, TrackId};
 
 /// A participant.
@@ -25,7 +26,34 @@ pub(super) struct Member {
     /// The connection they view a participant over.
     pub(super) view: Option<Viewing>,
     /// What they asked for, by track; absent: as `policy` says.
-    pub(super) wishes: HashMap<TrackId, SubscribeQuality>,
+    pub(super) wishes: HashMap<TrackId, Wish>,
+}
+
+/// How a participant wants a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Not at all.
+    Off,
+    /// As good as this.
+    Receive(Preference),
+}
+
+impl Wish {
+    pub(super) fn new(wish: &Subscribe) -> Self {
+        let quality = match wish.quality {
+            SubscribeQuality::Off => return Self::Off,
+            SubscribeQuality::Low => Quality::Low,
+            SubscribeQuality::Medium => Quality::Medium,
+            SubscribeQuality::High => Quality::High,
+        };
+        // No picture is larger than what 16 bits hold. One that is shown at no size at all is still a smallest one.
+        let pixels = |pixels: Option<u32>| pixels.map(|pixels| u16::try_from(pixels).unwrap_or(u16::MAX));
+        Self::Receive(Preference {
+            quality,
+            max_width: pixels(wish.max_width),
+            max_height: pixels(wish.max_height),
+        })
+    }
 }
 
 /// A publish connection.
@@ -111,7 +139,15 @@ impl Member {
 
     /// Whether a track that is on an m-line goes out now.
     pub(super) fn receives(&self, track: TrackId) -> bool {
-        self.may_subscribe && self.receiving && self.wishes.get(&track) != Some(&SubscribeQuality::Off)
+        self.may_subscribe && self.receiving && self.wishes.get(&track) != Some(&Wish::Off)
+    }
+
+    /// How good a track is to be, if they said so.
+    pub(super) fn preference(&self, track: TrackId) -> Option<Preference> {
+        match self.wishes.get(&track)? {
+            Wish::Off => None,
+            Wish::Receive(preference) => Some(*preference),
+        }
     }
 }
 

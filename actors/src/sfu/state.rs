@@ -7,6 +7,7 @@ mod viewing;
 use std::collections::{BTreeMap, HashMap};
 
 use caside_media::control::{CloseReason, Command, EventKind};
+use caside_media::layers::{Content, Preference};
 use caside_media::parameters::{
     ConsumerId, Fingerprint, IceCredentials, MediaKind, ProducerId, ProducerParameters, RouterId, TransportId,
 };
@@ -16,12 +17,12 @@ use caside_media::sdp::{
 };
 use caside_protocol::client::{Subscribe, SubscribeQuality, Target, TrackSource};
 use caside_protocol::error::Refusal;
-use caside_protocol::server::SfuOfferTrack;
+use caside_protocol::server::{PublishLayer, SfuOfferTrack};
 use caside_protocol::view::{Source, Track, TrackKind};
 use caside_protocol::{ErrorCode, ParticipantId, TrackId};
 
 use super::command::{PublishedTrack, SfuCommand, SfuEvent};
-use super::member::{Consumption, Member, Publishing, Subscribing};
+use super::member::{Consumption, Member, Publishing, Subscribing, Wish};
 use super::stats;
 
 /// What to do after an order or an event.
@@ -177,6 +178,7 @@ impl SfuState {
                 }
             }
             EventKind::TransportClosed { transport, reason } => self.transport_closed(transport, reason),
+            EventKind::EncodingsWanted { producer, highest } => self.encodings_wanted(producer, highest),
             EventKind::ActiveSpeakers { producers } => {
                 let tracks = producers
                     .iter()

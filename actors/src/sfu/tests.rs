@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use caside_media::control::{CloseReason, Command, EventKind};
+use caside_media::layers::{Preference, Quality};
 use caside_media::parameters::{Fingerprint, IceCredentials, RouterId, TransportId};
 use caside_media::sdp::{Candidate, CandidateTransport, CodecPolicy};
 use caside_protocol::client::{Subscribe, SubscribePolicy, SubscribeQuality, Target};
@@ -12,6 +13,7 @@ use super::command::{SfuCommand, SfuEvent};
 use super::state::{Effects, Setting, SfuState};
 
 const OFFER: &str = include_str!("../../../media/tests/fixtures/sdp/chromium_camera.sdp");
+const SIMULCAST: &str = include_str!("../../../media/tests/fixtures/sdp/chromium_simulcast.sdp");
 
 fn state() -> SfuState {
     let mut next = 0;
@@ -360,6 +362,83 @@ fn wishes_decide_what_is_sent() {
         effects.commands[..],
         [Command::PauseConsumer { paused: false, .. }]
     ));
+}
+
+#[test]
+fn how_good_a_track_is_to_be_goes_to_the_engine() {
+    let mut state = state();
+    let grace = attach(&mut state, SubscribePolicy::Auto);
+    let ada = attach(&mut state, SubscribePolicy::Manual);
+    let effects = publish(&mut state, ada, SIMULCAST);
+    let tracks = published(&effects);
+    let offered = offers(&effects);
+    let subscribe = |state: &mut SfuState, quality, max_width| {
+        let wish = Subscribe {
+            track: tracks[1],
+            quality,
+            max_width,
+            max_height: None,
+        };
+        let participant = grace;
+        let effects = state.apply(SfuCommand::Subscribe { participant, wish });
+        preferences(&effects)
+    };
+    assert_eq!(subscribe(&mut state, SubscribeQuality::Low, Some(1_000_000)), []);
+    let effects = answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
+    let low = Preference {
+        quality: Quality::Low,
+        max_width: Some(u16::MAX),
+        max_height: None,
+    };
+    assert_eq!(preferences(&effects), [low], "once it is received");
+    assert_eq!(
+        subscribe(&mut state, SubscribeQuality::High, None),
+        [Preference::default()]
+    );
+    assert_eq!(subscribe(&mut state, SubscribeQuality::Off, None), []);
+}
+
+fn preferences(effects: &Effects) -> Vec<Preference> {
+    let preferences = effects.commands.iter().filter_map(|command| match command {
+        Command::PreferLayers { preference, .. } => Some(*preference),
+        _ => None,
+    });
+    preferences.collect()
+}
+
+#[test]
+fn a_publisher_hears_which_encodings_are_wanted() {
+    let mut state = state();
+    let ada = attach(&mut state, SubscribePolicy::Manual);
+    let effects = publish(&mut state, ada, SIMULCAST);
+    let tracks = published(&effects);
+    let producers: Vec<_> = effects
+        .commands
+        .iter()
+        .filter_map(|command| match command {
+            Command::Produce { producer, .. } => Some(*producer),
+            _ => None,
+        })
+        .collect();
+    let mut wanted = |producer, highest| state.media(EventKind::EncodingsWanted { producer, highest }).events;
+    let events = wanted(producers[1], 1);
+    let [
+        SfuEvent::EncodingsWanted {
+            participant,
+            track,
+            layers,
+        },
+    ] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((*participant, *track), (ada, tracks[1]));
+    let layers: Vec<_> = layers.iter().map(|layer| (layer.rid.as_str(), layer.active)).collect();
+    assert_eq!(layers, [("q", true), ("h", true), ("f", false)]);
+    assert!(
+        wanted(producers[0], 0).is_empty(),
+        "one without names cannot be told of"
+    );
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl CodecPolicy {
 }
 
 impl Default for CodecPolicy {
-    /// Everything that passes through, in the client's order, uncapped, one encoding a track.
+    /// Everything that passes through, in the client's order, uncapped, with simulcast.
     fn default() -> Self {
         Self {
             allowed: vec![
@@ -75,7 +75,7 @@ impl Default for CodecPolicy {
             },
             max_audio_bitrate_bps: None,
             max_video_bitrate_bps: None,
-            simulcast: false,
+            simulcast: true,
             data_on_subscribe: false,
         }
     }

@@ -205,10 +205,12 @@ impl PublishSession {
         }
     }
 
-    /// The streams of an m-line. Layers are in the order of `a=simulcast`, which clients write lowest first.
+    /// The streams of an m-line. Layers are in the order of `a=simulcast`, which clients write lowest first, unless their names
+    /// tell another.
     fn encodings(&self, media: &Media, codecs: &[Codec]) -> Vec<Encoding> {
-        let rids = self.simulcast_rids(media);
+        let mut rids = self.simulcast_rids(media);
         if !rids.is_empty() {
+            lowest_first(&mut rids);
             return rids
                 .into_iter()
                 .map(|rid| Encoding {
@@ -361,6 +363,17 @@ impl PublishSession {
             result
                 .tracks
                 .extend(section.iter().map(|live| (live.parameters.mid.clone(), live.producer)));
+        }
+    }
+}
+
+/// Puts layers in order that bear one of the usual sets of names: quarter, half and full, or low, medium and high.
+fn lowest_first(rids: &mut [String]) {
+    for names in [["q", "h", "f"], ["l", "m", "h"]] {
+        let place = |rid: &String| names.iter().position(|name| name == rid);
+        if rids.iter().all(|rid| place(rid).is_some()) {
+            rids.sort_by_key(place);
+            return;
         }
     }
 }

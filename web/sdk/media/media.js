@@ -8,7 +8,7 @@ import { RemoteTracks } from './remote.js';
 import { SfuLink } from './sfu-link.js';
 
 /**
- * @import { Mode, Source } from '../types.js'
+ * @import { Mode, Source, VideoOptions } from '../types.js'
  * @import { Captured } from './capture.js'
  * @import { Message, Signaling } from '../signaling.js'
  *
@@ -39,6 +39,7 @@ const UNPUBLISHED_MS = 50;
 export class Media extends Emitter {
   /** @type {Signaling} */ #signaling;
   /** @type {RTCConfiguration} */ #config;
+  /** @type {VideoOptions} */ #video;
   /** @readonly */ remote = new RemoteTracks();
   /** @type {Set<LocalTrack>} */ #locals = new Set();
   /** @type {Map<string, MediaStream>} tracks that are kept in step */ #streams = new Map();
@@ -55,9 +56,11 @@ export class Media extends Emitter {
   /**
    * @param {Signaling} signaling
    * @param {RTCIceServer[]} iceServers
+   * @param {VideoOptions} [video]
    */
-  constructor(signaling, iceServers) {
+  constructor(signaling, iceServers, video = {}) {
     super();
+    this.#video = video;
     this.#signaling = signaling;
     this.#config = { iceServers, bundlePolicy: 'max-bundle' };
   }
@@ -247,6 +250,16 @@ export class Media extends Emitter {
     this.#reopen(UNPUBLISHED_MS);
   }
 
+  /**
+   * Somebody watches these encodings of our track, and nobody the others.
+   *
+   * @param {string} trackId
+   * @param {{rid: string, active: boolean}[]} layers
+   */
+  layersWanted(trackId, layers) {
+    this.#link?.publisher.activate(trackId, layers);
+  }
+
   /** Another SFU has the room: media goes there now, over connections beside the old ones. */
   moved() {
     this.#reopens = 0;
@@ -290,6 +303,7 @@ export class Media extends Emitter {
     /** @type {SfuLink} */
     const link = new SfuLink(this.#config, this.remote, {
       ready: () => this.#joined,
+      video: this.#video,
       exchange: async (offer) => (await this.#signaling.request('offer', { target: 'publish', ...offer }, { timeoutMs: 15_000 })).payload,
       answer: (sdp) => this.#signaling.request('answer', { target: 'subscribe', sdp }, { idempotent: true }),
       broken: () => {

@@ -1,20 +1,18 @@
 // @ts-check
 import { CasideError, asCasideError } from '../errors.js';
+import { activate, encodingsFor, preferCodec } from './encodings.js';
 import { NegotiationQueue } from './negotiation.js';
 import { withoutCandidates } from './sdp.js';
 
 /**
  * @import { LocalTrack } from './local.js'
- * @import { TrackSource } from '../types.js'
+ * @import { TrackSource, VideoOptions } from '../types.js'
  *
  * @typedef {{sdp: string, tracks: Record<string, TrackSource>}} PublishOffer
  * @typedef {{sdp: string, tracks: Record<string, string>}} PublishAnswer
  */
 
 const ATTEMPTS = 5;
-
-/** What a source may use at most, in bit/s; without it a browser's own ceiling for video is 2.5 Mbit/s and up. */
-const MAX_BITRATE = { camera: 1_700_000, screen: 2_500_000, file: 2_500_000 };
 
 /**
  * The connection that sends our tracks to the SFU. The first offer is made before the server is asked anything, so that
@@ -28,6 +26,8 @@ export class Publisher {
   /** What an m-line carried last, so that it is used again for the like. @type {Map<RTCRtpTransceiver, string>} */ #free = new Map();
   /** @type {Set<LocalTrack>} */ #wanted = new Set();
   /** What the negotiation that runs, or ran last, is about. @type {Set<LocalTrack>} */ #planned = new Set();
+  /** @type {VideoOptions} */ #video;
+  /** Parameters of a sender are changed one after the other. */ #activating = Promise.resolve();
   #queue = new NegotiationQueue(() => this.#negotiate());
   #closed = false;
 
@@ -35,8 +35,10 @@ export class Publisher {
    * @param {RTCPeerConnection} connection
    * @param {(offer: PublishOffer) => Promise<PublishAnswer>} exchange sends the offer, gives the answer
    * @param {() => Promise<void>} ready resolves when an offer may be sent: joined, and the socket open
+   * @param {VideoOptions} [video]
    */
-  constructor(connection, exchange, ready) {
+  constructor(connection, exchange, ready, video = {}) {
+    this.#video = video;
     this.connection = connection;
     this.#exchange = exchange;
     this.#ready = ready;
@@ -57,6 +59,20 @@ export class Publisher {
   /** @param {LocalTrack} local whose media track is another now */
   async replace(local) {
     await this.#transceivers.get(local)?.sender.replaceTrack(local.mediaTrack);
+  }
+
+  /**
+   * Sends the encodings of a track that somebody watches.
+   *
+   * @param {string} trackId
+   * @param {{rid: string, active: boolean}[]} layers
+   */
+  activate(trackId, layers) {
+    const found = [...this.#transceivers].find(([local]) => local.id === trackId);
+    if (!found) return;
+    const [, { sender }] = found;
+    // Left undone it costs bandwidth, no more: all encodings go on.
+    this.#activating = this.#activating.then(() => activate(sender, layers)).catch(() => {});
   }
 
   /** Negotiates no more; what flows goes on flowing. */
@@ -133,12 +149,13 @@ export class Publisher {
       transceiver.sender.replaceTrack(local.mediaTrack).catch(() => {});
       return transceiver;
     }
-    const maxBitrate = local.kind === 'video' ? MAX_BITRATE[/** @type {keyof typeof MAX_BITRATE} */ (local.source)] : undefined;
-    return this.connection.addTransceiver(local.mediaTrack ?? local.kind, {
+    const transceiver = this.connection.addTransceiver(local.mediaTrack ?? local.kind, {
       direction: 'sendonly',
       streams: [local.stream],
-      sendEncodings: maxBitrate ? [{ maxBitrate }] : undefined,
+      sendEncodings: encodingsFor(local, this.#video),
     });
+    if (local.kind === 'video') preferCodec(transceiver, this.#video.codec);
+    return transceiver;
   }
 }
 

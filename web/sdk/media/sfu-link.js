@@ -13,6 +13,7 @@ import { Subscriber } from './subscriber.js';
  * @property {() => Promise<void>} ready resolves when an offer may be sent
  * @property {(offer: PublishOffer) => Promise<PublishAnswer>} exchange
  * @property {(sdp: string) => Promise<unknown>} answer
+ * @property {import('../types.js').VideoOptions} [video]
  * @property {() => void} broken neither connection is coming back: open another link
  */
 
@@ -42,7 +43,7 @@ export class SfuLink {
     this.#hooks = hooks;
     const connection = new RTCPeerConnection(config);
     watchHealth(connection, () => this.#broke());
-    this.publisher = new Publisher(connection, hooks.exchange, hooks.ready);
+    this.publisher = new Publisher(connection, hooks.exchange, hooks.ready, hooks.video);
     this.subscriber = this.#newSubscriber();
   }
 

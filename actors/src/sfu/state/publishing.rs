@@ -129,6 +129,7 @@ impl SfuState {
             let track = track_of(participant, &mid, &parameters, sources);
             publishing.tracks.insert(mid.clone(), track.track);
             self.tracks.insert(track.track, producer);
+            let published_source = track.source;
             let info = PublishedTrack {
                 track,
                 mid,
@@ -142,11 +143,20 @@ impl SfuState {
                     published: info,
                 },
             );
+            let content = Content {
+                screen: published_source == Source::Screen,
+                encrypted: false,
+            };
             self.effects.commands.push(Command::Produce {
                 transport,
                 producer,
                 parameters,
             });
+            if content != Content::default() {
+                self.effects
+                    .commands
+                    .push(Command::DescribeProducer { producer, content });
+            }
         }
         Ok((sdp, publishing.tracks.clone()))
     }
@@ -184,6 +194,29 @@ impl SfuState {
                 subscribing.session.remove(consumer);
                 self.effects.commands.push(Command::CloseConsumer { consumer });
             }
+        }
+    }
+
+    /// Tells a publisher which encodings somebody watches.
+    pub(super) fn encodings_wanted(&mut self, producer: ProducerId, highest: u8) {
+        let Some(producer) = self.producers.get(&producer) else {
+            return;
+        };
+        let encodings = &producer.published.parameters.encodings;
+        let layers: Option<Vec<_>> = (0u8..=u8::MAX)
+            .zip(encodings)
+            .map(|(place, encoding)| {
+                let rid = encoding.rid.clone()?;
+                let active = place <= highest;
+                Some(PublishLayer { rid, active })
+            })
+            .collect();
+        if let Some(layers) = layers {
+            self.effects.events.push(SfuEvent::EncodingsWanted {
+                participant: producer.participant,
+                track: producer.published.track.track,
+                layers,
+            });
         }
     }
 

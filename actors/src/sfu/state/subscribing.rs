@@ -31,11 +31,18 @@ impl SfuState {
         let Some(member) = self.members.get_mut(&participant) else {
             return;
         };
-        member.wishes.insert(wish.track, wish.quality);
+        member.wishes.insert(wish.track, Wish::new(wish));
         let receives = member.receives(wish.track);
+        let preference = member.preference(wish.track);
+        let is_video = producer.published.parameters.kind == MediaKind::Video;
         let consumer = member.subscribe.as_ref().and_then(|s| s.consumer_of(wish.track));
         match consumer {
             Some((consumer, Consumption { started: true, .. })) => {
+                if let Some(preference) = preference.filter(|_| is_video) {
+                    self.effects
+                        .commands
+                        .push(Command::PreferLayers { consumer, preference });
+                }
                 self.effects.commands.push(Command::PauseConsumer {
                     consumer,
                     paused: !receives,
@@ -263,6 +270,7 @@ impl SfuState {
         }
         let transport = subscribing.transport;
         for (consumer, producer, track, parameters) in started {
+            let kind = parameters.kind;
             self.effects.commands.push(Command::Consume {
                 transport,
                 producer,
@@ -270,6 +278,14 @@ impl SfuState {
                 parameters,
                 paused: !member.receives(track),
             });
+            let wished = member
+                .preference(track)
+                .filter(|wished| *wished != Preference::default());
+            if let Some(preference) = wished.filter(|_| kind == MediaKind::Video) {
+                self.effects
+                    .commands
+                    .push(Command::PreferLayers { consumer, preference });
+            }
         }
         Ok(())
     }

@@ -229,15 +229,15 @@ fn a_bitrate_cap_is_told_in_both_units() {
 
 #[test]
 fn simulcast_is_answered_only_if_the_policy_has_it() {
-    let plain = publish(CHROMIUM_SIMULCAST).unwrap();
+    let policy = CodecPolicy {
+        simulcast: false,
+        ..CodecPolicy::default()
+    };
+    let plain = Publisher::new(policy).offer(CHROMIUM_SIMULCAST).unwrap();
     assert_eq!(plain.added[1].2.encodings.len(), 1);
     assert!(!plain.sdp.contains("simulcast") && !plain.sdp.contains("a=rid"));
 
-    let policy = CodecPolicy {
-        simulcast: true,
-        ..CodecPolicy::default()
-    };
-    let result = Publisher::new(policy).offer(CHROMIUM_SIMULCAST).unwrap();
+    let result = publish(CHROMIUM_SIMULCAST).unwrap();
     let rids: Vec<_> = result.added[1]
         .2
         .encodings
@@ -247,6 +247,29 @@ fn simulcast_is_answered_only_if_the_policy_has_it() {
     assert_eq!(rids, [Some("q"), Some("h"), Some("f")]);
     assert!(result.sdp.contains("a=simulcast:recv q;h;f\r\n"));
     assert!(result.sdp.contains("a=rid:h recv\r\n"));
+}
+
+#[test]
+fn encodings_are_lowest_first_whatever_the_order_of_usual_names() {
+    let order = |offer: &str| {
+        let result = publish(offer).unwrap();
+        let encodings = result.added[1].2.encodings.iter();
+        encodings
+            .filter_map(|encoding| encoding.rid.clone())
+            .collect::<Vec<_>>()
+    };
+    let simulcast = "a=simulcast:send q;h;f";
+    assert!(CHROMIUM_SIMULCAST.contains(simulcast));
+    let reversed = CHROMIUM_SIMULCAST.replace(simulcast, "a=simulcast:send f;h;q");
+    assert_eq!(order(&reversed), ["q", "h", "f"]);
+    let own = CHROMIUM_SIMULCAST
+        .replace("q;h;f", "x;h;f")
+        .replace("a=rid:q", "a=rid:x");
+    assert_eq!(
+        order(&own),
+        ["x", "h", "f"],
+        "names of the client's own mean nothing to us"
+    );
 }
 
 #[test]
