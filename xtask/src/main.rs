@@ -20,6 +20,7 @@ cargo xtask <chore>
   fmt        formats Rust
   layers     checks which crate imports which
   fuzz [S]   every fuzz target for S seconds each (default 300; needs a nightly toolchain and cargo-fuzz)
+  interop    Chromium, Firefox, aiortc and GStreamer, each with each and codec by codec; installs them
   bench      the benchmarks, with their ratios
   throughput packets forwarded for each second of processor time, beside the least that can cost
   load       2,000 WebSockets in rooms of two: how fast they join, what they cost, what is left of them
@@ -48,6 +49,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some("fmt") => run(&cargo(&["fmt", "--all"])),
         Some("layers") => layers::check(&repository()),
         Some("fuzz") => fuzz(arguments.get(1).map_or("300", String::as_str)),
+        Some("interop") => interop(),
         Some("bench") => run(&cargo(&["bench", "-p", "caside-media"])),
         Some("throughput") => throughput(arguments.get(1..).unwrap_or_default()),
         Some("load") => load(arguments.get(1..).unwrap_or_default()),
@@ -97,6 +99,16 @@ fn e2e() -> Result<()> {
     ]))?;
     run(&node_tests("unit")?)?;
     run(&node_tests("e2e")?
+        .with("CASIDE_BIN", repository().join("target/release/caside"))
+        .with_path(&tools::python_bin()))
+}
+
+/// Stacks of others against each other. Not among the tests of each change: it takes minutes, and much to install.
+fn interop() -> Result<()> {
+    tools::for_e2e_tests()?;
+    tools::for_interop()?;
+    run(&cargo(&["build", "--release", "--package", "caside-node"]))?;
+    run(&node_tests("interop")?
         .with("CASIDE_BIN", repository().join("target/release/caside"))
         .with_path(&tools::python_bin()))
 }

@@ -41,6 +41,10 @@ const E2E_TESTS: &[Needed] = &[
         package: "chromium",
     },
     Needed {
+        probe: &["turnserver", "--version"],
+        package: "coturn",
+    },
+    Needed {
         probe: &["node", "--version"],
         package: "nodejs",
     },
@@ -49,6 +53,58 @@ const E2E_TESTS: &[Needed] = &[
         package: "npm",
     },
 ];
+
+const INTEROP: &[Needed] = &[
+    Needed {
+        probe: &["firefox-esr", "--version"],
+        package: "firefox-esr",
+    },
+    Needed {
+        probe: &["gst-inspect-1.0", "webrtcbin"],
+        package: "gstreamer1.0-plugins-bad",
+    },
+    Needed {
+        probe: &["gst-inspect-1.0", "--version"],
+        package: "gstreamer1.0-tools",
+    },
+    Needed {
+        probe: &["gst-inspect-1.0", "nicesrc"],
+        package: "gstreamer1.0-nice",
+    },
+    Needed {
+        probe: &["gst-inspect-1.0", "vp8enc"],
+        package: "gstreamer1.0-plugins-good",
+    },
+    Needed {
+        probe: &["gst-inspect-1.0", "opusenc"],
+        package: "gstreamer1.0-plugins-base",
+    },
+    Needed {
+        probe: &["gst-inspect-1.0", "x264enc"],
+        package: "gstreamer1.0-plugins-ugly",
+    },
+    Needed {
+        probe: &["gst-inspect-1.0", "avdec_h264"],
+        package: "gstreamer1.0-libav",
+    },
+    Needed {
+        probe: &[
+            "/usr/bin/python3",
+            "-c",
+            "import gi; gi.require_version('GstWebRTC', '1.0')",
+        ],
+        package: "gir1.2-gst-plugins-bad-1.0",
+    },
+    Needed {
+        probe: &["/usr/bin/python3", "-c", "import gi; gi.require_version('Gst', '1.0')"],
+        package: "python3-gst-1.0",
+    },
+];
+
+/// Installs the stacks of others: Firefox and GStreamer, beside those of the end-to-end tests.
+pub(crate) fn for_interop() -> Result<()> {
+    apt(INTEROP)
+}
 
 /// Installs what the Rust tests start: ffmpeg, PostgreSQL, an S3-compatible server.
 pub(crate) fn for_rust_tests() -> Result<()> {
