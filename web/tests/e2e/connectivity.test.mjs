@@ -21,11 +21,26 @@ function protocolOf(page, connection) {
   }, connection);
 }
 
-test('where no UDP passes, TCP carries the call', async () => {
-  const node = await Node.start({ env: { CASIDE_MEDIA_PROTOCOLS: 'tcp' } });
+/** Keeps a page from sending anything to our UDP ports, as a firewall does: it does not hear of them. */
+function blockUdp(context) {
+  return context.addInitScript(() => {
+    const plain = RTCPeerConnection.prototype.setRemoteDescription;
+    RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+      return plain.call(this, { type, sdp: sdp.replace(/a=candidate:\S+ 1 udp [^\r\n]*\r\n/g, '') });
+    };
+  });
+}
+
+const ways = [
+  { where: 'a node that has TCP alone', env: { CASIDE_MEDIA_PROTOCOLS: 'tcp' }, prepare: async () => {} },
+  { where: 'clients that UDP does not reach', env: {}, prepare: blockUdp },
+];
+for (const { where, env, prepare } of ways) test(`TCP carries the call of ${where}`, async () => {
+  const node = await Node.start({ env });
   const token = await node.login();
   const contexts = await Promise.all([chromium.newContext(), chromium.newContext()]);
   try {
+    await Promise.all(contexts.map(prepare));
     const [ada, bob] = await Promise.all(
       contexts.map((context, i) => joinPage(context, node, { room: 'over-tcp', name: ['Ada', 'Bob'][i], token })),
     );
