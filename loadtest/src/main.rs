@@ -3,7 +3,9 @@
 #![allow(clippy::print_stdout, reason = "its report is what this program is for")]
 
 mod crowd;
+mod gauges;
 mod http;
+mod ledger;
 mod light;
 mod marker;
 mod media;

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl Node {
     pub(crate) async fn start(extra: &[(&str, String)], pinning: Pinning) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let program = match env::var_os("CASIDE_BIN") {
-            Some(path) => PathBuf::from(path),
+            Some(path) => path::absolute(path)?,
             None => env::current_exe()?.with_file_name("caside"),
         };
         let mut child = pinning

@@ -3,20 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
-use crate::http;
+use crate::gauges::Gauges;
+use crate::ledger::Ledger;
 use crate::node::{Node, Pinning};
 use crate::report::Times;
 use crate::session::{ANSWER_LIMIT, Session};
 
-/// How long what was closed may take to be let go.
+/// How long what was closed may take to be let go and to be written down.
 const SETTLE: Duration = Duration::from_secs(20);
+/// How long the allocator may take to give memory back; it keeps what was freed for ten seconds.
+const DECAY: Duration = Duration::from_secs(12);
+/// How long the node is left alone before its memory is read with half of them joined.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What to do.
 #[derive(Debug, Args)]
@@ -37,23 +42,25 @@ pub(crate) struct Options {
 
 /// Runs and prints the report.
 pub(crate) async fn run(options: &Options) -> Result<()> {
+    if options.connections < 2 || options.rate == 0 {
+        bail!("--connections must be 2 at least, --rate 1");
+    }
     let settings = [("CASIDE_MAX_CONNECTIONS", (options.connections + 100).to_string())];
     let node = Arc::new(Node::start(&settings, Pinning::Anywhere).await?);
     // One call beforehand, so that what is made once is not counted as a connection's.
-    round(&node, 2, 100, Duration::from_secs(1)).await?;
-    settle(&node).await?;
-    let idle = node.rss_kib()?;
+    let warm_up = Options {
+        connections: 2,
+        rate: 100,
+        hold: 1,
+        rounds: 1,
+    };
+    round(&node, &warm_up).await?;
+    let left = settle(&node).await?;
+    let idle = left.kib;
     println!("idle: {idle} KiB resident");
     for number in 1..=options.rounds {
         let cpu = node.cpu_seconds()?;
-        let outcome = round(
-            &node,
-            options.connections,
-            options.rate,
-            Duration::from_secs(options.hold),
-        )
-        .await?;
-        let per_connection = outcome.loaded_kib.saturating_sub(idle) as f64 / options.connections as f64;
+        let outcome = round(&node, options).await?;
         println!(
             "round {number}: {} joins at {}/s: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms; {} failed",
             outcome.joins.len(),
@@ -64,48 +71,72 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
             outcome.failed,
         );
         println!(
-            "round {number}: {} KiB resident with all joined, {per_connection:.1} KiB a connection above idle; {:.2} CPU-seconds",
-            outcome.loaded_kib,
+            "round {number}: {} KiB resident with all joined, {:.1} KiB a connection above idle, {:.1} KiB marginal \
+             (of the second half); {:.2} CPU-seconds",
+            outcome.all_kib,
+            per(outcome.all_kib, idle, options.connections),
+            per(
+                outcome.all_kib,
+                outcome.half_kib,
+                options.connections - options.connections / 2
+            ),
             node.cpu_seconds()? - cpu,
         );
-        settle(&node).await?;
-        println!("round {number}: {} KiB resident after all left", node.rss_kib()?);
+        println!("round {number}: all joined: {}", outcome.gauges);
+        let left = settle(&node).await?;
+        println!(
+            "round {number}: {} KiB resident after all left, {:.2} times idle",
+            left.kib,
+            left.kib as f64 / idle as f64
+        );
+        println!("round {number}: after all left: {}", left.gauges);
+        println!("round {number}: database: {}", left.ledger);
         if outcome.failed > 0 {
             bail!("{} of {} joins failed", outcome.failed, options.connections);
         }
     }
-    println!("calls still active in the database: {}", active_calls(&node).await?);
-    for line in gauges(&node).await? {
-        println!("{line}");
-    }
     Ok(())
+}
+
+/// What one of them takes of the memory between two readings, in KiB; negative when memory was given back meanwhile.
+fn per(more: u64, less: u64, connections: usize) -> f64 {
+    (more as f64 - less as f64) / connections as f64
 }
 
 struct Outcome {
     joins: Times,
     failed: usize,
-    loaded_kib: u64,
+    /// Resident memory with half of them joined.
+    half_kib: u64,
+    /// Resident memory with all of them joined.
+    all_kib: u64,
+    /// What the node counted then.
+    gauges: Gauges,
 }
 
 /// Opens, joins, holds, measures, leaves.
-async fn round(node: &Arc<Node>, connections: usize, rate: u32, hold: Duration) -> Result<Outcome> {
+async fn round(node: &Arc<Node>, options: &Options) -> Result<Outcome> {
     let (leave, left) = watch::channel(false);
     let joined = Arc::new(Semaphore::new(0));
     let mut clients = JoinSet::new();
-    let mut pace = interval(Duration::from_secs(1) / rate);
-    for index in 0..connections {
+    let mut pace = interval(Duration::from_secs(1) / options.rate);
+    let half = options.connections / 2;
+    let mut half_kib = 0;
+    for index in 0..options.connections {
+        if index == half {
+            all_joined(&joined, half).await?;
+            sleep(PAUSE).await;
+            half_kib = node.rss_kib()?;
+            pace.reset();
+        }
         pace.tick().await;
         clients.spawn(client(node.clone(), index, joined.clone(), left.clone()));
     }
-    let all = u32::try_from(connections)?;
-    // Whoever failed is missing here; the measurement goes on without them.
-    if timeout(ANSWER_LIMIT, joined.acquire_many(all)).await.is_err() {
-        println!("not everybody joined within {ANSWER_LIMIT:?}");
-    }
-    sleep(hold).await;
-    let loaded_kib = node.rss_kib()?;
+    all_joined(&joined, options.connections - half).await?;
+    sleep(Duration::from_secs(options.hold)).await;
+    let (all_kib, gauges) = (node.rss_kib()?, Gauges::read(node).await?);
     leave.send_replace(true);
-    let (mut times, mut failed) = (Vec::with_capacity(connections), 0);
+    let (mut times, mut failed) = (Vec::with_capacity(options.connections), 0);
     while let Some(outcome) = clients.join_next().await {
         match outcome? {
             Ok(time) => times.push(time),
@@ -120,8 +151,19 @@ async fn round(node: &Arc<Node>, connections: usize, rate: u32, hold: Duration) 
     Ok(Outcome {
         joins: Times::new(times),
         failed,
-        loaded_kib,
+        half_kib,
+        all_kib,
+        gauges,
     })
+}
+
+/// Waits until so many more have joined. Whoever failed is missing; the measurement goes on without them.
+async fn all_joined(joined: &Semaphore, more: usize) -> Result<()> {
+    match timeout(ANSWER_LIMIT, joined.acquire_many(u32::try_from(more)?)).await {
+        Ok(permits) => permits?.forget(),
+        Err(_) => println!("not everybody joined within {ANSWER_LIMIT:?}"),
+    }
+    Ok(())
 }
 
 /// One participant: how long its join took.
@@ -151,33 +193,30 @@ async fn client(
     Ok(took)
 }
 
-/// Waits until no call is active any more.
-async fn settle(node: &Node) -> Result<()> {
+/// What is left of those who have left.
+struct Left {
+    kib: u64,
+    gauges: Gauges,
+    ledger: Ledger,
+}
+
+/// Waits until nobody is there any more and every row is closed, and then for the allocator.
+async fn settle(node: &Node) -> Result<Left> {
     let end = Instant::now() + SETTLE;
-    while active_calls(node).await? > 0 {
-        if Instant::now() > end {
-            bail!("calls are still active {SETTLE:?} after everybody left");
+    let (gauges, ledger) = loop {
+        let (gauges, ledger) = (Gauges::read(node).await?, Ledger::read(node).await?);
+        if gauges.are_zero() && ledger.is_closed() {
+            break (gauges, ledger);
         }
-        sleep(Duration::from_millis(200)).await;
-    }
-    // The allocator gives memory back with a delay.
-    sleep(Duration::from_secs(2)).await;
-    Ok(())
-}
-
-/// Calls that the database has as active, of the newest 200.
-async fn active_calls(node: &Node) -> Result<usize> {
-    let page = http::request(&node.address, "GET", "/calls?limit=200", Some(&node.token), None).await?;
-    let items = page["items"].as_array().context("no items")?;
-    Ok(items.iter().filter(|call| call["status"] == "active").count())
-}
-
-/// What the node says it still holds.
-async fn gauges(node: &Node) -> Result<Vec<String>> {
-    let text = http::text(&node.address, "GET", "/metrics", Some(&node.token), None).await?;
-    Ok(text
-        .lines()
-        .filter(|l| !l.starts_with('#'))
-        .map(|l| format!("after: {l}"))
-        .collect())
+        if Instant::now() > end {
+            bail!("{SETTLE:?} after everybody left: {gauges}; {ledger}");
+        }
+        sleep(Duration::from_millis(500)).await;
+    };
+    sleep(DECAY).await;
+    Ok(Left {
+        kib: node.rss_kib()?,
+        gauges,
+        ledger,
+    })
 }

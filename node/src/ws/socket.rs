@@ -34,8 +34,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the connection may take to become a socket after the answer.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The read buffer; a larger message grows it for its time.
-const READ_BUFFER: usize = 4096;
+/// The read buffer, which an idle socket holds too, and most that one read takes in. Most messages fit; a longer one grows
+/// it when its length is known.
+const READ_BUFFER: usize = 1024;
 /// Frames are gathered up to this many bytes before they are written.
 const WRITE_BUFFER: usize = 4096;
 /// Most that waits in front of the socket: twice what a session's queue holds.
