@@ -1,31 +1,23 @@
 //! Light bots in rooms: each signs in, joins, publishes and subscribes by the protocol that browsers use.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use caside_media::parameters::{IceCredentials, MediaKind};
-use serde_json::{Value, json};
-use tokio::sync::{Semaphore, oneshot, watch};
+use caside_media::parameters::MediaKind;
+use serde_json::json;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::light::sdp::{OPUS, OfferedTrack, Remote, VP8, answer, offer};
-use crate::light::{Connect, Light, Snapshot, SourceOptions, Totals};
+use crate::light::{Light, LightBot, Snapshot, Totals};
+use crate::real::{Real, RealBot};
 use crate::session::{ANSWER_LIMIT, Session};
+use crate::synthetic::Track;
 
 /// How often a crowd is looked at while it is waited for.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// A track that a bot publishes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Track {
-    pub(crate) kind: MediaKind,
-    pub(crate) frames_per_second: u32,
-    pub(crate) packets_per_frame: u16,
-    pub(crate) packet_bytes: usize,
-}
 
 /// One bot.
 #[derive(Debug, Clone)]
@@ -36,9 +28,33 @@ pub(crate) struct Bot {
     pub(crate) subscribes: bool,
 }
 
+/// What bots are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Thousands on a core: real ICE, DTLS and SRTP, nothing else of a browser.
+    Light,
+    /// Dozens on a core: the whole of a WebRTC implementation that nobody here wrote.
+    Webrtc,
+}
+
+#[derive(Clone)]
+enum Clients {
+    Light(Light),
+    Real(Real),
+}
+
+impl Clients {
+    async fn snapshot(&self) -> Result<Snapshot> {
+        match self {
+            Self::Light(light) => light.snapshot().await,
+            Self::Real(real) => Ok(real.snapshot()),
+        }
+    }
+}
+
 /// Bots that are in their rooms, until it is dismissed.
 pub(crate) struct Crowd {
-    pub(crate) light: Light,
+    clients: Clients,
     address: Arc<str>,
     token: Arc<str>,
     bots: JoinSet<Result<()>>,
@@ -50,9 +66,12 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// Nobody yet.
-    pub(crate) fn new(address: &str, token: &str) -> Result<Self> {
+    pub(crate) fn new(address: &str, token: &str, kind: Kind) -> Result<Self> {
         Ok(Self {
-            light: Light::start()?,
+            clients: match kind {
+                Kind::Light => Clients::Light(Light::start()?),
+                Kind::Webrtc => Clients::Real(Real::default()),
+            },
             address: address.into(),
             token: token.into(),
             bots: JoinSet::new(),
@@ -73,7 +92,7 @@ impl Crowd {
             self.count += 1;
             let member = Member {
                 bot,
-                light: self.light.clone(),
+                clients: self.clients.clone(),
                 address: self.address.clone(),
                 token: self.token.clone(),
                 numbers: self.numbers.clone(),
@@ -101,7 +120,7 @@ impl Crowd {
         let end = Instant::now() + limit;
         let mut totals = Totals::default();
         loop {
-            let mut snapshot = self.light.snapshot().await?;
+            let mut snapshot = self.clients.snapshot().await?;
             totals.add(&snapshot.totals);
             if let Some(failure) = snapshot.failures.first() {
                 bail!("a bot failed: {failure}");
@@ -121,6 +140,11 @@ impl Crowd {
         }
     }
 
+    /// What was seen since the last snapshot.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot> {
+        self.clients.snapshot().await
+    }
+
     /// Ends all bots.
     pub(crate) async fn dismiss(mut self) -> Result<()> {
         self.leave.send_replace(true);
@@ -128,7 +152,9 @@ impl Crowd {
         while let Some(ended) = self.bots.join_next().await {
             result = result.and(ended?);
         }
-        self.light.stop()?;
+        if let Clients::Light(light) = &self.clients {
+            light.stop()?;
+        }
         result
     }
 }
@@ -136,7 +162,7 @@ impl Crowd {
 /// A bot and what it works with.
 struct Member {
     bot: Bot,
-    light: Light,
+    clients: Clients,
     address: Arc<str>,
     token: Arc<str>,
     numbers: Arc<AtomicU32>,
@@ -152,118 +178,80 @@ impl Member {
                 json!({"room": self.bot.room, "display_name": self.bot.name, "subscribe": subscribe}),
             )
             .await?;
+        let mut media = match &self.clients {
+            Clients::Light(light) => Media::Light(LightBot::new(light.clone(), self.numbers.clone())),
+            Clients::Real(real) => Media::Real(RealBot::new(real.clone(), self.numbers.clone())),
+        };
         if !self.bot.tracks.is_empty() {
-            self.publish(&mut session).await?;
+            media.publish(&mut session, &self.bot.tracks).await?;
         }
         joined.add_permits(1);
-        let mut subscription = None;
         loop {
             let event = tokio::select! {
                 _ = leave.changed() => break,
                 event = session.event() => event?,
             };
             if event["type"] == "offer" && event["payload"]["target"] == "subscribe" {
-                self.subscribe(&mut session, &event["payload"], &mut subscription)
+                let sdp = event["payload"]["sdp"].as_str().context("an offer without SDP")?;
+                let answer = media.answer(sdp).await?;
+                session
+                    .request("answer", json!({"target": "subscribe", "sdp": answer}))
                     .await?;
+                media.answered().await?;
             }
         }
+        media.close().await?;
         session.close().await
     }
+}
 
-    async fn publish(&self, session: &mut Session) -> Result<()> {
-        let ice = IceCredentials::random();
-        let sources: Vec<SourceOptions> = (b'0'..)
-            .zip(&self.bot.tracks)
-            .map(|(mid, track)| self.source(mid, track))
-            .collect();
-        let offered: Vec<OfferedTrack> = sources
-            .iter()
-            .map(|source| OfferedTrack {
-                kind: source.kind,
-                ssrc: source.ssrc,
-            })
-            .collect();
-        let sdp = offer(&offered, &ice, self.light.identity())?;
-        let labels: serde_json::Map<String, Value> = sources
-            .iter()
-            .map(|source| {
-                let name = match source.kind {
-                    MediaKind::Audio => "microphone",
-                    MediaKind::Video => "camera",
-                };
-                let mid = char::from(source.mid).to_string();
-                (
-                    mid,
-                    json!({"source": name, "label": format!("source {}", source.number)}),
-                )
-            })
-            .collect();
-        let answer = session
-            .request("offer", json!({"target": "publish", "sdp": sdp, "tracks": labels}))
-            .await?;
-        let remote = Remote::read(answer["sdp"].as_str().context("an answer without SDP")?)?;
-        self.connect(ice, remote, sources).await?;
-        Ok(())
-    }
+/// A bot's connections.
+enum Media {
+    Light(LightBot),
+    Real(RealBot),
+}
 
-    fn source(&self, mid: u8, track: &Track) -> SourceOptions {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        SourceOptions {
-            kind: track.kind,
-            number,
-            ssrc: 0x1000_0000 | number,
-            payload_type: match track.kind {
-                MediaKind::Audio => OPUS,
-                MediaKind::Video => VP8,
-            },
-            mid,
-            frames_per_second: track.frames_per_second,
-            packets: track.packets_per_frame,
-            packet_bytes: track.packet_bytes,
+impl Media {
+    async fn publish(&mut self, session: &mut Session, tracks: &[Track]) -> Result<()> {
+        match self {
+            Self::Light(bot) => bot.publish(session, tracks).await,
+            Self::Real(bot) => bot.publish(session, tracks).await,
         }
     }
 
-    async fn subscribe(
-        &self,
-        session: &mut Session,
-        payload: &Value,
-        subscription: &mut Option<(usize, IceCredentials)>,
-    ) -> Result<()> {
-        let sdp = payload["sdp"].as_str().context("an offer without SDP")?;
-        let remote = Remote::read(sdp)?;
-        let ice = match &subscription {
-            Some((_, ice)) => ice.clone(),
-            None => IceCredentials::random(),
-        };
-        let sdp = answer(sdp, &ice, self.light.identity())?;
-        session
-            .request("answer", json!({"target": "subscribe", "sdp": sdp}))
-            .await?;
-        match subscription {
-            Some((client, _)) => self.light.update(*client, &remote)?,
-            None => {
-                let client = self.connect(ice.clone(), remote, Vec::new()).await?;
-                *subscription = Some((client, ice));
-            }
+    async fn answer(&mut self, offer: &str) -> Result<String> {
+        match self {
+            Self::Light(bot) => bot.answer(offer),
+            Self::Real(bot) => bot.answer(offer).await,
         }
-        Ok(())
     }
 
-    async fn connect(&self, local: IceCredentials, remote: Remote, sources: Vec<SourceOptions>) -> Result<usize> {
-        let (connected, up) = oneshot::channel();
-        let client = self
-            .light
-            .connect(Connect {
-                local,
-                remote,
-                sources,
-                connected,
-            })
-            .await?;
-        timeout(ANSWER_LIMIT, up)
-            .await
-            .context("media does not connect")?
-            .context("media cannot connect")?;
-        Ok(client)
+    /// The node has our answer.
+    async fn answered(&mut self) -> Result<()> {
+        match self {
+            Self::Light(bot) => bot.answered().await,
+            Self::Real(_) => Ok(()),
+        }
     }
+
+    async fn close(&mut self) -> Result<()> {
+        match self {
+            Self::Light(_) => Ok(()),
+            Self::Real(bot) => bot.close().await,
+        }
+    }
+}
+
+/// What a publish offer says of its tracks, by mid, beside the SDP.
+pub(crate) fn labels<'t>(tracks: impl Iterator<Item = (String, &'t Track)>) -> serde_json::Value {
+    tracks
+        .map(|(mid, track)| {
+            let source = match track.kind {
+                MediaKind::Audio => "microphone",
+                MediaKind::Video => "camera",
+            };
+            (mid, json!({"source": source, "label": "synthetic"}))
+        })
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

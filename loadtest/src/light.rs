@@ -6,6 +6,7 @@
 //!
 //! Absent on purpose: decoding, jitter buffers, asking for lost packets again. What was not received is counted as lost.
 
+mod bot;
 mod checker;
 mod client;
 mod dtls;
@@ -16,7 +17,8 @@ mod thread;
 
 pub(crate) mod sdp;
 
-pub(crate) use checker::Totals;
+pub(crate) use bot::LightBot;
+pub(crate) use checker::{Checker, Received, Totals};
 pub(crate) use source::SourceOptions;
 pub(crate) use thread::{Connect, Light, Snapshot};
 

@@ -10,9 +10,11 @@ mod light;
 mod marker;
 mod media;
 mod node;
+mod real;
 mod report;
 mod session;
 mod signaling;
+mod synthetic;
 mod throughput;
 
 use anyhow::Result;

@@ -8,10 +8,11 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::crowd::{Bot, Crowd, Track};
+use crate::crowd::{Bot, Crowd, Kind};
 use crate::light::Snapshot;
 use crate::node::{Node, Pinning, own_cpu_seconds};
 use crate::report::Times;
+use crate::synthetic::Track;
 
 /// How long the last bot may wait for its first whole key frame.
 const DECODING_LIMIT: Duration = Duration::from_secs(60);
@@ -52,6 +53,9 @@ pub(crate) struct Options {
     /// For how long is measured, in seconds.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
+    /// What bots are made of.
+    #[arg(long, value_enum, default_value_t = Kind::Light)]
+    pub(crate) kind: Kind,
     /// Prints the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -220,7 +224,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Outcome> {
     ];
     let pinning = options.server_core.map_or(Pinning::Anywhere, Pinning::Core);
     let node = Node::start(&settings, pinning).await?;
-    let mut crowd = Crowd::new(&node.address, &node.token)?;
+    let mut crowd = Crowd::new(&node.address, &node.token, options.kind)?;
     let tracks = options.tracks();
     crowd
         .admit(options.bots(options.publishers, "publisher", &tracks), options.rate)
@@ -234,10 +238,10 @@ pub(crate) async fn measure(options: &Options) -> Result<Outcome> {
     let waiting = crowd.decoding(streams, DECODING_LIMIT).await?;
     let decoding = Times::new(waiting.decoding_after);
     sleep(Duration::from_secs(1)).await;
-    let began_blind = waiting.totals.began_blind + crowd.light.snapshot().await?.totals.began_blind;
+    let began_blind = waiting.totals.began_blind + crowd.snapshot().await?.totals.began_blind;
     let (server_before, own_before, start) = (node.cpu_seconds()?, own_cpu_seconds()?, Instant::now());
     sleep(Duration::from_secs(options.seconds)).await;
-    let mut snapshot = crowd.light.snapshot().await?;
+    let mut snapshot = crowd.snapshot().await?;
     let outcome = Outcome {
         seconds: start.elapsed().as_secs_f64(),
         server_cpu: node.cpu_seconds()? - server_before,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::crowd::Kind;
 use crate::light::Light;
 use crate::media::{self, Options as Media, Outcome};
 use crate::node::Pinning;
@@ -99,6 +100,7 @@ impl Options {
             audio_bytes: 120,
             rate: self.rate,
             seconds: self.seconds,
+            kind: Kind::Light,
             json: false,
             server_core: Some(self.server_core),
         }

@@ -79,7 +79,7 @@ pub(crate) struct Received<'p> {
 
 /// The streams of one client.
 #[derive(Debug, Default)]
-pub(super) struct Checker {
+pub(crate) struct Checker {
     streams: Vec<Stream>,
     /// Where the last packet's stream is, which the next one is of most of the time.
     last: usize,
@@ -87,7 +87,7 @@ pub(super) struct Checker {
 
 impl Checker {
     /// Takes a packet. Returns whether a stream's first key frame is whole with it.
-    pub(super) fn take(&mut self, packet: &Received<'_>, totals: &mut Totals) -> bool {
+    pub(crate) fn take(&mut self, packet: &Received<'_>, totals: &mut Totals) -> bool {
         let Some(marker) = Marker::find(packet.payload) else {
             totals.unmarked += 1;
             return false;
@@ -117,7 +117,7 @@ impl Checker {
     }
 
     /// Ends the window: what was expected and received in it is added to `totals`.
-    pub(super) fn end_window(&mut self, totals: &mut Totals) {
+    pub(crate) fn end_window(&mut self, totals: &mut Totals) {
         for stream in &mut self.streams {
             totals.expected += stream.highest - stream.window_base;
             totals.received += stream.window_received;
@@ -127,7 +127,7 @@ impl Checker {
     }
 
     /// Streams that have had a whole key frame.
-    pub(super) fn decoding(&self) -> usize {
+    pub(crate) fn decoding(&self) -> usize {
         self.streams.iter().filter(|stream| stream.key_frame.is_none()).count()
     }
 }

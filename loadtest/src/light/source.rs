@@ -9,19 +9,16 @@ use caside_media::srtp::{SRTP_OVERHEAD, SrtpSession};
 use super::thread::Instant;
 use super::unix_ns;
 use crate::marker::Marker;
+use crate::synthetic::{Track, write_payload};
 
-/// The descriptor (RFC 7741 §4.2) with a picture id of 15 bits, and a key frame's header (RFC 6386 §9.1).
-const VP8_PREFIX: usize = 4 + 10;
-/// Opus's table of contents: 20 ms of fullband CELT, one frame (RFC 6716 §3.1).
-const OPUS_PREFIX: [u8; 1] = [0x78 | 0x80];
 /// Packets of one frame at most: what one system call segments.
 const MAX_PACKETS: u16 = 48;
 
 /// What to publish.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SourceOptions {
-    /// Sound or picture.
-    pub(crate) kind: MediaKind,
+    /// What is published.
+    pub(crate) track: Track,
     /// Unique in a run.
     pub(crate) number: u32,
     /// From the offer.
@@ -30,12 +27,6 @@ pub(crate) struct SourceOptions {
     pub(crate) payload_type: u8,
     /// The m-line's, one character.
     pub(crate) mid: u8,
-    /// A second.
-    pub(crate) frames_per_second: u32,
-    /// A frame.
-    pub(crate) packets: u16,
-    /// Of a whole RTP packet.
-    pub(crate) packet_bytes: usize,
 }
 
 /// The ids of header extensions that light publishers offer.
@@ -64,9 +55,15 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(now: Instant, options: SourceOptions) -> Self {
-        let packets = options.packets.clamp(1, MAX_PACKETS);
+        let packets_per_frame = options.track.packets_per_frame.clamp(1, MAX_PACKETS);
         Self {
-            options: SourceOptions { packets, ..options },
+            options: SourceOptions {
+                track: Track {
+                    packets_per_frame,
+                    ..options.track
+                },
+                ..options
+            },
             sequence: 0,
             frame: 0,
             timestamp: 0,
@@ -90,29 +87,31 @@ impl Source {
     /// Makes the next frame: its sealed packets back to back, and the length of each.
     pub(super) fn frame(&mut self, now: Instant, srtp: &mut SrtpSession, transport_cc: &mut u16) -> (&[u8], usize) {
         let options = &self.options;
-        let interval = Duration::from_secs(1) / options.frames_per_second.max(1);
+        let interval = Duration::from_secs(1) / options.track.frames_per_second.max(1);
         self.due += interval;
         if self.due + Duration::from_secs(1) < now {
             // We were not run for long; what was missed is not made up for.
             self.due = now + interval;
         }
-        let sealed_len = options.packet_bytes + SRTP_OVERHEAD;
+        let sealed_len = options.track.packet_bytes + SRTP_OVERHEAD;
         self.packets.clear();
-        self.packets.resize(usize::from(options.packets) * sealed_len, 0x55);
+        self.packets
+            .resize(usize::from(options.track.packets_per_frame) * sealed_len, 0x55);
         let sent_ns = unix_ns();
         let mut made = 0;
-        for (number, packet) in (0..options.packets).zip(self.packets.chunks_exact_mut(sealed_len)) {
+        for (number, packet) in (0..options.track.packets_per_frame).zip(self.packets.chunks_exact_mut(sealed_len)) {
             let marker = Marker {
                 stream: options.number,
                 frame: self.frame,
                 packet: number,
-                packets: options.packets,
-                key_frame: self.wants_key_frame || options.kind == MediaKind::Audio,
+                packets: options.track.packets_per_frame,
+                key_frame: self.wants_key_frame || options.track.kind == MediaKind::Audio,
                 sent_ns,
             };
             let header = write_packet(packet, options, &marker, self.sequence, self.timestamp, *transport_cc);
             let roc = u32::try_from(self.sequence >> 16).unwrap_or(u32::MAX);
-            let sealed = header.and_then(|header| srtp.protect_rtp(packet, options.packet_bytes, header, roc).ok());
+            let sealed =
+                header.and_then(|header| srtp.protect_rtp(packet, options.track.packet_bytes, header, roc).ok());
             if sealed.is_none() {
                 break;
             }
@@ -122,12 +121,7 @@ impl Source {
         }
         self.wants_key_frame = false;
         self.frame = self.frame.wrapping_add(1);
-        let clock = if options.kind == MediaKind::Audio {
-            48_000
-        } else {
-            90_000
-        };
-        self.timestamp = self.timestamp.wrapping_add(clock / options.frames_per_second.max(1));
+        self.timestamp = self.timestamp.wrapping_add(options.track.ticks_per_frame());
         (self.packets.get(..made).unwrap_or_default(), sealed_len)
     }
 }
@@ -141,8 +135,8 @@ fn write_packet(
     timestamp: u32,
     transport_cc: u16,
 ) -> Option<usize> {
-    let is_audio = options.kind == MediaKind::Audio;
-    let ends_frame = marker.packet + 1 == options.packets;
+    let is_audio = options.track.kind == MediaKind::Audio;
+    let ends_frame = marker.packet + 1 == options.track.packets_per_frame;
     let (fixed, rest) = packet.split_first_chunk_mut::<FIXED_HEADER_LEN>()?;
     let low = u16::try_from(sequence & 0xffff).unwrap_or_default();
     let payload_type = PayloadType(options.payload_type);
@@ -169,41 +163,8 @@ fn write_packet(
     ];
     let (block, payload) = rest.split_first_chunk_mut::<12>()?;
     block.copy_from_slice(elements.as_flattened());
-    let prefix = if is_audio {
-        payload.get_mut(..1)?.copy_from_slice(&OPUS_PREFIX);
-        1
-    } else {
-        let [p0, p1] = u16::try_from(marker.frame & 0x7fff).unwrap_or_default().to_be_bytes();
-        let start = if marker.packet == 0 { 0x90 } else { 0x80 };
-        let tag = u8::from(!marker.key_frame);
-        // 640 × 360.
-        let head = [
-            start,
-            0x80,
-            0x80 | p0,
-            p1,
-            tag,
-            0,
-            0,
-            0x9d,
-            0x01,
-            0x2a,
-            0x80,
-            0x02,
-            0x68,
-            0x01,
-        ];
-        payload.get_mut(..VP8_PREFIX)?.copy_from_slice(&head);
-        VP8_PREFIX
-    };
-    marker
-        .write(
-            payload
-                .get_mut(prefix..)?
-                .split_at_mut_checked(crate::marker::MARKER)?
-                .0,
-        )
-        .then_some(FIXED_HEADER_LEN + 12)
+    write_payload(payload, options.track.kind, marker)?;
+    Some(FIXED_HEADER_LEN + 12)
 }
 
 #[cfg(test)]
@@ -225,14 +186,16 @@ mod tests {
     fn a_frame_is_what_a_browser_would_send() {
         let (mut client, mut server) = sessions();
         let options = SourceOptions {
-            kind: MediaKind::Video,
+            track: Track {
+                kind: MediaKind::Video,
+                frames_per_second: 30,
+                packets_per_frame: 3,
+                packet_bytes: 1200,
+            },
             number: 3,
             ssrc: 77,
             payload_type: 96,
             mid: b'1',
-            frames_per_second: 30,
-            packets: 3,
-            packet_bytes: 1200,
         };
         let now = super::super::thread::now();
         let mut source = Source::new(now, options);

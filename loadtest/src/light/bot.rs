@@ -1,0 +1,118 @@
+//! A light bot's two connections, as they are negotiated.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+use caside_media::parameters::{IceCredentials, MediaKind};
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::sdp::{self, OPUS, OfferedTrack, Remote, VP8};
+use super::{Connect, Light, SourceOptions};
+use crate::crowd::labels;
+use crate::session::{ANSWER_LIMIT, Session};
+use crate::synthetic::Track;
+
+/// One bot.
+pub(crate) struct LightBot {
+    light: Light,
+    numbers: Arc<AtomicU32>,
+    /// Ours, for the connection that we receive over.
+    ice: IceCredentials,
+    /// That connection, once it was negotiated.
+    receiving: Option<usize>,
+    /// What the last offer said.
+    offered: Option<Remote>,
+}
+
+impl LightBot {
+    pub(crate) fn new(light: Light, numbers: Arc<AtomicU32>) -> Self {
+        Self {
+            light,
+            numbers,
+            ice: IceCredentials::random(),
+            receiving: None,
+            offered: None,
+        }
+    }
+
+    /// Publishes tracks and waits until they flow.
+    pub(crate) async fn publish(&self, session: &mut Session, tracks: &[Track]) -> Result<()> {
+        let ice = IceCredentials::random();
+        let sources: Vec<SourceOptions> = (b'0'..)
+            .zip(tracks)
+            .map(|(mid, track)| self.source(mid, track))
+            .collect();
+        let offered: Vec<OfferedTrack> = sources
+            .iter()
+            .map(|source| OfferedTrack {
+                kind: source.track.kind,
+                ssrc: source.ssrc,
+            })
+            .collect();
+        let sdp = sdp::offer(&offered, &ice, self.light.identity())?;
+        let labels = labels(
+            sources
+                .iter()
+                .map(|source| (char::from(source.mid).to_string(), &source.track)),
+        );
+        let answer = session
+            .request("offer", json!({"target": "publish", "sdp": sdp, "tracks": labels}))
+            .await?;
+        let remote = Remote::read(answer["sdp"].as_str().context("an answer without SDP")?)?;
+        self.connect(ice, remote, sources).await?;
+        Ok(())
+    }
+
+    /// Answers the node's offer.
+    pub(crate) fn answer(&mut self, offer: &str) -> Result<String> {
+        self.offered = Some(Remote::read(offer)?);
+        sdp::answer(offer, &self.ice, self.light.identity())
+    }
+
+    /// Receives what was negotiated.
+    pub(crate) async fn answered(&mut self) -> Result<()> {
+        let Some(remote) = self.offered.take() else {
+            return Ok(());
+        };
+        match self.receiving {
+            Some(client) => self.light.update(client, &remote)?,
+            None => self.receiving = Some(self.connect(self.ice.clone(), remote, Vec::new()).await?),
+        }
+        Ok(())
+    }
+
+    fn source(&self, mid: u8, track: &Track) -> SourceOptions {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        SourceOptions {
+            track: *track,
+            number,
+            ssrc: 0x1000_0000 | number,
+            payload_type: match track.kind {
+                MediaKind::Audio => OPUS,
+                MediaKind::Video => VP8,
+            },
+            mid,
+        }
+    }
+
+    async fn connect(&self, local: IceCredentials, remote: Remote, sources: Vec<SourceOptions>) -> Result<usize> {
+        let (connected, up) = oneshot::channel();
+        let client = self
+            .light
+            .connect(Connect {
+                local,
+                remote,
+                sources,
+                connected,
+            })
+            .await?;
+        timeout(ANSWER_LIMIT, up)
+            .await
+            .context("media does not connect")?
+            .context("media cannot connect")?;
+        Ok(client)
+    }
+}
