@@ -166,11 +166,24 @@ impl Engine {
     ///
     /// The packets of one consumer lie next to each other, and the consumers of one transport.
     pub fn flush(&mut self, now: Instant, out: &mut SendBuffer) {
+        self.flush_in_parts(now, out, usize::MAX, &mut |_| {});
+    }
+
+    /// Ends a round like [`flush`](Self::flush), but hands `out` to `send` between two transports whenever it holds `part`
+    /// bytes, and clears it then. So the first receivers of many need not wait for the last, and what is sent was
+    /// written a moment ago and is still in the processor's cache. The rest stays in `out`.
+    pub fn flush_in_parts(
+        &mut self,
+        now: Instant,
+        out: &mut SendBuffer,
+        part: usize,
+        send: &mut dyn FnMut(&SendBuffer),
+    ) {
         for (path, datagram) in self.control.iter() {
             out.push(path, datagram);
         }
         self.control.clear();
-        self.send_round(now, out);
+        self.send_round(now, out, part, send);
         self.send_feedback(now, out);
     }
 

@@ -8,6 +8,7 @@ mod client;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "support/connect.rs"]
 mod connect;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "support/fan_out.rs"]
 mod fan_out;
 #[allow(dead_code, reason = "shared with tests that use more of it")]

@@ -21,6 +21,8 @@ use super::{EventSink, Order, WorkerCounters, WorkerEvent};
 const ORDERS_PER_ROUND: usize = 128;
 /// The longest sleep, so that a missed wake-up cannot stall orders for good.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// A round is sent in parts of about this many bytes, which the second-level cache holds: some 64 frames of 7 packets.
+const PART_BYTES: usize = 512 << 10;
 /// Datagrams that a round's buffer holds before it grows.
 const ROUND_DATAGRAMS: usize = 512;
 
@@ -157,7 +159,8 @@ impl Thread {
         if engine.poll_timeout().is_some_and(|t| t <= now) {
             engine.handle_timeout(now);
         }
-        engine.flush(now, out);
+        let sockets = &mut self.sockets;
+        engine.flush_in_parts(now, out, PART_BYTES, &mut |part| sockets.send(part));
         if !out.is_empty() {
             self.sockets.send(out);
             out.clear();

@@ -50,7 +50,13 @@ struct Label {
 
 impl Engine {
     /// Sends what came since the last flush, and what was asked for again.
-    pub(super) fn send_round(&mut self, now: Instant, out: &mut SendBuffer) {
+    pub(super) fn send_round(
+        &mut self,
+        now: Instant,
+        out: &mut SendBuffer,
+        part: usize,
+        send: &mut dyn FnMut(&SendBuffer),
+    ) {
         let mut fresh = std::mem::take(&mut self.fresh);
         for key in &fresh {
             if self.producers.get(*key).is_some_and(|producer| producer.layers_changed) {
@@ -70,6 +76,10 @@ impl Engine {
         let mut sending = std::mem::take(&mut self.sending);
         for key in sending.drain(..) {
             self.guarded(now, key, |engine| engine.send_to(now, key, out));
+            if out.bytes().len() >= part {
+                send(out);
+                out.clear();
+            }
         }
         self.sending = sending;
         for key in fresh.drain(..) {

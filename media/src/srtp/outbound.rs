@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::replay::ReplayWindow;
 use super::{
     Cipher, ENCRYPTED, RTCP_HEADER, RTP_HEADER, RtpIndex, SRTCP_OVERHEAD, SRTP_OVERHEAD, SrtpError, read_u16, read_u32,
@@ -15,7 +17,11 @@ const WINDOW_WORDS: usize = 16;
 
 pub(super) struct Outbound {
     cipher: Cipher,
-    used: HashMap<u32, Used>,
+    used: Vec<Used>,
+    /// Where each SSRC is in `used`.
+    places: HashMap<u32, usize, RandomState>,
+    /// The place of the last packet's SSRC, which mostly is the next one's too.
+    last: usize,
     /// Counts sealed RTP packets; orders [`Used::last`].
     sealed: u64,
     /// One counter for all SSRCs keeps (SSRC, index) unique as well as one each would (RFC 3711 §3.2.1 asks for no more).
@@ -23,6 +29,7 @@ pub(super) struct Outbound {
 }
 
 struct Used {
+    ssrc: u32,
     window: ReplayWindow<WINDOW_WORDS>,
     last: u64,
 }
@@ -31,7 +38,9 @@ impl Outbound {
     pub(super) fn new(cipher: Cipher) -> Self {
         Self {
             cipher,
-            used: HashMap::new(),
+            used: Vec::new(),
+            places: HashMap::default(),
+            last: 0,
             sealed: 0,
             rtcp_index: 0,
         }
@@ -70,13 +79,13 @@ impl Outbound {
     /// Takes an index before it is sealed: should sealing fail half-way, the index stays used.
     fn use_up(&mut self, index: RtpIndex) -> Result<(), SrtpError> {
         self.sealed += 1;
-        if self.used.len() >= MAX_OUTBOUND_SSRCS && !self.used.contains_key(&index.ssrc) {
-            self.forget_oldest();
+        if self.used.get(self.last).is_none_or(|used| used.ssrc != index.ssrc) {
+            self.last = match self.places.get(&index.ssrc) {
+                Some(place) => *place,
+                None => self.make_place(index.ssrc),
+            };
         }
-        let used = self.used.entry(index.ssrc).or_insert_with(|| Used {
-            window: ReplayWindow::new(),
-            last: self.sealed,
-        });
+        let used = self.used.get_mut(self.last).ok_or(SrtpError::Malformed)?;
         if !used.window.is_new(index.extended()) {
             return Err(SrtpError::Reused);
         }
@@ -85,14 +94,34 @@ impl Outbound {
         Ok(())
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some(oldest) = self
-            .used
-            .iter()
-            .min_by_key(|(_, used)| used.last)
-            .map(|(ssrc, _)| *ssrc)
-        {
-            self.used.remove(&oldest);
-        }
+    /// A place for a new SSRC: one more, or that of the SSRC that was silent longest.
+    fn make_place(&mut self, ssrc: u32) -> usize {
+        let fresh = Used {
+            ssrc,
+            window: ReplayWindow::new(),
+            last: self.sealed,
+        };
+        let oldest = if self.used.len() < MAX_OUTBOUND_SSRCS {
+            None
+        } else {
+            self.used
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, used)| used.last)
+                .map(|(place, _)| place)
+        };
+        let place = match oldest {
+            Some(place) => {
+                let forgotten = std::mem::replace(&mut self.used[place], fresh);
+                self.places.remove(&forgotten.ssrc);
+                place
+            }
+            None => {
+                self.used.push(fresh);
+                self.used.len() - 1
+            }
+        };
+        self.places.insert(ssrc, place);
+        place
     }
 }

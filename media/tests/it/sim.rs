@@ -7,6 +7,9 @@ use crate::transport::client;
 pub(crate) mod client_side;
 #[path = "../support/connect.rs"]
 pub(crate) mod connect;
+#[allow(dead_code, reason = "shared with benches that use more of it")]
+#[path = "../support/fan_out.rs"]
+pub(crate) mod fan_out;
 pub(crate) mod feedback;
 #[path = "../support/parameters.rs"]
 pub(crate) mod parameters;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use caside_media::control::Command;
 use caside_media::engine::{Engine, EngineConfig};
-use caside_media::parameters::{ConsumerId, MediaKind, PayloadType, ProducerId, RouterId, Ssrc, TransportId};
+use caside_media::parameters::{ConsumerId, MediaKind, Path, PayloadType, ProducerId, RouterId, Ssrc, TransportId};
 use caside_media::rtp::header::{FIXED_HEADER_LEN, write_fixed};
 use caside_media::send_buffer::SendBuffer;
 
@@ -117,6 +117,21 @@ impl FanOut {
             self.engine.receive(self.now, client.path, &mut client.check());
         }
         self.engine.flush(self.now, &mut self.out);
+    }
+
+    /// A round that is sent in parts of this many bytes: the parts, of which the last may have less.
+    pub(crate) fn round_in_parts(&mut self, datagrams: &mut [Vec<u8>], part: usize) -> Vec<Vec<(Path, Vec<u8>)>> {
+        self.now += Duration::from_millis(5);
+        for datagram in datagrams {
+            self.engine.receive(self.now, self.publisher.path, datagram);
+        }
+        let mut parts = Vec::new();
+        let copy = |out: &SendBuffer| out.iter().map(|(path, bytes)| (path, bytes.to_vec())).collect();
+        self.out.clear();
+        self.engine
+            .flush_in_parts(self.now, &mut self.out, part, &mut |out| parts.push(copy(out)));
+        parts.push(copy(&self.out));
+        parts
     }
 
     /// A round: takes the datagrams and sends what comes of them. Returns how many datagrams go out.

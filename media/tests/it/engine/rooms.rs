@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use caside_media::control::{CloseReason, Command, EventKind};
-use caside_media::parameters::{ConsumerId, MediaKind, RouterId};
+use caside_media::engine::EngineConfig;
+use caside_media::parameters::{ConsumerId, MediaKind, Path, RouterId};
 
+use crate::sim::fan_out::FanOut;
 use crate::sim::parameters::consumed;
 use crate::sim::{ROUTER, Sim};
+use crate::transport::world;
 
 #[test]
 fn two_publishers_and_three_subscribers() {
@@ -286,4 +289,38 @@ fn a_message_to_a_transport_that_cannot_take_it_is_counted() {
         text: true,
     });
     assert_eq!(sim.engine.dropped().messages, 1);
+}
+
+#[test]
+fn a_round_in_parts_is_sent_whole_and_no_receiver_is_split() {
+    let start = world::start();
+    let config = EngineConfig::new(world::config(), (start, Duration::from_secs(1_800_000_000)));
+    let mut fan_out = FanOut::new(config, start + Duration::from_secs(1), 10, 1000);
+    let mut first = fan_out.datagrams(4);
+    fan_out.round(&mut first);
+    let mut datagrams = fan_out.datagrams(4);
+    let parts = fan_out.round_in_parts(&mut datagrams, 8000);
+    let media = |part: &[(Path, Vec<u8>)]| -> Vec<(Path, usize)> {
+        let large = part.iter().filter(|(_, bytes)| bytes.len() > 1000);
+        large.map(|(path, bytes)| (*path, bytes.len())).collect()
+    };
+    let (rest, full) = parts.split_last().unwrap();
+    assert!(full.len() >= 4, "{} parts", full.len());
+    for part in full {
+        let bytes: usize = part.iter().map(|(_, bytes)| bytes.len()).sum();
+        // A part ends with the receiver that fills it: 4 packets more at most.
+        assert!((8000..8000 + 4 * 1200).contains(&bytes), "{bytes} bytes");
+    }
+    let mut receivers: Vec<Path> = Vec::new();
+    for part in full.iter().chain([rest]) {
+        let media = media(part);
+        assert!(media.len().is_multiple_of(4), "a receiver's packets are in one part");
+        for packets in media.chunks(4) {
+            assert!(packets.iter().all(|(path, _)| *path == packets[0].0));
+            receivers.push(packets[0].0);
+        }
+    }
+    receivers.sort_unstable_by_key(|path| path.remote);
+    receivers.dedup();
+    assert_eq!(receivers.len(), 10);
 }
