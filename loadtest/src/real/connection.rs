@@ -89,7 +89,6 @@ pub(super) fn codec(kind: MediaKind) -> RTCRtpCodecParameters {
             rtcp_feedback,
         },
         payload_type,
-        ..RTCRtpCodecParameters::default()
     }
 }
 
@@ -118,14 +117,14 @@ pub(super) async fn open(
         receiver,
         state,
     };
-    let connection = PeerConnectionBuilder::new()
+    let builder = PeerConnectionBuilder::new()
         .with_configuration(RTCConfigurationBuilder::new().build())
         .with_media_engine(engine)
         .with_interceptor_registry(registry)
         .with_handler(Arc::new(handler))
         .with_runtime(Arc::new(TokioRuntime))
-        .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
-        .build()
-        .await?;
+        .with_udp_addrs(vec!["127.0.0.1:0".to_owned()]);
+    // Twenty kilobytes of state while it is being built.
+    let connection = Box::pin(builder.build()).await?;
     Ok((Arc::new(connection), changes))
 }

@@ -1,13 +1,15 @@
 //! Lets requests for key frames through to whoever publishes; all other RTCP stays with the interceptors that act on it.
 
 use std::collections::VecDeque;
-use std::time::Instant as StdInstant;
 
 use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
+
+#[expect(clippy::disallowed_types, reason = "the library runs on real time")]
+type Instant = std::time::Instant;
 
 /// The last of a connection's interceptors.
 #[derive(Default)]
@@ -30,7 +32,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyFrameRequests {
     type Wout = TaggedPacket;
     type Eout = ();
     type Error = Error;
-    type Time = StdInstant;
+    type Time = Instant;
 
     fn handle_read(&mut self, mut tagged: TaggedPacket) -> Result<(), Error> {
         if let Packet::Rtcp(packets) = &mut tagged.message.packet {
