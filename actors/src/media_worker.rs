@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use caside_media::certificate::Certificate;
 use caside_media::control::{Command, EventKind};
-pub use caside_media::engine::{Counts, DropCounters};
+pub use caside_media::engine::{Counts, DropCounters, Totals};
 use caside_media::parameters::{Fingerprint, RouterId};
 use caside_media::sdp::Candidate;
 use caside_media::transport::TransportConfig;
@@ -161,6 +161,8 @@ pub struct WorkerCounters {
     pub engine: Counts,
     /// What its engine dropped.
     pub dropped: DropCounters,
+    /// What its engine did, and how connections do.
+    pub totals: Totals,
 }
 
 enum Order {

@@ -12,6 +12,7 @@ mod media;
 mod message;
 mod moderation;
 mod participant;
+mod quality;
 mod recording;
 mod relay;
 mod state;

@@ -69,6 +69,11 @@ pub(crate) struct ConsumerCounters {
     pub(crate) packets: u64,
     pub(crate) payload_bytes: u64,
     pub(crate) fraction_lost: f64,
+    pub(crate) lost: i32,
+    /// On the track's clock.
+    pub(crate) jitter: u32,
+    /// Whether a receiver report came.
+    pub(crate) reported: bool,
     pub(crate) retransmitted: u64,
     pub(crate) key_frame_requests: u64,
 }
@@ -279,6 +284,11 @@ impl Consumer {
         self.stats.payload_bytes += payload_len as u64;
     }
 
+    /// The jitter that the receiver told last.
+    pub(crate) fn jitter_ms(&self) -> f64 {
+        f64::from(self.stats.jitter) * 1000.0 / f64::from(self.codec.clock_rate.max(1))
+    }
+
     pub(crate) fn snapshot(&self, producer: Option<&Producer>) -> ConsumerStats {
         let video = producer.filter(|_| self.kind == MediaKind::Video);
         ConsumerStats {
@@ -286,6 +296,8 @@ impl Consumer {
             packets_sent: self.stats.packets,
             bytes_sent: self.stats.payload_bytes,
             fraction_lost: self.stats.fraction_lost,
+            packets_lost: i64::from(self.stats.lost),
+            jitter_ms: self.jitter_ms(),
             retransmitted: self.stats.retransmitted,
             plis_received: self.stats.key_frame_requests,
             layer: video.and_then(|producer| self.current(producer)),

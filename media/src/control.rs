@@ -11,6 +11,7 @@ use crate::parameters::{
     ConsumerId, ConsumerParameters, DtlsParameters, IceCredentials, PayloadType, ProducerId, ProducerParameters,
     RouterId, Ssrc, TapId, TransportId,
 };
+use crate::quality::{Cause, Grade};
 
 /// An order to the engine. Ids are chosen by whoever gives it. An order that names an unknown id is counted and ignored:
 /// what it named may just have closed.
@@ -215,6 +216,15 @@ pub enum EventKind {
         /// Text or binary.
         text: bool,
     },
+    /// How well a transport does; sent on change, first after about two seconds of media.
+    Quality {
+        /// The transport.
+        transport: TransportId,
+        /// The word for it.
+        grade: Grade,
+        /// What is wrong, unless nothing is.
+        cause: Option<Cause>,
+    },
     /// Answer to [`Command::Stats`].
     Stats {
         /// The request's number.
@@ -254,6 +264,8 @@ pub struct TransportStats {
     pub bytes_received: u64,
     /// Bytes sent, all protocols.
     pub bytes_sent: u64,
+    /// How well it does, by the E-model: up to 93.2; 80 is excellent, 60 is good. `None` before there was media.
+    pub score: Option<f64>,
     /// What the path to the client carries, once the client told of it.
     pub downlink: Option<DownlinkStats>,
     /// Incoming tracks.
@@ -309,6 +321,10 @@ pub struct ConsumerStats {
     pub bytes_sent: u64,
     /// Fraction lost in the last receiver report, 0–1.
     pub fraction_lost: f64,
+    /// Packets lost since the track began, by the receiver's count (RFC 3550 §6.4.1).
+    pub packets_lost: i64,
+    /// Interarrival jitter at the receiver, in milliseconds.
+    pub jitter_ms: f64,
     /// Packets retransmitted.
     pub retransmitted: u64,
     /// Key frame requests received.

@@ -24,6 +24,7 @@ mod feedback;
 mod ingress;
 mod layers;
 mod lifecycle;
+mod quality;
 mod reports;
 mod router;
 mod rtcp;
@@ -32,6 +33,7 @@ mod sharing;
 pub(crate) mod slab;
 pub(crate) mod speakers;
 pub(crate) mod timers;
+mod totals;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +42,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::association::Association;
 pub use self::config::{Counts, DropCounters, EngineConfig, Limits};
 pub(crate) use self::router::Router;
+pub use self::totals::Totals;
 use crate::consumer::Consumer;
 use crate::control::{CloseReason, Event, EventKind};
 use crate::engine::slab::{Key, Slab};
@@ -94,6 +97,8 @@ pub struct Engine {
     /// Scratch memory of sharing out what a path carries.
     sharing: sharing::Scratch,
     dropped: DropCounters,
+    /// What was counted of producers, consumers and transports that are gone.
+    ended: Totals,
 }
 
 impl Engine {
@@ -122,6 +127,7 @@ impl Engine {
             nack_pairs: Vec::new(),
             sharing: sharing::Scratch::default(),
             dropped: DropCounters::default(),
+            ended: Totals::default(),
         }
     }
 
@@ -325,7 +331,10 @@ impl Engine {
         let Some(router) = self.routers.get(router).map(|router| router.id) else {
             return;
         };
-        let may_drop = matches!(kind, EventKind::Data { .. } | EventKind::ActiveSpeakers { .. });
+        let may_drop = matches!(
+            kind,
+            EventKind::Data { .. } | EventKind::ActiveSpeakers { .. } | EventKind::Quality { .. }
+        );
         if may_drop && self.events.len() >= MAX_EVENTS {
             self.dropped.events += 1;
             return;

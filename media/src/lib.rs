@@ -19,6 +19,7 @@ pub mod ice;
 pub mod layers;
 pub mod parameters;
 pub mod producer;
+pub mod quality;
 pub mod record;
 pub mod rtcp;
 pub mod rtp;

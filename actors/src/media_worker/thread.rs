@@ -125,6 +125,7 @@ impl Thread {
                         tcp: self.sockets.tcp.counters,
                         engine: engine.counts(),
                         dropped: engine.dropped(),
+                        totals: engine.totals(),
                     };
                     if reply.send(counters).is_err() {
                         tracing::debug!("nobody waits for the worker's counters any more");

@@ -160,6 +160,7 @@ impl RoomState {
         }
         if was_lost {
             self.tell_quality(participant, Quality::Good, None);
+            self.tell_judged_again(participant);
         }
     }
 
@@ -351,5 +352,6 @@ fn newcomer(now: Moment, entry: Entry, role: Role) -> Participant {
         lost_until: None,
         on_hold: false,
         down: Vec::new(),
+        judged: None,
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use caside_protocol::client::{Candidate, Description, HoldTarget, Subscribe, Target};
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::server::{
-    ActiveSpeakers, ConnectionQuality, PublishLayers, RoomMoved, ServerMessage, SfuAnswer, SfuOffer, TrackGone,
+    ActiveSpeakers, PublishLayers, RoomMoved, ServerMessage, SfuAnswer, SfuOffer, TrackGone,
 };
-use caside_protocol::view::{Mode, Quality};
+use caside_protocol::view::Mode;
 use caside_protocol::{ParticipantId, Permission, TrackId};
 
 use super::command::{Moment, ReplyId};
@@ -318,43 +318,16 @@ impl RoomState {
                 let event = PublishLayers { track, layers };
                 self.deliver(participant, Arc::new(ServerMessage::PublishLayers(event)));
             }
+            SfuEvent::Quality {
+                participant,
+                quality,
+                cause,
+            } => self.judged(participant, quality, cause),
             SfuEvent::ActiveSpeakers { tracks } => self.speaking(&tracks),
             SfuEvent::Stats { request, stats } => self.answer_pending(request, ServerMessage::Stats(stats)),
             // Forwarded by label on the others' own data channels, inside the SFU.
             SfuEvent::Data { .. } => {}
         }
-    }
-
-    fn connected(&mut self, participant: ParticipantId, target: Target) {
-        let Some(member) = self.participants.get_mut(&participant) else {
-            return;
-        };
-        let was_down = !member.down.is_empty();
-        member.down.retain(|t| *t != target);
-        if was_down && member.down.is_empty() {
-            self.tell_media_quality(participant, Quality::Good, None);
-        }
-    }
-
-    fn disconnected(&mut self, participant: ParticipantId, target: Target, cause: &'static str) {
-        let Some(member) = self.participants.get_mut(&participant) else {
-            return;
-        };
-        if !member.down.contains(&target) {
-            member.down.push(target);
-            self.tell_media_quality(participant, Quality::Poor, Some(cause));
-        }
-    }
-
-    /// Unlike signaling, media may be down while its owner can be told.
-    fn tell_media_quality(&mut self, participant_id: ParticipantId, quality: Quality, cause: Option<&'static str>) {
-        let cause = cause.map(str::to_owned);
-        let event = ConnectionQuality {
-            participant_id,
-            quality,
-            cause,
-        };
-        self.broadcast(None, ServerMessage::ConnectionQuality(event));
     }
 
     // ---- tracks ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use caside_protocol::client::{HoldTarget, SubscribePolicy, Target};
-use caside_protocol::view::{self, Connection, TrackKind};
+use caside_protocol::view::{self, Connection, Quality, TrackKind};
 use caside_protocol::{Grants, ParticipantId, Permission, Role, Timestamp, TrackId, UserId};
 
 use super::history::EventLog;
@@ -32,6 +32,8 @@ pub(super) struct Participant {
     pub(super) on_hold: bool,
     /// Media connections that closed on their own and are not back.
     pub(super) down: Vec<Target>,
+    /// How well those that are up do, and what is wrong.
+    pub(super) judged: Option<(Quality, Option<&'static str>)>,
 }
 
 /// The numbers of events that a client must have acted on; 0 before the first.

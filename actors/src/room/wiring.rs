@@ -197,7 +197,10 @@ impl Running {
 fn sfu_events(room: RoomHandle, incarnation: u64) -> Box<dyn FnMut(SfuEvent) + Send> {
     Box::new(move |event| {
         // Levels and data messages come again or may be lost; answers and changes, a few for each request, may not.
-        let droppable = matches!(event, SfuEvent::ActiveSpeakers { .. } | SfuEvent::Data { .. });
+        let droppable = matches!(
+            event,
+            SfuEvent::ActiveSpeakers { .. } | SfuEvent::Quality { .. } | SfuEvent::Data { .. }
+        );
         let message = RoomMsg::Sfu {
             incarnation,
             event: Box::new(event),

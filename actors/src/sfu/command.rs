@@ -7,7 +7,7 @@ use caside_media::parameters::{ProducerParameters, TapId};
 use caside_protocol::client::{Subscribe, SubscribePolicy, Target, TrackSource};
 use caside_protocol::error::Refusal;
 use caside_protocol::server::{PublishLayer, SfuOfferTrack};
-use caside_protocol::view::Track;
+use caside_protocol::view::{Quality, Track};
 use caside_protocol::{ParticipantId, TrackId};
 
 /// An order to the SFU.
@@ -216,6 +216,15 @@ pub enum SfuEvent {
         track: TrackId,
         /// Each encoding and whether it is to be sent, lowest first.
         layers: Vec<PublishLayer>,
+    },
+    /// How well a participant's connections do; sent on change.
+    Quality {
+        /// Whose.
+        participant: ParticipantId,
+        /// Of the worse of the two.
+        quality: Quality,
+        /// A stable word for what is wrong, unless nothing is: `loss`, `delay`, `jitter`, `bandwidth`.
+        cause: Option<&'static str>,
     },
     /// Who speaks, loudest first; sent on change.
     ActiveSpeakers {

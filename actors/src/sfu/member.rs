@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use caside_media::layers::{Preference, Quality};
 use caside_media::parameters::{ConsumerId, TransportId};
+use caside_media::quality::{Cause, Grade};
 use caside_media::sdp::{PublishSession, SubscribeSession, ViewSession};
 use caside_protocol::client::{Subscribe, SubscribePolicy, SubscribeQuality};
+use caside_protocol::view;
 use caside_protocol::{ParticipantId, TrackId};
 
 /// A participant.
@@ -27,6 +29,10 @@ pub(super) struct Member {
     pub(super) view: Option<Viewing>,
     /// What they asked for, by track; absent: as `policy` says.
     pub(super) wishes: HashMap<TrackId, Wish>,
+    /// How well each of their connections does, as far as it is known.
+    pub(super) grades: HashMap<TransportId, (Grade, Option<Cause>)>,
+    /// What the room was told of that.
+    pub(super) quality: Option<(view::Quality, Option<&'static str>)>,
 }
 
 /// How a participant wants a track.
@@ -113,6 +119,8 @@ impl Member {
             subscribe: None,
             view: None,
             wishes: HashMap::new(),
+            grades: HashMap::new(),
+            quality: None,
         }
     }
 

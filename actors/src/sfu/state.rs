@@ -1,6 +1,7 @@
 //! The SFU's decisions: orders and engine events in; engine commands, events for the room and timers out.
 
 mod publishing;
+mod quality;
 mod subscribing;
 mod viewing;
 
@@ -179,6 +180,11 @@ impl SfuState {
             }
             EventKind::TransportClosed { transport, reason } => self.transport_closed(transport, reason),
             EventKind::EncodingsWanted { producer, highest } => self.encodings_wanted(producer, highest),
+            EventKind::Quality {
+                transport,
+                grade,
+                cause,
+            } => self.judged(transport, grade, cause),
             EventKind::ActiveSpeakers { producers } => {
                 let tracks = producers
                     .iter()

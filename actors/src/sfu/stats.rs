@@ -1,6 +1,8 @@
 //! What `stats` shows a participant of their two connections.
 
-use caside_media::control::TransportStats;
+use caside_media::bandwidth::Limit;
+use caside_media::control::{DownlinkStats, TransportStats};
+use caside_media::layers::{Layer, LayerRate};
 use caside_media::parameters::{ConsumerId, ProducerId, TransportId};
 use caside_protocol::TrackId;
 use caside_protocol::client::Target;
@@ -23,12 +25,14 @@ pub(super) fn of_participant(
                 .filter_map(|p| {
                     Some(json!({
                         "track": produced(p.producer)?,
+                        "bitrate_bps": p.layers.iter().map(|layer| layer.bits_per_second).max(),
                         "packets_received": p.packets_received,
                         "bytes_received": p.bytes_received,
                         "packets_lost": p.packets_lost,
                         "jitter_ms": p.jitter_ms,
                         "nacks_sent": p.nacks_sent,
                         "plis_sent": p.plis_sent,
+                        "layers": p.layers.iter().map(layer_rate).collect::<Vec<_>>(),
                     }))
                 })
                 .collect();
@@ -41,14 +45,21 @@ pub(super) fn of_participant(
                         "packets_sent": c.packets_sent,
                         "bytes_sent": c.bytes_sent,
                         "fraction_lost": c.fraction_lost,
+                        "packets_lost": c.packets_lost,
+                        "jitter_ms": c.jitter_ms,
                         "retransmitted": c.retransmitted,
                         "plis_received": c.plis_received,
+                        "current_layer": c.layer.map(layer),
+                        "target_layer": c.target.map(layer),
+                        "ceiling_layer": layer(c.ceiling),
                     }))
                 })
                 .collect();
             Some(json!({
                 "target": target,
                 "rtt_ms": transport.rtt_ms,
+                "score": transport.score,
+                "downlink": transport.downlink.as_ref().map(downlink),
                 "bytes_received": transport.bytes_received,
                 "bytes_sent": transport.bytes_sent,
                 "published": sending,
@@ -57,4 +68,40 @@ pub(super) fn of_participant(
         })
         .collect();
     json!({ "connections": connections })
+}
+
+/// What the path to a client carries.
+fn downlink(stats: &DownlinkStats) -> Value {
+    let limit = match stats.estimate.limit {
+        Limit::Delay => "delay",
+        Limit::Loss => "loss",
+        Limit::Receiver => "receiver",
+    };
+    json!({
+        "estimate_bps": stats.estimate.bits_per_second.round(),
+        "budget_bps": stats.estimate.budget.round(),
+        "limit": limit,
+        "congested": stats.estimate.congested,
+        "loss": stats.estimate.loss,
+        "queue_ms": stats.estimate.wait_ms,
+        "given_bps": stats.given.round(),
+        "desired_bps": stats.desired.round(),
+        "probes": stats.probes,
+        "padding_bytes": stats.padding_bytes,
+    })
+}
+
+fn layer(layer: Layer) -> Value {
+    json!({ "spatial": layer.spatial, "temporal": layer.temporal })
+}
+
+fn layer_rate(rate: &LayerRate) -> Value {
+    json!({
+        "spatial": rate.layer.spatial,
+        "temporal": rate.layer.temporal,
+        "bitrate_bps": rate.bits_per_second,
+        "width": rate.width,
+        "height": rate.height,
+        "active": rate.active,
+    })
 }

@@ -12,6 +12,7 @@ use crate::engine::{FastMap, Router};
 use crate::parameters::{ExtensionIds, Path, Ssrc, TransportId};
 use crate::producer::Producer;
 use crate::producer::twcc::Arrivals;
+use crate::quality::QualityMeter;
 use crate::transport::Transport;
 
 /// SSRCs of ours that a transport remembers after their consumers are gone.
@@ -49,6 +50,7 @@ pub(crate) struct Association {
     /// What is known of how packets arrive at the client.
     pub(crate) downlink: Downlink,
 
+    pub(crate) quality: QualityMeter,
     pub(crate) report_due: Option<Instant>,
     pub(crate) reports: u64,
     /// Smoothed, from receiver reports.
@@ -76,6 +78,7 @@ impl Association {
             retired: FastMap::default(),
             pending: Vec::new(),
             downlink: Downlink::new(now),
+            quality: QualityMeter::default(),
             report_due: None,
             reports: 0,
             rtt: None,

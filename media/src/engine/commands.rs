@@ -354,6 +354,7 @@ impl Engine {
                 rtt_ms: association.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
                 bytes_received: association.transport.bytes_received(),
                 bytes_sent: association.transport.bytes_sent(),
+                score: association.quality.score(),
                 downlink: association.downlink.stats(),
                 producers: producers.map(Producer::snapshot).collect(),
                 consumers: consumers

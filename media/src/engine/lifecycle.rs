@@ -142,6 +142,7 @@ impl Engine {
             return;
         };
         self.transport_ids.remove(&association.id);
+        self.ended.add_path(&association);
         for ufrag in &association.ufrags {
             self.ufrags.remove(ufrag);
         }
@@ -171,6 +172,7 @@ impl Engine {
             return;
         };
         self.producer_ids.remove(&producer.id);
+        self.ended.add_producer(&producer);
         for consumer in &producer.consumers {
             self.close_consumer(*consumer);
         }
@@ -193,6 +195,7 @@ impl Engine {
             return;
         };
         self.consumer_ids.remove(&consumer.id);
+        self.ended.add_consumer(&consumer);
         if let Some(producer) = self.producers.get_mut(consumer.producer) {
             producer.consumers.retain(|other| *other != key);
         }

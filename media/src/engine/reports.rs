@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::consumer::sender_report::timestamp_at;
 use crate::engine::association::mix;
 use crate::engine::feedback::FEEDBACK_SSRC;
+use crate::engine::quality::Observed;
 use crate::engine::rtcp_batch::RtcpBatch;
 use crate::engine::slab::Key;
 use crate::engine::{Association, Engine};
@@ -83,6 +84,7 @@ impl Engine {
         }
         let mut blocks: Vec<ReportBlock> = Vec::new();
         let (mut has_remb, mut has_transport_cc) = (false, false);
+        let mut received = Observed::default();
         for producer in &association.producers {
             let Some(producer) = self.producers.get_mut(*producer) else {
                 continue;
@@ -92,7 +94,12 @@ impl Engine {
                 let feedback = stream.feedback(&producer.codecs);
                 has_remb |= feedback.remb;
                 has_transport_cc |= feedback.transport_cc && producer.extensions.transport_cc.is_some();
-                blocks.extend(stream.reception.report(now, ssrc, stream.clock.as_ref()));
+                let block = stream.reception.report(now, ssrc, stream.clock.as_ref());
+                if let Some(block) = block.filter(|_| !producer.paused) {
+                    let lost = f64::from(block.fraction_lost) / 256.0;
+                    received.track(producer.kind, lost, stream.jitter_ms(&producer.codecs));
+                }
+                blocks.extend(block);
             }
         }
         for blocks in blocks.chunks(MAX_BLOCKS) {
@@ -103,5 +110,6 @@ impl Engine {
             batch.add(|writer| writer.remb(FEEDBACK_SSRC, REMB_BITRATE, &ssrcs));
         }
         self.dropped.unsealed += batch.finish();
+        self.judge(key, &received);
     }
 }

@@ -89,6 +89,9 @@ impl Engine {
             // Not of the retransmissions.
             if consumer.ssrc == block.ssrc {
                 consumer.stats.fraction_lost = f64::from(block.fraction_lost) / 256.0;
+                consumer.stats.lost = block.lost;
+                consumer.stats.jitter = block.jitter;
+                consumer.stats.reported = true;
             }
             if block.last_report != 0 {
                 // RFC 3550 §6.4.1. A negative time comes from a report made up, or from clocks that do not agree.

@@ -71,6 +71,11 @@ impl<T> Slab<T> {
         self.entries.len() - self.free.len()
     }
 
+    /// All of them, in no order that means anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter_map(|entry| entry.value.as_ref())
+    }
+
     /// Adds an object, which may know its own key.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key<T>) -> T) -> Key<T> {
         let index = self.free.pop().unwrap_or_else(|| {

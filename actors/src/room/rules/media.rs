@@ -1,5 +1,7 @@
 //! Media by the SFU or directly: negotiation, tracks, speakers.
 
+use caside_protocol::view::Quality;
+
 use super::*;
 
 #[test]
@@ -148,6 +150,35 @@ fn speakers_are_told_as_participants_on_change() {
         reply: None,
     });
     assert_eq!(trial.events(ada), ["peer-left", "active-speakers"]);
+}
+
+#[test]
+fn how_well_media_does_is_told_unless_something_worse_is() {
+    let mut trial = Trial::new(room(Mode::Sfu));
+    let (ada, bob) = (trial.join(1, "ada"), trial.join(2, "bob"));
+    trial.events(ada);
+    let judged = |quality, cause| {
+        Command::Sfu(SfuEvent::Quality {
+            participant: bob,
+            quality,
+            cause,
+        })
+    };
+    trial.apply(judged(Quality::Excellent, None));
+    assert_eq!(trial.events(ada), ["connection-quality"]);
+    trial.apply(Command::Lost { participant: bob });
+    assert_eq!(trial.events(ada), ["connection-quality"]);
+    trial.apply(judged(Quality::Poor, Some("loss")));
+    assert!(trial.events(ada).is_empty(), "a lost participant is lost");
+    trial.apply(Command::Resume {
+        participant: bob,
+        last_seq: 0,
+    });
+    assert_eq!(
+        trial.events(ada),
+        ["connection-quality", "connection-quality"],
+        "back, and then as judged"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use caside_media::control::{Command, DownlinkStats, EventKind, TransportStats};
 use caside_media::parameters::MediaKind;
+use caside_media::quality::{Cause, Grade};
 
 use crate::sim::feedback::Arrivals;
 use crate::sim::{At, ROUTER, Sim, Watch};
@@ -134,4 +135,31 @@ fn a_receiver_that_tells_only_its_own_estimate_is_held_to_that() {
         call.sim.run(SECOND);
     }
     assert_eq!(call.live_cameras(2), 1);
+}
+
+#[test]
+fn how_well_a_connection_does_is_told_on_change() {
+    let mut call = Call::new(1, 1);
+    let told = |call: &Call| -> Vec<(Grade, Option<Cause>)> {
+        let transport = call.sim.transport_of(call.bob);
+        let qualities = call.sim.events.iter().filter_map(|event| match event.kind {
+            EventKind::Quality {
+                transport: of,
+                grade,
+                cause,
+            } if of == transport => Some((grade, cause)),
+            _ => None,
+        });
+        qualities.collect()
+    };
+    // Clients of the simulation report a quarter of the packets as lost, whatever comes.
+    call.sim.run(SECOND * 6);
+    assert_eq!(told(&call), [(Grade::Poor, Some(Cause::Loss))]);
+    call.sim.client(call.bob).reported_loss = 0;
+    call.sim.run(SECOND * 12);
+    assert_eq!(told(&call).last(), Some(&(Grade::Excellent, None)));
+    assert!(call.stats().score.is_some_and(|score| score > 85.0));
+    call.limit(300_000);
+    call.sim.run(SECOND * 8);
+    assert_eq!(told(&call).last(), Some(&(Grade::Poor, Some(Cause::Bandwidth))));
 }

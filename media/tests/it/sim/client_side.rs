@@ -32,6 +32,8 @@ pub(crate) struct Client {
     pub(crate) sinks: Vec<Sink>,
     /// Our wall clock less that of the engine, in seconds.
     pub(crate) clock_ahead: f64,
+    /// The fraction lost that reports tell, in 1/256.
+    pub(crate) reported_loss: u8,
     /// What arrived, for a client that tells it.
     pub(crate) arrivals: Option<Arrivals>,
     next_arrivals: Instant,
@@ -65,6 +67,7 @@ impl Client {
             sources: Vec::new(),
             sinks: Vec::new(),
             clock_ahead: 0.0,
+            reported_loss: 64,
             arrivals: None,
             next_arrivals: now + ARRIVALS_INTERVAL,
             next_nack: now + NACK_INTERVAL,
@@ -185,7 +188,7 @@ impl Client {
         for ssrc in self.sinks.iter().map(|sink| sink.parameters.ssrc).collect::<Vec<_>>() {
             let block = ReportBlock {
                 ssrc,
-                fraction_lost: 64,
+                fraction_lost: self.reported_loss,
                 lost: 0,
                 highest: 0,
                 jitter: 0,

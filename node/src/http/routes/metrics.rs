@@ -144,23 +144,100 @@ fn text(app: &App, media: &[Option<WorkerCounters>]) -> String {
         &reports,
         |r| seconds(r.worked_us),
     );
-    page.workers("caside_media_routers", "rooms on a media worker", media, |w| {
-        w.engine.routers
-    });
-    page.workers("caside_media_transports", "client connections", media, |w| {
-        w.engine.transports
-    });
-    page.workers("caside_media_producers", "incoming tracks", media, |w| {
-        w.engine.producers
-    });
-    page.workers("caside_media_consumers", "outgoing tracks", media, |w| {
-        w.engine.consumers
-    });
+    for (name, kind, help, value) in MEDIA {
+        page.workers(name, kind, help, media, value);
+    }
+    page.qualities(media);
     page.0
 }
 
+/// A family of one value a media worker: name, type, help, value.
+type MediaFamily = (&'static str, &'static str, &'static str, fn(&WorkerCounters) -> u64);
+
+const MEDIA: [MediaFamily; 14] = [
+    ("caside_media_routers", "gauge", "rooms on a media worker", |w| {
+        w.engine.routers as u64
+    }),
+    ("caside_media_transports", "gauge", "client connections", |w| {
+        w.engine.transports as u64
+    }),
+    ("caside_media_producers", "gauge", "incoming tracks", |w| {
+        w.engine.producers as u64
+    }),
+    ("caside_media_consumers", "gauge", "outgoing tracks", |w| {
+        w.engine.consumers as u64
+    }),
+    (
+        "caside_media_packets_received_total",
+        "counter",
+        "media packets from publishers",
+        |w| w.totals.packets_received,
+    ),
+    (
+        "caside_media_packets_forwarded_total",
+        "counter",
+        "media packets to subscribers",
+        |w| w.totals.packets_forwarded,
+    ),
+    (
+        "caside_media_packets_retransmitted_total",
+        "counter",
+        "packets sent again on request",
+        |w| w.totals.packets_retransmitted,
+    ),
+    (
+        "caside_media_packets_nacked_total",
+        "counter",
+        "packets asked of publishers again",
+        |w| w.totals.packets_nacked,
+    ),
+    (
+        "caside_media_key_frame_requests_total",
+        "counter",
+        "key frames asked of publishers",
+        |w| w.totals.key_frame_requests,
+    ),
+    (
+        "caside_media_probes_total",
+        "counter",
+        "probes for more bandwidth",
+        |w| w.totals.probes,
+    ),
+    (
+        "caside_media_padding_bytes_total",
+        "counter",
+        "bytes sent to fill probes",
+        |w| w.totals.padding_bytes,
+    ),
+    (
+        "caside_media_paths_estimated",
+        "gauge",
+        "connections whose bandwidth is estimated",
+        |w| w.totals.estimated as u64,
+    ),
+    (
+        "caside_media_paths_constrained",
+        "gauge",
+        "of those, ones given less than is wanted",
+        |w| w.totals.constrained as u64,
+    ),
+    (
+        "caside_media_estimate_bits_per_second",
+        "gauge",
+        "the sum of the estimates",
+        |w| w.totals.estimate_bps,
+    ),
+];
+
 fn seconds(us: u64) -> String {
     format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+fn answered(media: &[Option<WorkerCounters>]) -> impl Iterator<Item = (usize, &WorkerCounters)> {
+    media
+        .iter()
+        .enumerate()
+        .filter_map(|(n, worker)| Some((n, worker.as_ref()?)))
 }
 
 #[derive(Default)]
@@ -179,17 +256,25 @@ impl Page {
     fn workers(
         &mut self,
         name: &str,
+        kind: &str,
         help: &str,
         media: &[Option<WorkerCounters>],
-        value: impl Fn(&WorkerCounters) -> usize,
+        value: impl Fn(&WorkerCounters) -> u64,
     ) {
-        self.head(name, "gauge", help);
-        let answered = media
-            .iter()
-            .enumerate()
-            .filter_map(|(n, worker)| Some((n, worker.as_ref()?)));
-        for (n, worker) in answered {
+        self.head(name, kind, help);
+        for (n, worker) in answered(media) {
             writeln!(self.0, "{name}{{worker=\"{n}\"}} {}", value(worker)).expect("a string takes any text");
+        }
+    }
+
+    fn qualities(&mut self, media: &[Option<WorkerCounters>]) {
+        let name = "caside_media_connections_by_quality";
+        self.head(name, "gauge", "connections by how well they do");
+        for (n, worker) in answered(media) {
+            for (word, count) in ["poor", "good", "excellent"].into_iter().zip(worker.totals.grades) {
+                writeln!(self.0, "{name}{{worker=\"{n}\",quality=\"{word}\"}} {count}")
+                    .expect("a string takes any text");
+            }
         }
     }
 

@@ -1,0 +1,78 @@
+//! What an engine did since it began, and how its clients' connections do.
+
+use crate::consumer::Consumer;
+use crate::engine::{Association, Engine};
+use crate::producer::Producer;
+use crate::quality::Grade;
+
+/// Counters since the engine began, and gauges over the transports there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Packets that came from publishers, duplicates left out.
+    pub packets_received: u64,
+    /// Packets that went out for the first time.
+    pub packets_forwarded: u64,
+    /// Packets that went out again because they were asked for.
+    pub packets_retransmitted: u64,
+    /// Packets asked of publishers again.
+    pub packets_nacked: u64,
+    /// Key frames asked of publishers.
+    pub key_frame_requests: u64,
+    /// Probes sent.
+    pub probes: u64,
+    /// Bytes sent to fill probes.
+    pub padding_bytes: u64,
+    /// Transports by how they do, those of which it is known: poor, good, excellent.
+    pub grades: [usize; 3],
+    /// Transports whose client told what arrives.
+    pub estimated: usize,
+    /// Of those, the ones that are given less than is wanted.
+    pub constrained: usize,
+    /// The sum of their estimates, in bits a second.
+    pub estimate_bps: u64,
+}
+
+impl Totals {
+    pub(crate) fn add_consumer(&mut self, consumer: &Consumer) {
+        self.packets_forwarded += consumer.stats.packets;
+        self.packets_retransmitted += consumer.stats.retransmitted;
+    }
+
+    pub(crate) fn add_producer(&mut self, producer: &Producer) {
+        self.packets_received += producer.stats.packets;
+        self.packets_nacked += producer.stats.nacks;
+        self.key_frame_requests += producer.stats.key_frame_requests;
+    }
+
+    pub(crate) fn add_path(&mut self, association: &Association) {
+        self.probes += association.downlink.counters.probes;
+        self.padding_bytes += association.downlink.counters.padding_bytes;
+    }
+}
+
+impl Engine {
+    /// Sums up. Takes a look at everything there is: not for each round.
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.ended;
+        self.consumers.iter().for_each(|consumer| totals.add_consumer(consumer));
+        self.producers.iter().for_each(|producer| totals.add_producer(producer));
+        for association in self.associations.iter() {
+            totals.add_path(association);
+            if let Some(grade) = association.quality.grade_told() {
+                let index = match grade {
+                    Grade::Poor => 0,
+                    Grade::Good => 1,
+                    Grade::Excellent => 2,
+                };
+                totals.grades[index] += 1;
+            }
+            if let Some(estimate) = association.downlink.estimate() {
+                totals.estimated += 1;
+                totals.constrained += usize::from(association.downlink.desired > 0.0);
+                totals.estimate_bps += estimate.bits_per_second as u64;
+            }
+        }
+        totals
+    }
+}
