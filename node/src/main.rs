@@ -3,6 +3,7 @@
 //! Here the house is put together: configuration, auth, HTTP and WebSocket, telemetry, start and stop, and the command
 //! line. What a call is, is decided in `actors`; what is remembered, in `store`; what a packet is, in `media`.
 
+mod allocator;
 mod auth;
 mod cli;
 mod client;
@@ -20,15 +21,11 @@ mod whip;
 mod wiring;
 mod ws;
 
-/// A node that thousands of clients have left is to be nearly as small as before they came: jemalloc's own thread gives
-/// back what has been free for ten seconds.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
+    allocator::give_back_at_once();
     cli::Cli::parse().run()
 }
