@@ -15,7 +15,10 @@ const PURGE_DELAY: mi_option_t = 15;
 pub(crate) fn give_back_at_once() {
     // SAFETY: the option exists in every mimalloc 2 and 3 under this number, any value is allowed, and no other thread is
     // there yet: setting options is not thread-safe.
-    #[expect(unsafe_code, reason = "mimalloc reads its options from the environment before `main`, or by this call")]
+    #[expect(
+        unsafe_code,
+        reason = "mimalloc reads its options from the environment before `main`, or by this call"
+    )]
     unsafe {
         mi_option_set(PURGE_DELAY, 0);
     }
