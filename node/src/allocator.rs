@@ -13,7 +13,7 @@ const PURGE_DELAY: mi_option_t = 15;
 ///
 /// To be called while the process has one thread.
 pub(crate) fn give_back_at_once() {
-    // SAFETY: the option exists in every mimalloc 2 and 3 under this number, any value is allowed, and no other thread is
+    // SAFETY: mimalloc 3 knows the option under this number, any value is allowed, and no other thread is
     // there yet: setting options is not thread-safe.
     #[expect(
         unsafe_code,
@@ -28,11 +28,11 @@ pub(crate) fn give_back_at_once() {
 mod tests {
     use super::*;
 
-    /// mimalloc's own default is 10 ms: the number still names the option that is meant.
+    /// mimalloc's own default, in milliseconds, which no other option has: the number names the option that is meant.
     #[test]
     #[expect(unsafe_code, reason = "reads an option")]
     fn the_option_is_the_one_meant() {
         // SAFETY: reading an option changes nothing.
-        assert_eq!(unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) }, 10);
+        assert_eq!(unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) }, 1000);
     }
 }
