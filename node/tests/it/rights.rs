@@ -96,6 +96,9 @@ async fn a_later_room_of_an_id_shows_no_call_of_an_earlier_one() {
     let call = format!("/calls/{}", joined["call_id"].as_str().unwrap());
     let ada_id = claims(&ada)["sub"].as_str().unwrap().to_owned();
     ws.close().await;
+    while get(&node, &ada, &call).await.json()["status"] != "ended" {
+        tokio::task::yield_now().await;
+    }
     let waiting = post(&node, &ada, "/calls", json!({"room_id": "contested"}))
         .await
         .json();
