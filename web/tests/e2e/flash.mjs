@@ -32,9 +32,8 @@ export async function flashAndBeep(page) {
     const picture = canvas.captureStream(30).getVideoTracks()[0];
     const sound = out.stream.getAudioTracks()[0];
     const { room } = globalThis.caside;
-    // The page publishes its own two after it has joined.
+    // The page publishes its own two after it has joined; these take their places.
     while (room.media.locals.filter(({ id }) => id !== null).length < 2) await new Promise((done) => setTimeout(done, 20));
-    for (const local of room.media.locals) await room.unpublish(local);
     await room.publish({ tracks: [{ track: picture, source: 'camera' }, { track: sound, source: 'microphone' }] });
   });
 }
