@@ -208,7 +208,7 @@ impl Engine {
         }
         producer.update(parameters);
         let transport = producer.transport;
-        self.associations.get_mut(transport)?.ssrcs.remove(key);
+        self.associations.get_mut(transport)?.ssrcs.remove(key, producer);
         self.enter_producer(transport, key);
         Some(())
     }

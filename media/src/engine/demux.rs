@@ -19,10 +19,24 @@ pub(crate) struct Route {
     pub(crate) encoding: usize,
 }
 
-/// The SSRCs of one transport's incoming streams. Holds at most two a stream: those that a stream is known by now.
+/// SSRCs of ended layers that are remembered, at most.
+const MAX_ENDED: usize = 64;
+
+/// The SSRCs of one transport's incoming streams. Holds at most two a stream: those that a stream is known by now; and
+/// those of layers that ended, for a while.
 #[derive(Debug, Default)]
 pub(crate) struct SsrcTable {
     routes: FastMap<u32, Route>,
+    /// What the SSRCs of ended layers stood for: a client that publishes again on an m-line goes on with its SSRCs, and does not
+    /// name MID and RID again, for they were acknowledged.
+    ended: FastMap<u32, Ended>,
+}
+
+/// A layer of a producer that ended.
+#[derive(Debug, Clone)]
+struct Ended {
+    mid: String,
+    rid: String,
 }
 
 /// What the header extensions of a packet say, as far as it is used.
@@ -84,9 +98,22 @@ impl SsrcTable {
         }
     }
 
-    /// Removes what leads to this producer.
-    pub(crate) fn remove(&mut self, key: Key<Producer>) {
+    /// Removes what leads to this producer, and remembers what its layers were known by.
+    pub(crate) fn remove(&mut self, key: Key<Producer>, producer: &Producer) {
         self.routes.retain(|_, route| route.producer != key);
+        for stream in &producer.streams {
+            let Some(rid) = &stream.rid else { continue };
+            if self.ended.len() >= MAX_ENDED {
+                self.ended.clear();
+            }
+            for ssrc in [stream.ssrc, stream.rtx_ssrc].into_iter().flatten() {
+                let ended = Ended {
+                    mid: producer.mid.to_string(),
+                    rid: rid.to_string(),
+                };
+                self.ended.insert(ssrc.0, ended);
+            }
+        }
     }
 
     /// Learns where packets of an SSRC go that is not known: by the MID, then the RID, else by a payload type that only one
@@ -100,17 +127,17 @@ impl SsrcTable {
         keys: &[Key<Producer>],
         producers: &mut Slab<Producer>,
     ) -> Option<Route> {
+        let ended = self.ended.get(&ssrc.0).cloned();
+        let mid = elements.mid.or(ended.as_ref().map(|it| it.mid.as_bytes()));
         let candidates = || {
             keys.iter()
                 .filter_map(|key| producers.get(*key).map(|producer| (*key, producer)))
         };
-        let by_mid = elements
-            .mid
-            .and_then(|mid| candidates().find(|(_, producer)| producer.mid.as_bytes() == mid));
+        let by_mid = mid.and_then(|mid| candidates().find(|(_, producer)| producer.mid.as_bytes() == mid));
         let (key, named) = match by_mid {
             Some((key, _)) => (key, true),
             // A MID of no producer is not ours to guess about.
-            None if elements.mid.is_some() => return None,
+            None if mid.is_some() => return None,
             None => {
                 let mut with_type = candidates().filter(|(_, producer)| producer.codec_of(payload_type).is_some());
                 match (with_type.next(), with_type.next()) {
@@ -126,6 +153,8 @@ impl SsrcTable {
         } else {
             elements.rid
         };
+        let remembered = ended.as_ref().filter(|it| it.mid.as_bytes() == producer.mid.as_bytes());
+        let rid = rid.or(remembered.map(|it| it.rid.as_bytes()));
         let encoding = match rid {
             Some(rid) => producer
                 .streams
@@ -162,6 +191,7 @@ impl SsrcTable {
             self.routes.remove(&before.0);
         }
         self.routes.insert(ssrc.0, route);
+        self.ended.remove(&ssrc.0);
         Some(route)
     }
 }
@@ -203,7 +233,17 @@ mod tests {
     }
 
     impl Table {
+        fn end(&mut self, producer: usize) {
+            let key = self.keys[producer];
+            let gone = self.producers.remove(key).expect("there");
+            self.ssrcs.remove(key, &gone);
+        }
+
         fn add(&mut self, kind: MediaKind, encodings: &[Encoding]) {
+            self.add_as(&self.keys.len().to_string(), kind, encodings);
+        }
+
+        fn add_as(&mut self, mid: &str, kind: MediaKind, encodings: &[Encoding]) {
             let is_video = kind == MediaKind::Video;
             let codec = Codec {
                 kind: if is_video { CodecKind::Vp8 } else { CodecKind::Opus },
@@ -216,7 +256,7 @@ mod tests {
             };
             let parameters = ProducerParameters {
                 kind,
-                mid: self.keys.len().to_string(),
+                mid: mid.to_owned(),
                 codecs: vec![codec],
                 extensions: ExtensionIds::default(),
                 encodings: encodings.to_vec(),
@@ -304,7 +344,23 @@ mod tests {
             assert_eq!(table.route(ssrc + 10_000, 97, &elements("2", "")), Some((2, 0)));
         }
         assert_eq!(table.ssrcs.routes.len(), 2);
-        table.ssrcs.remove(table.keys[2]);
-        assert!(table.ssrcs.routes.is_empty());
+        table.end(2);
+        assert!(table.ssrcs.routes.is_empty() && table.ssrcs.ended.is_empty());
+    }
+
+    #[test]
+    fn layers_published_again_are_known_by_their_ssrcs() {
+        let mut table = table();
+        assert_eq!(table.route(30, 96, &elements("1", "h")), Some((1, 1)));
+        assert_eq!(table.route(31, 96, &elements("1", "l")), Some((1, 0)));
+        table.end(1);
+        let layers = ["l", "h"].map(|rid| Encoding {
+            rid: Some(rid.to_owned()),
+            ..Encoding::default()
+        });
+        table.add_as("1", MediaKind::Video, &layers);
+        assert_eq!(table.route(30, 96, &elements("", "")), Some((3, 1)));
+        assert_eq!(table.route(31, 96, &elements("", "")), Some((3, 0)));
+        assert!(table.ssrcs.ended.is_empty());
     }
 }

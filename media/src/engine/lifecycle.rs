@@ -184,7 +184,7 @@ impl Engine {
         }
         if let Some(association) = self.associations.get_mut(producer.transport) {
             association.producers.retain(|other| *other != key);
-            association.ssrcs.remove(key);
+            association.ssrcs.remove(key, &producer);
         }
         self.agree_extensions(producer.transport);
     }
