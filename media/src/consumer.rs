@@ -21,6 +21,7 @@ use crate::engine::slab::Key;
 use crate::layers::{Layer, Preference};
 use crate::parameters::{Codec, CodecKind, ConsumerId, ConsumerParameters, MediaKind, PayloadType, Ssrc};
 use crate::producer::Producer;
+use crate::producer::kept::KeptRun;
 use crate::producer::ring::PacketInfo;
 use crate::rtcp::ntp;
 
@@ -58,6 +59,8 @@ pub(crate) struct Consumer {
     /// The stream to follow, and the highest layer to send of it.
     encoding: usize,
     within: Layer,
+    /// Whether it may begin with what is kept.
+    is_eager: bool,
     /// Whether it is in its transport's list of consumers with something to send.
     pub(crate) queued: bool,
     pub(crate) stats: ConsumerCounters,
@@ -130,6 +133,7 @@ impl Consumer {
             without_room: None,
             encoding: 0,
             within: Layer::TOP,
+            is_eager: parameters.kind == MediaKind::Video,
             queued: false,
             stats: ConsumerCounters::default(),
         }
@@ -198,7 +202,7 @@ impl Consumer {
             .preference
             .ceiling(producer.layers.rates(), producer.content.screen);
         let Some(wanted) = self.wanted() else {
-            self.mapping.stop();
+            self.stop_for_room();
             return None;
         };
         (self.encoding, self.within) = producer.nearest(wanted);
@@ -230,10 +234,9 @@ impl Consumer {
         let Some(stream) = producer.streams.get(encoding) else {
             return Decision::Skip;
         };
-        let structure = stream.structure.as_deref();
         if let Some((live_encoding, live_epoch)) = self.mapping.live() {
             if encoding == live_encoding && info.epoch == live_epoch {
-                return match self.mapping.forward(info, structure) {
+                return match self.mapping.forward(info, stream.structure.as_deref()) {
                     Forward::Send(mapped) => Decision::Send(mapped),
                     Forward::Fill(mapped) => Decision::Fill(mapped),
                     Forward::Skip => Decision::Skip,
@@ -255,11 +258,48 @@ impl Consumer {
                 false => Decision::Skip,
             },
             MediaKind::Audio | MediaKind::Video => {
-                let shift = self.shift(encoding, producer);
-                let mapped = self.mapping.start(info, encoding, shift, self.within, structure);
-                Decision::Start(mapped)
+                Decision::Start(self.start(info, encoding, producer, None))
             }
         }
+    }
+
+    /// Begins with a packet. With `gathered`, packets of the past come up to this timestamp.
+    fn start(&mut self, info: &PacketInfo, encoding: usize, producer: &Producer, gathered: Option<u32>) -> Mapped {
+        self.is_eager = false;
+        let structure = producer.streams.get(encoding).and_then(|stream| stream.structure.as_deref());
+        let shift = self.shift(encoding, producer);
+        self.mapping.start(info, encoding, shift, gathered, self.within, structure)
+    }
+
+    /// The run with which it may begin at once: it has just come or goes on after a pause, and nothing of the run went to it.
+    ///
+    /// A switch to another encoding waits for a key frame: its receiver sees a picture meanwhile, and would see time go back.
+    pub(crate) fn beginning(&self, now: Instant, producer: &Producer) -> Option<KeptRun> {
+        if !self.is_eager || !self.is_waiting() || self.target.is_none() || producer.paused {
+            return None;
+        }
+        let run = producer.streams.get(self.encoding)?.kept_run(now)?;
+        let is_news = self.mapping.latest().is_none_or(|(_, arrival)| arrival < run.began);
+        let decodable = producer.codec_kind(run.codec) == Some(self.codec.kind);
+        (is_news && decodable).then_some(run)
+    }
+
+    /// Begins with the first packet of [`beginning`](Self::beginning); `latest` is the latest packet there is.
+    pub(crate) fn begin_with_past(&mut self, first: &PacketInfo, latest: &PacketInfo, producer: &Producer) -> Mapped {
+        self.start(first, self.encoding, producer, Some(latest.timestamp))
+    }
+
+    /// It is stopped for want of room: what comes next is to be no burst.
+    pub(crate) fn stop_for_room(&mut self) {
+        self.mapping.stop();
+        self.is_eager = false;
+    }
+
+    /// Pauses it, or lets it go on.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.mapping.stop();
+        self.is_eager = !paused && self.kind == MediaKind::Video;
     }
 
     /// What the timestamps of a stream lack to be those of the stream that was followed before, by the publisher's reports.

@@ -8,13 +8,14 @@
 //! A panic while a transport is handled closes that transport with [`CloseReason::Internal`] and no other.
 //!
 //! What receivers tell of their paths bounds what they are given (`downlink`, `sharing`). Which layers a consumer gets follows
-//! from that, from its wish, and from what comes (`layers`).
+//! from that, from its wish, and from what comes (`layers`). A new one begins with what is kept, where it can (`beginnings`).
 //!
 //! Absent on purpose: sockets, clocks and signaling.
 //!
 //! [`CloseReason::Internal`]: crate::control::CloseReason::Internal
 
 mod association;
+mod beginnings;
 mod commands;
 mod config;
 mod demux;

@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: where the packets go. That is [`crate::consumer`].
 
+pub(crate) mod kept;
 pub(crate) mod key_frame;
 pub(crate) mod nack;
 pub(crate) mod receiver_report;
@@ -171,13 +172,6 @@ impl Producer {
     pub(crate) fn request_key_frame(&mut self, now: Instant, encoding: usize) {
         if let Some(stream) = self.askable(encoding) {
             stream.key_frames.request(now);
-        }
-    }
-
-    /// Asks for a key frame for a consumer that has just come, which the throttle lets through earlier.
-    pub(crate) fn request_key_frame_for_newcomer(&mut self, now: Instant, encoding: usize) {
-        if let Some(stream) = self.askable(encoding) {
-            stream.key_frames.request_for_newcomer(now);
         }
     }
 

@@ -107,6 +107,13 @@ impl Aimd {
         }
     }
 
+    /// The path was found to carry no more than this.
+    pub fn bounded(&mut self, now_us: i64, rate: f64) {
+        self.state = State::Hold;
+        self.rate = self.rate.min(rate.max(MIN_RATE));
+        self.changed_us = Some(now_us);
+    }
+
     /// Nothing is heard from the receiver.
     pub fn silence(&mut self, now_us: i64, factor: f64) {
         self.rate = (self.rate * factor).max(MIN_RATE);

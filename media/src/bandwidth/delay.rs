@@ -40,9 +40,15 @@ pub struct DelayDetector {
 }
 
 impl DelayDetector {
+    /// A packet arrived that waited for many sent at once: for how long says nothing.
+    pub fn ignore(&mut self, sent_us: i64, arrived_us: i64) {
+        self.observe_base(sent_us, arrived_us);
+        (self.current, self.before) = (None, None);
+    }
+
     /// A packet arrived. They are told in the order of sending.
     pub fn packet(&mut self, sent_us: i64, arrived_us: i64) {
-        self.observe_wait(sent_us, arrived_us);
+        self.wait_us = arrived_us - sent_us - self.observe_base(sent_us, arrived_us);
         let Some(group) = &mut self.current else {
             self.current = Some(Group::new(sent_us, arrived_us));
             return;
@@ -87,7 +93,8 @@ impl DelayDetector {
         self.wait_us
     }
 
-    fn observe_wait(&mut self, sent_us: i64, arrived_us: i64) {
+    /// The least delay, with that of this packet.
+    fn observe_base(&mut self, sent_us: i64, arrived_us: i64) -> i64 {
         let delay = arrived_us - sent_us;
         let (now, earlier) = self.base.unwrap_or((delay, delay));
         if arrived_us - self.base_since > BASE_PERIOD_US {
@@ -96,8 +103,7 @@ impl DelayDetector {
         } else {
             self.base = Some((now.min(delay), earlier));
         }
-        let base = self.base.map_or(delay, |(now, earlier)| now.min(earlier));
-        self.wait_us = delay - base;
+        self.base.map_or(delay, |(now, earlier)| now.min(earlier))
     }
 }
 

@@ -5,12 +5,12 @@ use crate::bandwidth::aimd::Aimd;
 use crate::bandwidth::delay::DelayDetector;
 use crate::bandwidth::history::Outcome;
 use crate::bandwidth::loss::LossBound;
-use crate::bandwidth::probe::{Cluster, Prober};
+use crate::bandwidth::probe::{Cluster, Prober, is_burst};
 use crate::bandwidth::trend::Usage;
 use crate::bandwidth::{MAX_RATE, MIN_RATE};
 
 /// What is assumed of a path that nothing is known of.
-pub const START_RATE: f64 = 1_000_000.0;
+pub const START_RATE: f64 = 2_000_000.0;
 
 /// Delivered rates are those of so long, in microseconds: where much waits in queues, and else.
 const SHORT_US: i64 = 200_000;
@@ -33,6 +33,12 @@ const CONGESTED_US: i64 = 3_000_000;
 
 /// After queues grew, no probe for so long.
 const CALM_US: i64 = 700_000;
+
+/// What is sent at once is through within so long, which its sender is to see to; until then and a round trip, waiting is its doing.
+pub const BURST_US: i64 = 400_000;
+
+/// What a burst finds is taken for the path's rate if it is below this part of what was thought.
+const MUCH_LESS: f64 = 0.75;
 
 /// Round trips are taken to be this until one is known, and never more than the second.
 const RTT_US: (i64, i64) = (200_000, 5_000_000);
@@ -80,6 +86,8 @@ pub struct Estimator {
     heard_us: Option<i64>,
     /// When there was a sign of congestion last.
     congested_us: Option<i64>,
+    /// When much was sent at once last.
+    burst_us: Option<i64>,
 }
 
 impl Estimator {
@@ -95,6 +103,7 @@ impl Estimator {
             rtt_us: RTT_US.0,
             heard_us: None,
             congested_us: None,
+            burst_us: None,
         }
     }
 
@@ -113,9 +122,19 @@ impl Estimator {
                 } => {
                     newest_sent = Some(sent_us);
                     self.delivered.add(arrived_us, bytes);
-                    self.delay.packet(sent_us, arrived_us);
                     if let Some(id) = cluster.filter(|_| !was_lost) {
                         self.prober.received(id, sent_us, arrived_us, bytes);
+                    }
+                    // How long a burst and what follows it wait is its doing.
+                    let behind_burst = |at| (0..BURST_US).contains(&(sent_us - at));
+                    if self.burst_us.is_some_and(behind_burst) {
+                        self.delay.ignore(sent_us, arrived_us);
+                    } else {
+                        self.delay.packet(sent_us, arrived_us);
+                    }
+                    // What is lost of it is a matter of queues, not of rates.
+                    if cluster.is_some_and(is_burst) {
+                        continue;
                     }
                     if was_lost {
                         self.loss.found();
@@ -128,9 +147,11 @@ impl Estimator {
                     bytes,
                     cluster,
                 } => {
-                    concludes |= self.loss.packet(sent_us, bytes, true);
                     if let Some(id) = cluster {
                         self.prober.lost(id);
+                    }
+                    if !cluster.is_some_and(is_burst) {
+                        concludes |= self.loss.packet(sent_us, bytes, true);
                     }
                 }
             }
@@ -170,7 +191,14 @@ impl Estimator {
         self.prober.begin(now_us, self.rate().0, desired)
     }
 
-    /// All packets of a probe were sent: `packets` of them.
+    /// Media of `bytes` on the wire is about to be sent at once; the path should carry it within [`BURST_US`]. Gives the number
+    /// that its packets bear, which are told as sent by [`probe_sent`](Self::probe_sent).
+    pub fn begin_burst(&mut self, now_us: i64, bytes: u32) -> u8 {
+        self.burst_us = Some(now_us);
+        self.prober.begin_burst(now_us, bytes)
+    }
+
+    /// All packets of a probe or burst were sent: `packets` of them.
     pub fn probe_sent(&mut self, id: u8, packets: u32) {
         self.prober.sent(id, packets);
     }
@@ -181,7 +209,8 @@ impl Estimator {
             return None;
         }
         let (bits_per_second, limit) = self.rate();
-        let wait_us = self.delay.wait_us();
+        let bursts = self.heard_us.is_some_and(|heard| self.bursts(heard));
+        let wait_us = if bursts { 0 } else { self.delay.wait_us() };
         let excess_s = (wait_us - DRAIN_ABOVE_US).max(0) as f64 / 1e6;
         let drained = 1.0 - (excess_s * DRAIN_PER_S).min(MAX_DRAIN);
         let lately = |at: i64| self.heard_us.is_some_and(|heard| heard - at < CONGESTED_US);
@@ -192,7 +221,7 @@ impl Estimator {
             limit,
             congested,
             loss: self.loss.average(),
-            wait_ms: wait_us as f64 / 1000.0,
+            wait_ms: self.delay.wait_us() as f64 / 1000.0,
         })
     }
 
@@ -214,11 +243,17 @@ impl Estimator {
         .unwrap_or((by_delay, Limit::Delay))
     }
 
+    /// Whether queues may be full of what was sent at once.
+    fn bursts(&self, now_us: i64) -> bool {
+        self.burst_us.is_some_and(|at| now_us - at < BURST_US + self.rtt_us)
+    }
+
     fn conclude(&mut self, now_us: i64, observed_loss: bool) {
         let mut usage = self.delay.usage();
         let (short, long) = (self.delivered.rate(SHORT_US), self.delivered.rate(LONG_US));
         let full = self.delay.wait_us() > FULL_US;
-        if usage == Usage::Over && !full && self.prober.echoes(now_us) {
+        let echoes = self.bursts(now_us) || !full && self.prober.echoes(now_us);
+        if usage == Usage::Over && echoes {
             usage = Usage::Normal;
         }
         let delivered = match usage {
@@ -232,12 +267,13 @@ impl Estimator {
             self.prober.overuse(now_us);
         }
         self.aimd.update(now_us, usage, full, delivered, self.rtt_us);
-        if let Some(found) = self.prober.outcome(now_us)
-            && usage != Usage::Over
-            && found > self.rate().0
-        {
-            self.aimd.found(now_us, found.max(self.aimd.rate()));
-            self.loss.raise(found);
+        let found = self.prober.outcome(now_us).filter(|_| usage != Usage::Over);
+        if let Some(found) = found.filter(|found| found.rate > self.rate().0) {
+            self.aimd.found(now_us, found.rate.max(self.aimd.rate()));
+            self.loss.raise(found.rate);
+        } else if let Some(found) = found.filter(|it| it.is_bound && it.rate < MUCH_LESS * self.rate().0) {
+            self.aimd.bounded(now_us, found.rate);
+            self.congested_us = Some(now_us);
         }
         if observed_loss {
             self.loss

@@ -26,6 +26,12 @@ const TIMEOUT_US: i64 = 2_000_000;
 /// So long after its outcome is known, a probe may still be what made queues grow.
 const ECHO_US: i64 = 400_000;
 
+/// Probes have the numbers below this one, bursts those from it on.
+const FIRST_BURST: u8 = 128;
+
+/// A burst that takes so long to arrive filled a queue, and shows what the path carries even if that is less than was thought.
+const QUEUED_US: i64 = 100_000;
+
 /// A probe is pointless where it would find less than so much more.
 const WORTHWHILE: f64 = 1.05;
 
@@ -38,6 +44,20 @@ pub struct Cluster {
     pub rate: f64,
     /// How many bytes to send in all, on the wire.
     pub bytes: u32,
+}
+
+/// What a probe or a burst found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// Bits a second.
+    pub rate: f64,
+    /// Whether the path was full for so long that it carries no more than this.
+    pub is_bound: bool,
+}
+
+/// Whether a number is that of a burst.
+pub fn is_burst(id: u8) -> bool {
+    id >= FIRST_BURST
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -66,6 +86,7 @@ struct Running {
 pub struct Prober {
     running: Option<Running>,
     last_id: u8,
+    last_burst: u8,
     next_us: Option<i64>,
     pause_us: i64,
     slot_us: i64,
@@ -78,6 +99,7 @@ impl Prober {
         Self {
             running: None,
             last_id: 0,
+            last_burst: FIRST_BURST,
             next_us: None,
             pause_us: AFTER_FAILURE_US.0,
             slot_us,
@@ -98,7 +120,8 @@ impl Prober {
             return None;
         }
         let rate = (estimate * STEP).min(desired * 1.1);
-        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id = (self.last_id + 1) % FIRST_BURST;
+        self.last_id = self.last_id.max(1);
         let bytes = (MIN_PACKETS * PACKET_BYTES).max(rate * MIN_DURATION_S / 8.0);
         let cluster = Cluster {
             id: self.last_id,
@@ -114,7 +137,28 @@ impl Prober {
         Some(cluster)
     }
 
-    /// All packets of a probe were sent: `packets` of them.
+    /// Media of `bytes` on the wire is about to be sent at once. Gives the number that its packets bear.
+    ///
+    /// How far they come apart on their way shows what the path carries, as with a probe, unless one is under way.
+    pub fn begin_burst(&mut self, now_us: i64, bytes: u32) -> u8 {
+        self.expire(now_us);
+        self.last_burst = self.last_burst.checked_add(1).unwrap_or(FIRST_BURST);
+        let cluster = Cluster {
+            id: self.last_burst,
+            // More is not believed of so few packets.
+            rate: f64::from(bytes) * 8.0 / MIN_DURATION_S,
+            bytes,
+        };
+        self.running.get_or_insert(Running {
+            cluster,
+            begun_us: now_us,
+            sent: None,
+            measured: Measured::default(),
+        });
+        self.last_burst
+    }
+
+    /// All packets of a probe or burst were sent: `packets` of them.
     pub fn sent(&mut self, id: u8, packets: u32) {
         if let Some(running) = self.running.as_mut().filter(|it| it.cluster.id == id) {
             running.sent = Some(packets);
@@ -147,8 +191,8 @@ impl Prober {
         }
     }
 
-    /// What the probe found, in bits a second, once it is over.
-    pub fn outcome(&mut self, now_us: i64) -> Option<f64> {
+    /// What the probe or burst found, once it is over.
+    pub fn outcome(&mut self, now_us: i64) -> Option<Found> {
         self.expire(now_us);
         let running = self.running.as_ref()?;
         let it = running.measured;
@@ -156,11 +200,19 @@ impl Prober {
             return None;
         }
         let aim = running.cluster.rate;
+        let burst = is_burst(running.cluster.id);
         self.running = None;
+        if burst {
+            let rate = it.burst_rate(self.slot_us)?.min(aim);
+            return Some(Found {
+                rate,
+                is_bound: it.last_arrived - it.first_arrived >= QUEUED_US,
+            });
+        }
         let found = it.rate(self.slot_us);
         let success = found.is_some_and(|found| found >= SUCCESS * aim);
         self.plan(now_us, success);
-        found
+        found.map(|rate| Found { rate, is_bound: false })
     }
 
     /// The path changed for the worse: the next probe waits.
@@ -175,8 +227,10 @@ impl Prober {
             .as_ref()
             .is_some_and(|it| now_us - it.begun_us > TIMEOUT_US)
         {
-            self.running = None;
-            self.plan(now_us, false);
+            let was_burst = self.running.take().is_some_and(|it| is_burst(it.cluster.id));
+            if !was_burst {
+                self.plan(now_us, false);
+            }
         }
     }
 
@@ -193,6 +247,13 @@ impl Prober {
 }
 
 impl Measured {
+    /// A queue may have lost most of a burst: what passed it came at the path's rate all the same.
+    fn burst_rate(&self, slot_us: i64) -> Option<f64> {
+        let received_us = (self.last_arrived - self.first_arrived).max(slot_us);
+        let bytes = f64::from(self.bytes - self.first_bytes);
+        (f64::from(self.received) >= MIN_PACKETS).then_some(SATURATED * bytes * 8e6 / received_us as f64)
+    }
+
     fn rate(&self, slot_us: i64) -> Option<f64> {
         let received_us = self.last_arrived - self.first_arrived;
         if self.received < 4 || self.received < self.lost || received_us <= 0 {
@@ -235,7 +296,7 @@ mod tests {
             }
         }
         prober.sent(cluster.id, packets);
-        prober.outcome(at + 200_000)
+        prober.outcome(at + 200_000).map(|found| found.rate)
     }
 
     #[test]
@@ -269,6 +330,54 @@ mod tests {
         let found = probe(&mut prober, 0, 2e6, 1e9, 6).expect("an outcome");
         assert!((2.5e6..4.5e6).contains(&found), "{found}");
         assert_eq!(probe(&mut Prober::new(SLOT_US), 0, 2e6, 1e9, 1), None);
+    }
+
+    /// 100 packets sent at once over a path of this rate, of which every `lose`th is lost.
+    fn burst(path: f64, lose: u32) -> Option<Found> {
+        let mut prober = Prober::new(SLOT_US);
+        let id = prober.begin_burst(0, 122_800);
+        assert!(is_burst(id));
+        for packet in 1..=100 {
+            match packet % lose {
+                0 => prober.lost(id),
+                _ => prober.received(id, 0, 40_000 + (f64::from(packet) * 1228.0 * 8e6 / path) as i64, 1228),
+            }
+        }
+        assert_eq!(prober.outcome(300_000), None, "not all is known to be sent");
+        prober.sent(id, 100);
+        let found = prober.outcome(1_300_000);
+        assert!(prober.begin(1_300_000, 1e6, 1e9).is_some(), "no reason to wait");
+        found
+    }
+
+    #[test]
+    fn a_burst_shows_what_the_path_carries() {
+        for (path, expected, is_bound) in [
+            (1e6, 0.95e6, true),
+            (4e6, 3.8e6, true),
+            (20e6, 19e6, false),
+            (1e9, 39.3e6, false),
+        ] {
+            let found = burst(path, u32::MAX).expect("an outcome");
+            assert!((0.95..1.05).contains(&(found.rate / expected)), "{found:?} of {path}");
+            assert_eq!(found.is_bound, is_bound, "{path}");
+        }
+        let lossy = burst(4e6, 2).expect("an outcome");
+        assert!(lossy.rate < 4e6, "{lossy:?}");
+    }
+
+    #[test]
+    fn a_burst_leaves_a_probe_alone() {
+        let mut prober = Prober::new(SLOT_US);
+        let cluster = prober.begin(0, 1e6, 1e9).expect("due");
+        let id = prober.begin_burst(10_000, 100_000);
+        prober.received(id, 10_000, 50_000, 1228);
+        prober.sent(id, 1);
+        assert_eq!(prober.outcome(100_000), None);
+        prober.sent(cluster.id, 0);
+        assert!(prober.running.is_some());
+        assert_eq!(prober.outcome(100_000), None, "nothing of it came");
+        assert!(prober.running.is_none());
     }
 
     #[test]

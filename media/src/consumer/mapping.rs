@@ -5,11 +5,13 @@
 
 mod pictures;
 mod skips;
+mod timeline;
 
 use std::time::Instant;
 
 use self::pictures::Pictures;
 use self::skips::Skips;
+use self::timeline::Timeline;
 use crate::consumer::selection::Selection;
 use crate::layers::Layer;
 use crate::producer::ring::PacketInfo;
@@ -63,8 +65,6 @@ pub(crate) struct Located {
     pub(crate) extended: u64,
     /// Its number here.
     pub(crate) index: u64,
-    /// What its timestamp here has more than there.
-    pub(crate) timestamp_offset: u32,
     /// Its number was used up by padding.
     pub(crate) filled: bool,
     run: usize,
@@ -77,7 +77,7 @@ struct Run {
     epoch: u32,
     first_in: u64,
     first_out: u64,
-    timestamp_offset: u32,
+    timeline: Timeline,
     skips: Skips,
     pictures: Pictures,
     /// Numbers of the dependency descriptor.
@@ -91,7 +91,7 @@ impl Run {
         let place = info.extended.checked_sub(self.first_in)?;
         Some(Mapped {
             index: self.first_out + place - self.skips.before(info.extended)?,
-            timestamp: info.timestamp.wrapping_add(self.timestamp_offset),
+            timestamp: self.timeline.map(info.timestamp),
             picture: self.numbers(info),
         })
     }
@@ -188,12 +188,13 @@ impl Mapping {
     }
 
     /// Begins a run with this packet. `shift` is what its stream's timestamps lack to be those of the stream before, when their
-    /// clocks are known.
+    /// clocks are known. With `gathered`, packets of the past come up to this timestamp of the publisher's.
     pub(crate) fn start(
         &mut self,
         info: &PacketInfo,
         encoding: usize,
         shift: Option<u32>,
+        gathered: Option<u32>,
         wanted: Layer,
         structure: Option<&Structure>,
     ) -> Mapped {
@@ -214,7 +215,7 @@ impl Mapping {
             epoch: info.epoch,
             first_in: info.extended,
             first_out: self.next_index,
-            timestamp_offset: self.timestamp_offset(info, encoding, shift),
+            timeline: Timeline::new(self.timestamp_offset(info, encoding, shift), gathered),
             skips: Skips::new(info.extended),
             pictures: Pictures::new(frame.picture, frame.picture_bits, next_picture),
             frames: Pictures::new(described, described_bits, next_frame),
@@ -233,7 +234,7 @@ impl Mapping {
         }
         Mapped {
             index: run.first_out,
-            timestamp: info.timestamp.wrapping_add(run.timestamp_offset),
+            timestamp: run.timeline.map(info.timestamp),
             picture: numbers,
         }
     }
@@ -250,6 +251,7 @@ impl Mapping {
             (true, true) => {
                 run.skips.advance(info.extended);
                 run.forwarded(&info.frame);
+                run.timeline.advance(info.timestamp);
             }
             (false, true) => {
                 run.skips.skip(info.extended);
@@ -275,7 +277,7 @@ impl Mapping {
 
     /// A timestamp of the live run's stream as the receiver sees it, also of a moment at which nothing was sent.
     pub(crate) fn timestamp(&self, timestamp: u32) -> Option<u32> {
-        Some(timestamp.wrapping_add(self.run()?.timestamp_offset))
+        Some(timestamp.wrapping_add(self.run()?.timeline.offset()))
     }
 
     /// A packet was sent.
@@ -303,18 +305,15 @@ impl Mapping {
             epoch: run.epoch,
             extended,
             index,
-            timestamp_offset: run.timestamp_offset,
             filled,
             run: at,
         })
     }
 
-    /// The numbers of a located packet's picture, as when it was sent.
-    pub(crate) fn numbers(&self, located: &Located, info: &PacketInfo) -> PictureNumbers {
-        self.runs
-            .get(located.run)
-            .map(|run| run.numbers(info))
-            .unwrap_or_default()
+    /// The timestamp of a located packet and the numbers of its picture, as when it was sent.
+    pub(crate) fn numbers(&self, located: &Located, info: &PacketInfo) -> Option<(u32, PictureNumbers)> {
+        let run = self.runs.get(located.run)?;
+        Some((run.timeline.map(info.timestamp), run.numbers(info)))
     }
 
     /// Whether a located packet is one that goes. What was lost before it could be decided about may not be.
@@ -331,7 +330,7 @@ impl Mapping {
     /// Keeps the offset while the timestamps go on from before; else one that continues by the clocks, or the time that passed.
     fn timestamp_offset(&mut self, info: &PacketInfo, encoding: usize, shift: Option<u32>) -> u32 {
         let Some(run) = self.run() else { return 0 };
-        let (before, same) = (run.timestamp_offset, run.encoding == encoding);
+        let (before, same) = (run.timeline.offset(), run.encoding == encoding);
         let Some((latest, arrival)) = self.latest else {
             return before;
         };
@@ -391,7 +390,7 @@ mod tests {
     }
 
     fn start(mapping: &mut Mapping, info: &PacketInfo) -> Mapped {
-        mapping.start(info, 0, None, Layer::TOP, None)
+        mapping.start(info, 0, None, None, Layer::TOP, None)
     }
 
     fn send(mapping: &mut Mapping, info: &PacketInfo) -> (u64, u32) {

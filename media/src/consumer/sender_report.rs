@@ -74,7 +74,7 @@ mod tests {
             orientation: None,
             frame: Default::default(),
         };
-        let mapped = mapping.start(&info, 0, None, Layer::TOP, None);
+        let mapped = mapping.start(&info, 0, None, None, Layer::TOP, None);
         mapping.sent(mapped, info.arrival);
         mapping
     }

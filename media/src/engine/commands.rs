@@ -222,7 +222,11 @@ impl Engine {
         producer.observe(|| TapItem::Paused(paused));
         if paused {
             producer.round.clear();
-            producer.streams.iter_mut().for_each(|stream| stream.nack.clear());
+            for stream in &mut producer.streams {
+                stream.nack.clear();
+                // What comes while it is muted is for nobody, later either.
+                stream.forget_run();
+            }
             for consumer in &producer.consumers {
                 if let Some(consumer) = self.consumers.get_mut(*consumer) {
                     consumer.mapping.stop();
@@ -274,7 +278,6 @@ impl Engine {
             first_rtx_index,
         );
         let key = self.consumers.insert_with(|_| consumer);
-        let secured = association.media_path().is_some();
         self.consumer_ids.insert(id, key);
         association.consumers.push(key);
         association.consumer_ssrcs.insert(ssrc.0, key);
@@ -283,9 +286,8 @@ impl Engine {
         }
         producer.consumers.push(key);
         self.follow(now, producer_key);
-        // Before its transport is secured it cannot begin; the key frame is asked for then.
-        if !paused && secured {
-            self.request_key_frame_for_newcomer(now, key);
+        if !paused {
+            self.begin(now, key);
         }
         Some(())
     }
@@ -293,14 +295,14 @@ impl Engine {
     fn pause_consumer(&mut self, now: Instant, id: ConsumerId, paused: bool) -> Option<()> {
         let key = *self.consumer_ids.get(&id)?;
         let consumer = self.consumers.get_mut(key)?;
-        if std::mem::replace(&mut consumer.paused, paused) == paused {
+        if consumer.paused == paused {
             return Some(());
         }
-        consumer.mapping.stop();
+        consumer.pause(paused);
         let producer = consumer.producer;
         self.follow(now, producer);
         if !paused {
-            self.request_key_frame_for(now, key);
+            self.begin(now, key);
         }
         Some(())
     }

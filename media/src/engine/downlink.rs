@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bandwidth::estimator::BURST_US;
 use crate::bandwidth::{Cluster, Estimate, Estimator, OVERHEAD_BYTES, SentPackets};
 use crate::control::DownlinkStats;
 use crate::rtcp::transport_cc::Feedback;
@@ -15,6 +16,12 @@ pub(crate) const SHARE_AMPLE: Duration = Duration::from_secs(1);
 
 /// How much of a new measurement the rate of sound takes.
 const SMOOTHING: f64 = 0.3;
+
+/// What is assumed of a path that nothing is known of, in bits a second.
+const ASSUMED: f64 = 2_000_000.0;
+
+/// So many bytes are sent at once at most, however much a path carries.
+const MAX_BURST: f64 = 256.0 * 1024.0;
 
 /// A probe that is being sent.
 #[derive(Debug)]
@@ -46,6 +53,8 @@ struct Measured {
     estimator: Estimator,
     last_sent_us: i64,
     probe: Option<Probe>,
+    /// The number of what is being sent at once, and its packets.
+    burst: Option<(u8, u32)>,
 }
 
 /// Counters since the transport began.
@@ -70,6 +79,8 @@ pub(crate) struct Downlink {
     /// Bytes of sound until the budget was last shared, and their rate.
     audio_bytes: u64,
     audio_rate: Option<f64>,
+    /// Bytes that were sent at once and are not through yet at the path's rate, as of then.
+    burst: (f64, Option<Instant>),
     pub(crate) counters: DownlinkCounters,
 }
 
@@ -85,6 +96,7 @@ impl Downlink {
             desired: 0.0,
             audio_bytes: 0,
             audio_rate: None,
+            burst: (0.0, None),
             counters: DownlinkCounters::default(),
         }
     }
@@ -98,11 +110,16 @@ impl Downlink {
     pub(crate) fn sent(&mut self, now_us: i64, len: usize) {
         let measured = self.measure();
         let bytes = len + OVERHEAD_BYTES;
-        let cluster = measured.probe.as_mut().map(|probe| {
-            probe.packets += 1;
-            probe.bytes += bytes as u32;
-            probe.cluster.id
-        });
+        let cluster = if let Some((id, packets)) = &mut measured.burst {
+            *packets += 1;
+            Some(*id)
+        } else {
+            measured.probe.as_mut().map(|probe| {
+                probe.packets += 1;
+                probe.bytes += bytes as u32;
+                probe.cluster.id
+            })
+        };
         measured.last_sent_us = now_us;
         measured.sent.sent(now_us, bytes, cluster);
     }
@@ -149,6 +166,43 @@ impl Downlink {
         if let Some(measured) = self.measured.as_deref_mut() {
             measured.estimator.tick(now_us, measured.last_sent_us);
         }
+    }
+
+    /// How many bytes may be sent at once: what the path carries within [`BURST_US`], less what was sent so just before. Sound waits
+    /// behind it for no longer than that. Nothing while the path is full.
+    pub(crate) fn burst_room(&self, now: Instant) -> usize {
+        let estimate = self.estimate();
+        if estimate.is_some_and(|estimate| estimate.congested) {
+            return 0;
+        }
+        let rate = estimate.map_or(ASSUMED, |estimate| estimate.budget);
+        let most = (rate * BURST_US as f64 / 8e6).min(MAX_BURST);
+        (most - self.waiting(now, rate)).max(0.0) as usize
+    }
+
+    /// Much is about to be sent at once.
+    pub(crate) fn begin_burst(&mut self, now: Instant, bytes: usize) {
+        let rate = self.estimate().map_or(ASSUMED, |estimate| estimate.budget);
+        self.burst = (self.waiting(now, rate) + bytes as f64, Some(now));
+        let now_us = self.micros(now);
+        let measured = self.measure();
+        measured.burst = Some((measured.estimator.begin_burst(now_us, bytes as u32), 0));
+    }
+
+    /// All of it was sent.
+    pub(crate) fn end_burst(&mut self) {
+        if let Some(measured) = self.measured.as_deref_mut()
+            && let Some((id, packets)) = measured.burst.take()
+        {
+            measured.estimator.probe_sent(id, packets);
+        }
+    }
+
+    /// What is left of earlier bursts at this rate.
+    fn waiting(&self, now: Instant, rate: f64) -> f64 {
+        let (bytes, at) = self.burst;
+        let passed = at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        (bytes - rate / 8.0 * passed).max(0.0)
     }
 
     /// Begins a probe if one is wanted.
@@ -205,6 +259,7 @@ impl Downlink {
                 estimator: Estimator::new(SLOT.as_micros() as i64),
                 last_sent_us: 0,
                 probe: None,
+                burst: None,
             })
         })
     }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use crate::consumer::mapping::{Mapped, PictureNumbers};
 use crate::consumer::rewrite::{MAX_HEADER, Numbers, PADDING};
 use crate::consumer::{Consumer, Decision};
+use crate::engine::beginnings::{beginning, wire_bytes};
 use crate::engine::downlink::Downlink;
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, DropCounters, Engine};
 use crate::parameters::{MediaKind, Path, PayloadType, Ssrc};
 use crate::producer::Producer;
-use crate::producer::ring::Slot;
+use crate::producer::ring::{PacketInfo, Slot};
 use crate::rtp::frame::rewrite;
 use crate::send_buffer::{MAX_DATAGRAM, SendBuffer};
 use crate::transport::{SRTP_OVERHEAD, Transport};
@@ -134,7 +135,7 @@ impl Engine {
                 };
                 let no_room = consumer.kind == MediaKind::Video && consumer.target().is_none();
                 if no_room {
-                    consumer.mapping.stop();
+                    consumer.stop_for_room();
                 }
                 if consumer.paused || producer.paused || no_room {
                     consumer.retransmit.clear();
@@ -210,7 +211,12 @@ impl Sender<'_> {
     fn send_fresh(&mut self, consumer: &mut Consumer, producer: &Producer) -> Outcome {
         let mut outcome = Outcome::Sent;
         // Packets up to this one were sent when the consumer began.
-        let mut caught_up: Option<(usize, u64)> = None;
+        let mut caught_up = self.send_past(consumer, producer);
+        if caught_up.is_some() {
+            outcome = Outcome::Started;
+        } else if producer.round.is_empty() && consumer.kind == MediaKind::Video && consumer.is_waiting() {
+            outcome = Outcome::NeedsKeyFrame;
+        }
         for fresh in &producer.round {
             let Some(stream) = producer.streams.get(fresh.encoding) else {
                 continue;
@@ -236,19 +242,46 @@ impl Sender<'_> {
                     outcome = Outcome::Started;
                     self.send_first(consumer, slot, mapped);
                     // What overtook it is in the ring already and will not come again.
-                    let highest = stream.highest().unwrap_or(fresh.extended);
-                    let epoch = slot.info.epoch;
-                    let later = (fresh.extended + 1..=highest).filter_map(|extended| stream.ring.get(extended));
-                    for slot in later.take_while(|slot| slot.info.epoch == epoch) {
-                        if let Decision::Send(mapped) = consumer.decide(&slot.info, fresh.encoding, producer) {
-                            self.send_first(consumer, slot, mapped);
-                        }
-                        caught_up = Some((fresh.encoding, slot.info.extended));
-                    }
+                    caught_up = self.send_later(consumer, producer, fresh.encoding, &slot.info).or(caught_up);
                 }
             }
         }
         outcome
+    }
+
+    /// Lets a consumer begin with what is kept since the latest key frame, if it may. Gives up to where it was sent then.
+    fn send_past(&mut self, consumer: &mut Consumer, producer: &Producer) -> Option<(usize, u64)> {
+        let run = beginning(self.now, consumer, producer, self.downlink)?;
+        let encoding = consumer.encoding();
+        let stream = producer.streams.get(encoding)?;
+        let (first, latest) = (stream.ring.get(run.first)?, stream.ring.get(stream.highest()?)?);
+        let mapped = consumer.begin_with_past(&first.info, &latest.info, producer);
+        self.downlink.begin_burst(self.now, wire_bytes(&run));
+        self.send_first(consumer, first, mapped);
+        self.send_later(consumer, producer, encoding, &first.info);
+        self.downlink.end_burst();
+        Some((encoding, latest.info.extended))
+    }
+
+    /// Sends what the ring holds of a stream after the packet that a consumer began with. Gives up to where that is.
+    fn send_later(
+        &mut self,
+        consumer: &mut Consumer,
+        producer: &Producer,
+        encoding: usize,
+        first: &PacketInfo,
+    ) -> Option<(usize, u64)> {
+        let stream = producer.streams.get(encoding)?;
+        let highest = stream.highest()?;
+        let later = (first.extended + 1..=highest).filter_map(|extended| stream.ring.get(extended));
+        let mut last = None;
+        for slot in later.take_while(|slot| slot.info.epoch == first.epoch) {
+            if let Decision::Send(mapped) = consumer.decide(&slot.info, encoding, producer) {
+                self.send_first(consumer, slot, mapped);
+            }
+            last = Some((encoding, slot.info.extended));
+        }
+        last
     }
 
     fn send_first(&mut self, consumer: &mut Consumer, slot: &Slot, mapped: Mapped) {
@@ -321,17 +354,13 @@ impl Sender<'_> {
             if !is_same {
                 return None;
             }
-            let timestamp = slot.info.timestamp.wrapping_add(located.timestamp_offset);
             let len = slot.payload().len() + MAX_HEADER / 4;
             if purpose == Purpose::Repair && !consumer.retransmit.admit(self.now, index, len, self.rtt) {
                 return None;
             }
             let filled = located.filled || !consumer.mapping.admitted(&located, &slot.info);
-            let picture = if filled {
-                PictureNumbers::default()
-            } else {
-                consumer.mapping.numbers(&located, &slot.info)
-            };
+            let (timestamp, numbers) = consumer.mapping.numbers(&located, &slot.info)?;
+            let picture = if filled { PictureNumbers::default() } else { numbers };
             let index = consumer.retransmit.take_rtx_index();
             let label = Label {
                 payload_type,

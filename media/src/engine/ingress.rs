@@ -168,9 +168,10 @@ impl Engine {
         stream
             .reception
             .packet(extended, info.timestamp, since_origin, rate, incoming.restored);
-        stream.ring.insert(info, incoming.elements.descriptor, incoming.payload);
+        let begins = is_video && info.key_frame && !producer.paused;
+        stream.keep(info, incoming.elements.descriptor, incoming.payload, begins);
         if is_video && info.key_frame {
-            stream.key_frames.arrived(now);
+            stream.key_frames.arrived();
         }
         let ssrc = stream.ssrc.unwrap_or(incoming.header.ssrc);
 

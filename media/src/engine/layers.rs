@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use crate::consumer::Consumer;
 use crate::control::EventKind;
-use crate::engine::Engine;
+use crate::engine::beginnings::beginning;
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
+use crate::engine::{Association, Engine};
 use crate::layers::{self, Layer};
 use crate::producer::Producer;
 
@@ -27,9 +28,11 @@ impl Engine {
             };
             if let Some(encoding) = consumer.follow(producer) {
                 let association = self.associations.get(consumer.transport);
-                if association.is_some_and(|association| association.media_path().is_some()) {
-                    needed |= 1 << encoding;
-                }
+                // Who can begin with what is kept needs none.
+                let needs = |it: &Association| {
+                    it.media_path().is_some() && beginning(now, consumer, producer, &it.downlink).is_none()
+                };
+                needed |= u32::from(association.is_some_and(needs)) << encoding;
             }
             if !consumer.paused {
                 wanted = wanted.max(consumer.ceiling().spatial);
@@ -90,19 +93,6 @@ impl Engine {
             let transport = producer.transport;
             self.queue_feedback(transport);
         }
-    }
-
-    /// As [`request_key_frame_for`](Self::request_key_frame_for), of a consumer that has just come.
-    pub(super) fn request_key_frame_for_newcomer(&mut self, now: Instant, key: Key<Consumer>) {
-        let Some(consumer) = self.consumers.get(key) else {
-            return;
-        };
-        let Some(producer) = self.producers.get_mut(consumer.producer) else {
-            return;
-        };
-        producer.request_key_frame_for_newcomer(now, consumer.encoding());
-        let transport = producer.transport;
-        self.queue_feedback(transport);
     }
 
     /// Asks the publisher for the key frame that a consumer needs, at the end of the round, if the throttle allows.

@@ -49,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// Tells a publisher what is due, and asks for the key frames that the consumers of a transport wait for. Not before
+    /// Tells a publisher what is due, and lets the consumers of a transport begin. Not before
     /// media has both its keys and its path, whichever comes last: clients may end the handshake before they nominate,
     /// and a key frame that comes in between would reach nobody.
     fn begin_media(&mut self, now: Instant, key: Key<Association>) {
@@ -60,7 +60,7 @@ impl Engine {
         self.queue_feedback(key);
         for consumer in consumers {
             if self.consumers.get(consumer).is_some_and(Consumer::is_waiting) {
-                self.request_key_frame_for_newcomer(now, consumer);
+                self.begin(now, consumer);
             }
         }
     }

@@ -91,6 +91,14 @@ impl NackGenerator {
         }
     }
 
+    /// How many packets of a range are being asked for.
+    pub(crate) fn missing_in(&self, range: Range<u64>) -> u64 {
+        self.missing
+            .iter()
+            .filter(|missing| range.contains(&missing.extended))
+            .count() as u64
+    }
+
     /// Forgets everything that is missing.
     pub(crate) fn clear(&mut self) {
         self.missing.clear();

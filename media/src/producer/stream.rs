@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use crate::parameters::{Encoding, Feedback, Ssrc};
 use crate::producer::ProducerCodec;
+use crate::producer::kept::KeptRun;
 use crate::producer::key_frame::KeyFrameRequests;
 use crate::producer::nack::{Gap, NackGenerator};
 use crate::producer::receiver_report::{Reception, SenderClock};
-use crate::producer::ring::Ring;
+use crate::producer::ring::{PacketInfo, Ring};
 use crate::rtp::dependency::Structure;
 use crate::rtp::unwrap_near;
 
@@ -36,6 +37,8 @@ pub(crate) struct Stream {
     /// Packets lost under SSRCs before.
     lost_before: i64,
     pub(crate) key_frames: KeyFrameRequests,
+    /// Since the latest key frame, of video.
+    run: Option<KeptRun>,
     pub(crate) clock: Option<SenderClock>,
     /// What its dependency descriptors refer to.
     pub(crate) structure: Option<Box<Structure>>,
@@ -78,6 +81,7 @@ impl Stream {
             reception: Reception::default(),
             lost_before: 0,
             key_frames: KeyFrameRequests::default(),
+            run: None,
             clock: None,
             structure: None,
             last_packet: None,
@@ -180,6 +184,52 @@ impl Stream {
         Place::Late { extended }
     }
 
+    /// Keeps a packet that was placed. `begins` says whether a key frame does so with it, of video.
+    pub(crate) fn keep(&mut self, info: PacketInfo, descriptor: &[u8], payload: &[u8], begins: bool) {
+        self.ring.insert(info, descriptor, payload);
+        match &mut self.run {
+            Some(run) if begins && run.is_of(&info) && info.extended > run.first => run.follow(payload.len()),
+            Some(run) if begins && info.epoch == run.epoch && info.extended < run.first && !run.is_of(&info) => {}
+            _ if begins => self.begin_run(&info, payload.len()),
+            Some(run) if info.epoch != run.epoch || info.codec != run.codec => self.run = None,
+            Some(run) if info.extended > run.first => run.follow(payload.len()),
+            Some(_) | None => {}
+        }
+    }
+
+    /// Forgets where the latest key frame began: nobody begins with what came until now.
+    pub(crate) fn forget_run(&mut self) {
+        self.run = None;
+    }
+
+    /// The packets since the latest key frame, if one can begin with them now: it is recent, and every packet is there or is
+    /// being asked for.
+    pub(crate) fn kept_run(&self, now: Instant) -> Option<KeptRun> {
+        let run = self.run.filter(|run| run.epoch == self.epoch && run.is_fresh(now))?;
+        let end = self.highest? + 1;
+        if self.renewed || run.first < self.oldest() {
+            return None;
+        }
+        let missing = end.checked_sub(run.first + run.packets)?;
+        let repairable = missing == 0 || missing == self.nack.missing_in(run.first..end);
+        // What is missing just before may belong to it: parameter sets do.
+        let whole_beginning = self.nack.missing_in(run.first - 1..run.first) == 0;
+        (repairable && whole_beginning).then_some(run)
+    }
+
+    /// A key frame began; packets after this one may have overtaken it.
+    fn begin_run(&mut self, info: &PacketInfo, len: usize) {
+        let began = self.run.filter(|run| run.is_of(info)).map(|run| run.began);
+        let mut run = KeptRun::new(info, len);
+        run.began = began.unwrap_or(run.began);
+        let end = self.highest.unwrap_or(info.extended) + 1;
+        let overtook = (info.extended + 1..end).filter_map(|extended| self.ring.get(extended));
+        for slot in overtook.filter(|slot| slot.info.epoch == info.epoch) {
+            run.follow(slot.payload().len());
+        }
+        self.run = Some(run);
+    }
+
     /// The feedback agreed for the codec in use, or for the first while none is.
     pub(crate) fn feedback(&self, codecs: &[ProducerCodec]) -> Feedback {
         let index = self.last_packet.map_or(0, |(_, codec)| usize::from(codec));
@@ -219,8 +269,9 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::producer::ring::PacketInfo;
     use crate::producer::test_start;
 
     fn stream() -> Stream {
@@ -243,21 +294,24 @@ mod tests {
         | Place::Restart { extended } = place
         {
             assert_eq!(extended as u16, sequence);
-            let info = PacketInfo {
-                extended,
-                epoch: stream.epoch(),
-                timestamp: 0,
-                arrival: test_start(),
-                codec: 0,
-                marker: false,
-                key_frame: false,
-                audio_level: None,
-                orientation: None,
-                frame: Default::default(),
-            };
-            stream.ring.insert(info, &[], &[]);
+            stream.keep(info(stream, extended), &[], &[], false);
         }
         place
+    }
+
+    fn info(stream: &Stream, extended: u64) -> PacketInfo {
+        PacketInfo {
+            extended,
+            epoch: stream.epoch(),
+            timestamp: 0,
+            arrival: test_start(),
+            codec: 0,
+            marker: false,
+            key_frame: false,
+            audio_level: None,
+            orientation: None,
+            frame: Default::default(),
+        }
     }
 
     #[test]
@@ -339,5 +393,99 @@ mod tests {
             };
             assert!(extended > before + 128);
         }
+    }
+
+    /// Places a packet of video and keeps it, as the engine does.
+    fn film(stream: &mut Stream, sequence: u16, timestamp: u32, ms: u64, begins: bool) {
+        let now = test_start() + Duration::from_millis(ms);
+        let place = stream.place(now, sequence, true);
+        let (Place::Next { extended }
+        | Place::AfterGap { extended, .. }
+        | Place::Late { extended }
+        | Place::Restart { extended }) = place
+        else {
+            panic!("{place:?}")
+        };
+        let info = PacketInfo {
+            timestamp,
+            arrival: now,
+            key_frame: begins,
+            ..info(stream, extended)
+        };
+        stream.keep(info, &[], &[0; 100], begins);
+    }
+
+    /// The first packet of the run that can be begun with, and how many it has.
+    fn run(stream: &Stream, ms: u64) -> Option<(u16, u64)> {
+        let run = stream.kept_run(test_start() + Duration::from_millis(ms))?;
+        assert_eq!(run.bytes as u64, 100 * run.packets);
+        Some((run.first as u16, run.packets))
+    }
+
+    #[test]
+    fn the_run_is_what_came_since_the_latest_key_frame_while_it_is_recent() {
+        let mut stream = stream();
+        film(&mut stream, 9, 0, 0, false);
+        assert_eq!(run(&stream, 0), None);
+        film(&mut stream, 10, 3000, 0, true);
+        film(&mut stream, 11, 3000, 0, false);
+        film(&mut stream, 12, 6000, 33, false);
+        assert_eq!(run(&stream, 33), Some((10, 3)));
+        film(&mut stream, 13, 9000, 66, true);
+        assert_eq!(run(&stream, 66), Some((13, 1)));
+        assert_eq!(run(&stream, 566), Some((13, 1)));
+        assert_eq!(run(&stream, 567), None);
+        stream.forget_run();
+        film(&mut stream, 14, 9000, 66, false);
+        assert_eq!(run(&stream, 66), None);
+    }
+
+    #[test]
+    fn a_key_frame_that_begins_with_several_packets_begins_with_the_first() {
+        for order in [[10, 11, 12], [11, 10, 12], [12, 11, 10]] {
+            let mut stream = stream();
+            film(&mut stream, 9, 0, 0, false);
+            for sequence in order {
+                film(&mut stream, sequence, 3000, 10, sequence < 12);
+            }
+            assert_eq!(run(&stream, 10), Some((10, 3)), "{order:?}");
+            film(&mut stream, 13, 6000, 43, false);
+            assert_eq!(run(&stream, 43), Some((10, 4)), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_has_no_holes_but_those_that_are_asked_for() {
+        let mut stream = stream();
+        film(&mut stream, 9, 0, 0, false);
+        film(&mut stream, 10, 3000, 0, true);
+        film(&mut stream, 13, 3000, 0, false);
+        assert_eq!(run(&stream, 0), Some((10, 2)));
+        film(&mut stream, 11, 3000, 5, false);
+        assert_eq!(run(&stream, 5), Some((10, 3)));
+        stream.nack.clear();
+        assert_eq!(run(&stream, 5), None);
+        film(&mut stream, 12, 3000, 5, false);
+        assert_eq!(run(&stream, 5), Some((10, 4)));
+        // Of parameter sets that are missing nobody knows.
+        film(&mut stream, 15, 6000, 40, true);
+        assert_eq!(run(&stream, 40), None);
+        film(&mut stream, 14, 6000, 41, true);
+        assert_eq!(run(&stream, 41), Some((14, 2)));
+    }
+
+    #[test]
+    fn what_does_not_go_on_or_is_not_kept_is_no_run() {
+        let mut stream = stream();
+        film(&mut stream, 10, 3000, 0, true);
+        stream.renew(Ssrc(2));
+        assert_eq!(run(&stream, 0), None);
+        film(&mut stream, 500, 3000, 0, false);
+        assert_eq!(run(&stream, 0), None);
+        film(&mut stream, 501, 6000, 0, true);
+        (502..629).for_each(|sequence| film(&mut stream, sequence, 6000, 1, false));
+        assert_eq!(run(&stream, 1), Some((501, 128)));
+        film(&mut stream, 629, 6000, 1, false);
+        assert_eq!(run(&stream, 1), None);
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
 
+mod beginnings;
 mod bounds;
 mod data;
 mod feedback;

@@ -185,3 +185,51 @@ fn finds_room_that_media_does_not_fill() {
         }
     });
 }
+
+/// A hundred packets at once, on a path that carries them within 300 ms and holds them meanwhile.
+#[test]
+fn what_is_sent_at_once_does_not_lower_the_estimate_of_a_path_that_carries_it() {
+    for_seeds(1..=4, |seed| {
+        let path = Conditions {
+            bottleneck: Some(Bottleneck {
+                bits_per_second: 4_000_000,
+                queue_bytes: 200_000,
+            }),
+            ..limited(0)
+        };
+        let mut flow = Flow::new(seed, path, 1.5e6);
+        flow.run(0.02);
+        for _ in 0..6 {
+            flow.burst(100);
+            flow.run(3.0);
+        }
+        let low = flow
+            .between(0.5, 18.0)
+            .map(|(_, it)| it.bits_per_second)
+            .fold(f64::MAX, f64::min);
+        let congested = flow.between(0.0, 18.0).any(|(_, it)| it.congested);
+        if low < 3e6 || congested {
+            print(&flow);
+            panic!("{low:.0}, congested: {congested}");
+        }
+    });
+}
+
+#[test]
+fn what_is_sent_at_once_over_a_slow_path_shows_how_slow_it_is() {
+    for_seeds(1..=4, |seed| {
+        for (rate, queue_bytes) in [(500_000, 40_000), (1_000_000, 40_000), (1_000_000, 200_000)] {
+            let slow = Conditions {
+                bottleneck: Some(Bottleneck {
+                    bits_per_second: rate,
+                    queue_bytes,
+                }),
+                ..limited(0)
+            };
+            let mut flow = Flow::new(seed, slow, 5e6);
+            flow.burst(80);
+            flow.run(2.0);
+            assert_reaches(&flow, 0.0, 1.0, rate as f64);
+        }
+    });
+}

@@ -176,19 +176,33 @@ impl Flow {
         }
     }
 
+    /// Sends so many packets at once.
+    pub(super) fn burst(&mut self, packets: u32) {
+        let bytes = packets * (PACKET + OVERHEAD_BYTES) as u32;
+        let id = self.estimator.begin_burst(self.now_us(), bytes);
+        for _ in 0..packets {
+            self.send_as(PACKET, Some(id));
+        }
+        self.estimator.probe_sent(id, packets);
+    }
+
     fn probed(&self) -> u32 {
         self.probe.map_or(u32::MAX, |(_, bytes, _)| bytes)
     }
 
     fn send(&mut self, bytes: usize) {
-        let on_wire = bytes + OVERHEAD_BYTES;
-        let mut datagram = vec![0; bytes];
-        datagram[..2].copy_from_slice(&self.sent.next_number().to_be_bytes());
-        let cluster = self.probe.as_mut().map(|(cluster, bytes, packets)| {
-            *bytes += on_wire as u32;
+        let cluster = self.probe.as_mut().map(|(cluster, sent, packets)| {
+            *sent += (bytes + OVERHEAD_BYTES) as u32;
             *packets += 1;
             cluster.id
         });
+        self.send_as(bytes, cluster);
+    }
+
+    fn send_as(&mut self, bytes: usize, cluster: Option<u8>) {
+        let on_wire = bytes + OVERHEAD_BYTES;
+        let mut datagram = vec![0; bytes];
+        datagram[..2].copy_from_slice(&self.sent.next_number().to_be_bytes());
         self.last_sent_us = self.now_us();
         self.sent.sent(self.last_sent_us, on_wire, cluster);
         self.down.send(self.now, world::path(1), &datagram);

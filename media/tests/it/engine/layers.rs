@@ -214,6 +214,59 @@ fn loss_and_reordering_leave_no_hole_and_nothing_that_cannot_be_decoded() {
     });
 }
 
+#[test]
+fn who_comes_later_begins_with_what_is_kept_of_its_encoding() {
+    let mut sim = Sim::good();
+    let alice = sim.join();
+    let video = sim.publish_simulcast(alice, &RIDS);
+    watch(&mut sim, video);
+    sim.run(2 * SECOND);
+    sim.command(Command::RequestKeyFrame { producer: video });
+    sim.run(SECOND * 2 / 5);
+    let plis: usize = sim.encodings(video).iter().map(|source| source.plis.len()).sum();
+    let (_, late) = watch(&mut sim, video);
+    sim.run(SECOND / 50);
+    let frames_at_once = frames(sim.sink(late));
+    assert!(frames_at_once.len() >= 8, "{}", frames_at_once.len());
+    assert!(frames_at_once[0].key && frames_at_once.iter().all(|frame| frame.encoding == 2));
+    sim.run(SECOND);
+    let after: usize = sim.encodings(video).iter().map(|source| source.plis.len()).sum();
+    assert_eq!(after, plis, "nothing was asked for");
+    let sink = sim.sink(late);
+    assert_eq!((sink.holes(), sink.filled.len()), (0, 0));
+    let frames = frames(sink);
+    check_decodable(&frames);
+    check_continuous(&frames);
+}
+
+#[test]
+fn what_is_kept_goes_by_the_rate_of_frames_that_was_chosen() {
+    let (mut sim, video, _, _) = temporal(Conditions::GOOD, 1);
+    sim.run(2 * SECOND);
+    sim.command(Command::RequestKeyFrame { producer: video });
+    sim.run(SECOND * 2 / 5);
+    let carol = sim.join();
+    let (consumer, late) = sim.subscribe_with(carol, video, consumed(MediaKind::Video, "0", 0x10_0000));
+    sim.command(Command::PauseConsumer { consumer, paused: true });
+    prefer(&mut sim, consumer, Quality::Low);
+    sim.run(SECOND);
+    let went = sim.sink(late).packets.len();
+    sim.command(Command::RequestKeyFrame { producer: video });
+    sim.run(SECOND * 2 / 5);
+    sim.command(Command::PauseConsumer {
+        consumer,
+        paused: false,
+    });
+    sim.run(SECOND / 50);
+    let later: Vec<_> = sim.sink(late).packets.values().skip(went).collect();
+    assert!(later.len() >= 8, "{}", later.len());
+    let temporal = |payload: &[u8]| Vp8Descriptor::parse(payload).unwrap().temporal;
+    assert!(later.iter().all(|got| temporal(&got.payload) == Some(0)));
+    sim.run(SECOND);
+    assert_eq!(sim.sink(late).holes(), 0);
+    check_decodable(&frames(sim.sink(late)));
+}
+
 /// A publisher of one encoding with temporal layers.
 fn temporal(conditions: Conditions, seed: u64) -> (Sim, ProducerId, ConsumerId, Watch) {
     let mut sim = Sim::new(seed, conditions);
