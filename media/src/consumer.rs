@@ -54,6 +54,8 @@ pub(crate) struct Consumer {
     ceiling: Layer,
     /// The highest layer that its bandwidth allows; `None` when there is room for none.
     target: Option<Layer>,
+    /// Whether that was shared out to it, rather than being no bound.
+    is_bounded: bool,
     /// Since when there is room for none, while it is sent all the same.
     without_room: Option<Instant>,
     /// The stream to follow, and the highest layer to send of it.
@@ -130,6 +132,7 @@ impl Consumer {
             preference: Preference::default(),
             ceiling: Layer::TOP,
             target: Some(Layer::TOP),
+            is_bounded: false,
             without_room: None,
             encoding: 0,
             within: Layer::TOP,
@@ -154,24 +157,42 @@ impl Consumer {
         self.target
     }
 
-    /// Sets the highest layer by bandwidth as it was shared out. With no room for any, `lowest` goes on for a moment: that a
-    /// picture stands still for a second hurts more than a moment too long on a path that is full.
+    /// Sets the highest layer by bandwidth as it was shared out; [`follow`](Self::follow) acts on it. With no room for any,
+    /// `lowest` goes on for a moment: that a picture stands still for a second hurts more than a moment too long on a path that
+    /// is full.
     pub(crate) fn share(&mut self, now: Instant, target: Option<Layer>, lowest: Layer) {
         let before = self.target;
+        self.is_bounded = true;
         if target.is_some() {
             self.without_room = None;
-            self.set_target(target);
+            self.target = target;
             return;
         }
         let since = *self.without_room.get_or_insert(now);
         let goes_on = before.is_some() && now.saturating_duration_since(since) < ROOM_GRACE;
-        self.set_target(goes_on.then_some(lowest));
+        self.target = goes_on.then_some(lowest);
     }
 
-    /// Sets the highest layer by bandwidth; with `None` nothing is sent. Without a call there is no bound.
-    /// [`follow`](Self::follow) acts on it.
-    pub(crate) fn set_target(&mut self, target: Option<Layer>) {
-        self.target = target;
+    /// Whether something was shared out to it, if only nothing.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.is_bounded
+    }
+
+    /// Whether it has nothing yet and was refused nothing.
+    pub(crate) fn is_new(&self) -> bool {
+        !self.is_bounded && self.mapping.live().is_none()
+    }
+
+    /// The highest layer that it was given, or had without being given it.
+    pub(crate) fn share_before(&self) -> Option<Layer> {
+        self.target.filter(|_| !self.is_new())
+    }
+
+    /// Lifts the bound.
+    pub(crate) fn unbind(&mut self) {
+        self.is_bounded = false;
+        self.without_room = None;
+        self.target = Some(Layer::TOP);
     }
 
     /// The layer to send, as far as there is one: the lower of ceiling and target.
@@ -257,18 +278,20 @@ impl Consumer {
                 true => Decision::NeedKeyFrame,
                 false => Decision::Skip,
             },
-            MediaKind::Audio | MediaKind::Video => {
-                Decision::Start(self.start(info, encoding, producer, None))
-            }
+            MediaKind::Audio | MediaKind::Video => Decision::Start(self.start(info, encoding, producer, None)),
         }
     }
 
     /// Begins with a packet. With `gathered`, packets of the past come up to this timestamp.
     fn start(&mut self, info: &PacketInfo, encoding: usize, producer: &Producer, gathered: Option<u32>) -> Mapped {
         self.is_eager = false;
-        let structure = producer.streams.get(encoding).and_then(|stream| stream.structure.as_deref());
+        let structure = producer
+            .streams
+            .get(encoding)
+            .and_then(|stream| stream.structure.as_deref());
         let shift = self.shift(encoding, producer);
-        self.mapping.start(info, encoding, shift, gathered, self.within, structure)
+        self.mapping
+            .start(info, encoding, shift, gathered, self.within, structure)
     }
 
     /// The run with which it may begin at once: it has just come or goes on after a pause, and nothing of the run went to it.

@@ -13,7 +13,7 @@ use crate::layers::{Layer, LayerRate, MAX_SPATIAL, MAX_TEMPORAL};
 pub const MAX_RAISED: usize = 64;
 
 /// The part of what a better layer adds that must be free beside it.
-const HEADROOM: f64 = 0.15;
+pub const HEADROOM: f64 = 0.15;
 
 /// A spatial layer that does not come now is taken for so many times the one below it.
 const GROWTH: f64 = 3.5;
@@ -101,6 +101,11 @@ impl Ladder {
     /// The steps, from the least to the most.
     pub fn steps(&self) -> &[Step] {
         self.steps.get(..self.len).unwrap_or_default()
+    }
+
+    /// What the least of it takes, in bits a second.
+    pub fn lowest_rate(&self) -> f64 {
+        self.steps().first().map_or(0.0, |step| step.rate)
     }
 
     /// What the best of it takes, in bits a second.

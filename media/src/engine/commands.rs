@@ -285,6 +285,9 @@ impl Engine {
             association.consumer_ssrcs.insert(rtx.0, key);
         }
         producer.consumers.push(key);
+        if !paused {
+            self.share_anew(now, transport_key);
+        }
         self.follow(now, producer_key);
         if !paused {
             self.begin(now, key);
@@ -299,7 +302,10 @@ impl Engine {
             return Some(());
         }
         consumer.pause(paused);
-        let producer = consumer.producer;
+        let (transport, producer) = (consumer.transport, consumer.producer);
+        if !paused {
+            self.share_anew(now, transport);
+        }
         self.follow(now, producer);
         if !paused {
             self.begin(now, key);

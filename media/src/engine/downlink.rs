@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bandwidth::estimator::BURST_US;
-use crate::bandwidth::{Cluster, Estimate, Estimator, OVERHEAD_BYTES, SentPackets};
+use crate::bandwidth::estimator::{BURST_US, START_RATE};
+use crate::bandwidth::{Cluster, Estimate, Estimator, Limit, OVERHEAD_BYTES, SentPackets};
 use crate::control::DownlinkStats;
 use crate::rtcp::transport_cc::Feedback;
 
@@ -14,11 +14,18 @@ pub(crate) const SLOT: Duration = Duration::from_millis(5);
 pub(crate) const SHARE_SCARCE: Duration = Duration::from_millis(200);
 pub(crate) const SHARE_AMPLE: Duration = Duration::from_secs(1);
 
+/// A budget that grew by this factor is shared at once.
+const GROWN: f64 = 1.1;
+
 /// How much of a new measurement the rate of sound takes.
 const SMOOTHING: f64 = 0.3;
 
-/// What is assumed of a path that nothing is known of, in bits a second.
-const ASSUMED: f64 = 2_000_000.0;
+/// What is assumed of a path while nothing is known of it, in bits a second: a camera in its middle size and eight in their
+/// smallest. Most paths carry several times that, which the first feedback shows; one that does not is not filled for long.
+const ASSUMED: f64 = START_RATE;
+
+/// A receiver that was sent media for so long without a word of what arrives will say none: it gets everything.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// So many bytes are sent at once at most, however much a path carries.
 const MAX_BURST: f64 = 256.0 * 1024.0;
@@ -73,9 +80,13 @@ pub(crate) struct Downlink {
     /// When the budget is shared, or a probe goes on.
     pub(crate) due: Option<Instant>,
     pub(crate) shared: Option<Instant>,
+    /// The budget then.
+    pub(crate) budget: f64,
     /// What was given away, and what would be without a bound, in bits a second.
     pub(crate) given: f64,
     pub(crate) desired: f64,
+    /// Since when media flows.
+    flows_since: Option<Instant>,
     /// Bytes of sound until the budget was last shared, and their rate.
     audio_bytes: u64,
     audio_rate: Option<f64>,
@@ -92,8 +103,10 @@ impl Downlink {
             measured: None,
             due: None,
             shared: None,
+            budget: 0.0,
             given: 0.0,
             desired: 0.0,
+            flows_since: None,
             audio_bytes: 0,
             audio_rate: None,
             burst: (0.0, None),
@@ -140,9 +153,33 @@ impl Downlink {
         self.measure().estimator.cap(bits_per_second as f64);
     }
 
-    /// `None` while nothing is known: then nothing is held back.
+    /// `None` while nothing is known.
     pub(crate) fn estimate(&self) -> Option<Estimate> {
         self.measured.as_ref()?.estimator.estimate()
+    }
+
+    /// What is assumed while nothing is known. `flows`: some of what it is asked for was sent already. `None` once something is
+    /// known, or will never be.
+    pub(crate) fn assumed(&mut self, now: Instant, flows: bool) -> Option<Estimate> {
+        if flows {
+            self.flows_since.get_or_insert(now);
+        }
+        let waited = self.flows_since.map(|since| now.saturating_duration_since(since));
+        let waits = self.estimate().is_none() && waited.is_none_or(|waited| waited < PATIENCE);
+        waits.then_some(Estimate {
+            bits_per_second: ASSUMED,
+            budget: ASSUMED,
+            limit: Limit::Delay,
+            congested: false,
+            loss: 0.0,
+            wait_ms: 0.0,
+        })
+    }
+
+    /// Nothing is held back any more.
+    pub(crate) fn unbound(&mut self, now: Instant) {
+        self.shared = Some(now);
+        (self.given, self.desired) = (0.0, 0.0);
     }
 
     pub(crate) fn stats(&self) -> Option<DownlinkStats> {
@@ -155,9 +192,12 @@ impl Downlink {
         })
     }
 
-    /// Whether more is given away than there is.
-    pub(crate) fn is_exceeded(&self) -> bool {
-        self.estimate().is_some_and(|estimate| self.given > estimate.budget)
+    /// Whether it is to be shared out anew at once: more is given away than there is, or there is much more than there was and
+    /// somebody who wants it.
+    pub(crate) fn is_changed(&self) -> bool {
+        let Some(estimate) = self.estimate() else { return false };
+        let grew = self.desired > 0.0 && estimate.budget > self.budget * GROWN;
+        self.shared.is_none() || self.given > estimate.budget || grew
     }
 
     /// To be called when [`due`](Self::due).
@@ -180,10 +220,13 @@ impl Downlink {
         (most - self.waiting(now, rate)).max(0.0) as usize
     }
 
-    /// Much is about to be sent at once.
-    pub(crate) fn begin_burst(&mut self, now: Instant, bytes: usize) {
+    /// Much is about to be sent at once, in packets that bear numbers or not.
+    pub(crate) fn begin_burst(&mut self, now: Instant, bytes: usize, numbered: bool) {
         let rate = self.estimate().map_or(ASSUMED, |estimate| estimate.budget);
         self.burst = (self.waiting(now, rate) + bytes as f64, Some(now));
+        if !numbered {
+            return;
+        }
         let now_us = self.micros(now);
         let measured = self.measure();
         measured.burst = Some((measured.estimator.begin_burst(now_us, bytes as u32), 0));

@@ -242,7 +242,9 @@ impl Sender<'_> {
                     outcome = Outcome::Started;
                     self.send_first(consumer, slot, mapped);
                     // What overtook it is in the ring already and will not come again.
-                    caught_up = self.send_later(consumer, producer, fresh.encoding, &slot.info).or(caught_up);
+                    caught_up = self
+                        .send_later(consumer, producer, fresh.encoding, &slot.info)
+                        .or(caught_up);
                 }
             }
         }
@@ -256,7 +258,8 @@ impl Sender<'_> {
         let stream = producer.streams.get(encoding)?;
         let (first, latest) = (stream.ring.get(run.first)?, stream.ring.get(stream.highest()?)?);
         let mapped = consumer.begin_with_past(&first.info, &latest.info, producer);
-        self.downlink.begin_burst(self.now, wire_bytes(&run));
+        let numbered = consumer.header.has_transport_cc();
+        self.downlink.begin_burst(self.now, wire_bytes(&run), numbered);
         self.send_first(consumer, first, mapped);
         self.send_later(consumer, producer, encoding, &first.info);
         self.downlink.end_burst();

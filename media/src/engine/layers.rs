@@ -88,6 +88,8 @@ impl Engine {
         let needed = consumer.follow(producer);
         if resumes {
             self.request_key_frame_for(now, key);
+        } else if needed.is_some() && consumer.is_waiting() {
+            self.begin(now, key);
         } else if let Some(encoding) = needed {
             producer.want_key_frame(now, encoding);
             let transport = producer.transport;

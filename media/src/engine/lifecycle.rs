@@ -58,6 +58,7 @@ impl Engine {
         };
         let consumers = association.consumers.clone();
         self.queue_feedback(key);
+        self.share_anew(now, key);
         for consumer in consumers {
             if self.consumers.get(consumer).is_some_and(Consumer::is_waiting) {
                 self.begin(now, consumer);

@@ -58,7 +58,7 @@ impl Engine {
             }
             if consumer.kind == MediaKind::Video {
                 starved |= consumer.target().is_none();
-                lowered |= association.downlink.desired > 0.0;
+                lowered |= association.downlink.estimate().is_some() && association.downlink.desired > 0.0;
             }
         }
         let Some((loss, jitter_ms)) = worse(received.means(), told.means()) else {

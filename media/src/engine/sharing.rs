@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::bandwidth::allocator::{Demand, Importance, Ladder, allocate};
+use crate::bandwidth::allocator::{Demand, HEADROOM, Importance, Ladder, allocate};
 use crate::consumer::Consumer;
 use crate::engine::downlink::{SHARE_AMPLE, SHARE_SCARCE, SLOT};
 use crate::engine::slab::Key;
@@ -47,16 +47,24 @@ impl Engine {
         }
     }
 
-    /// Something new is known of a path: acts at once when it carries less than is given, else by and by.
+    /// Something new is known of a path: acts at once when it carries less than is given, or much more, else by and by.
     fn path_told(&mut self, now: Instant, key: Key<Association>) {
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
-        let downlink = &mut association.downlink;
-        if downlink.is_exceeded() || downlink.shared.is_none() {
+        if association.downlink.is_changed() {
             self.share(now, key);
         }
+        self.probe(now, key);
         self.plan_downlink(now, key);
+    }
+
+    /// Begins a probe if one is wanted, and sends what is due of it.
+    fn probe(&mut self, now: Instant, key: Key<Association>) {
+        if let Some(association) = self.associations.get_mut(key) {
+            association.downlink.begin_probe(now);
+        }
+        self.send_probe(now, key);
     }
 
     /// The time of [`Downlink::due`](super::downlink::Downlink::due) has come.
@@ -72,11 +80,17 @@ impl Engine {
         if since.is_none_or(|since| since >= if scarce { SHARE_SCARCE } else { SHARE_AMPLE }) {
             self.share(now, key);
         }
-        if let Some(association) = self.associations.get_mut(key) {
-            association.downlink.begin_probe(now);
-        }
-        self.send_probe(now, key);
+        self.probe(now, key);
         self.plan_downlink(now, key);
+    }
+
+    /// Shares out what a path carries, or is assumed to, to a track that is to begin.
+    pub(super) fn share_anew(&mut self, now: Instant, key: Key<Association>) {
+        let association = self.associations.get(key);
+        if association.is_some_and(|association| association.media_path().is_some()) {
+            self.share(now, key);
+            self.plan_downlink(now, key);
+        }
     }
 
     fn plan_downlink(&mut self, now: Instant, key: Key<Association>) {
@@ -86,6 +100,7 @@ impl Engine {
         let downlink = &mut association.downlink;
         let pause = match downlink.probe() {
             Some(_) => SLOT,
+            None if downlink.estimate().is_none() && downlink.given == 0.0 => return,
             None if downlink.desired > 0.0 => SHARE_SCARCE,
             None => SHARE_AMPLE,
         };
@@ -108,12 +123,12 @@ impl Engine {
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
-        let Some(estimate) = association.downlink.estimate() else {
-            return;
-        };
         scratch.consumers.clear();
         scratch.demands.clear();
         let mut sound_bytes = 0;
+        let mut flows = false;
+        // The lowest layers of those who have nothing yet.
+        let mut newcomers = 0.0;
         for consumer_key in &association.consumers {
             let Some(consumer) = self.consumers.get(*consumer_key) else {
                 continue;
@@ -125,26 +140,57 @@ impl Engine {
                 }
                 continue;
             }
+            flows |= consumer.stats.packets > 0;
             let producer = self.producers.get(consumer.producer);
             if let Some(producer) = producer.filter(|producer| !producer.paused && !consumer.paused) {
+                let demand = demand(consumer, producer, &speaking);
+                if consumer.is_new() {
+                    newcomers += demand.ladder.lowest_rate() * (1.0 + HEADROOM);
+                }
                 scratch.consumers.push(*consumer_key);
-                scratch.demands.push(demand(consumer, producer, &speaking));
+                scratch.demands.push(demand);
             }
         }
+        let told = association.downlink.estimate();
+        if told.is_none() && scratch.demands.is_empty() {
+            return;
+        }
+        let Some(estimate) = told.or_else(|| association.downlink.assumed(now, flows)) else {
+            association.downlink.unbound(now);
+            let consumers = association.consumers.clone();
+            self.unbind(now, &consumers);
+            return;
+        };
         let sound = association.downlink.audio_rate(now, sound_bytes);
         // Sound first, and what will have to go again.
         let mut budget = (estimate.budget - sound) * (1.0 - estimate.loss.min(MAX_REPAIR));
-        if !estimate.congested {
-            // What flows is not taken away without a sign that the path does not carry it.
+        if told.is_some_and(|told| !told.congested) {
+            // What flows is not taken away without a sign that the path does not carry it, and nobody is kept out.
             let flows = |demand: &Demand| demand.current.map_or(0.0, |current| demand.ladder.rate_of(current));
-            budget = budget.max(scratch.demands.iter().map(flows).sum::<f64>() + 1.0);
+            budget = budget.max(scratch.demands.iter().map(flows).sum::<f64>() + newcomers + 1.0);
         }
-        let given = allocate(budget, &scratch.demands, &mut scratch.order, &mut scratch.targets);
+        let mut given = allocate(budget, &scratch.demands, &mut scratch.order, &mut scratch.targets);
+        if told.is_none() {
+            // What is only assumed keeps nobody out either.
+            for (target, demand) in scratch.targets.iter_mut().zip(&scratch.demands) {
+                if target.is_none() {
+                    *target = demand.ladder.steps().first().map(|step| step.layer);
+                    given += demand.ladder.lowest_rate();
+                }
+            }
+        }
         let tops: f64 = scratch.demands.iter().map(|demand| demand.ladder.top_rate()).sum();
         let repair = 1.0 / (1.0 - estimate.loss.min(MAX_REPAIR));
+        // A better layer is given only with some room beside it, which has to be found too.
+        let wanted = given + (tops - given) * (1.0 + HEADROOM);
         association.downlink.shared = Some(now);
+        association.downlink.budget = estimate.budget;
         association.downlink.given = given * repair + sound;
-        association.downlink.desired = if given + 1.0 < tops { tops * repair + sound } else { 0.0 };
+        association.downlink.desired = if given + 1.0 < tops {
+            wanted * repair + sound
+        } else {
+            0.0
+        };
         let transport = association.id.0;
         for ((key, target), demand) in scratch.consumers.iter().zip(&scratch.targets).zip(&scratch.demands) {
             let Some(consumer) = self.consumers.get_mut(*key) else {
@@ -167,6 +213,18 @@ impl Engine {
             if before != consumer.target() {
                 self.follow_one(now, *key, resumes);
             }
+        }
+    }
+
+    /// Lets tracks have everything: nothing is told of their path, nor will be.
+    fn unbind(&mut self, now: Instant, consumers: &[Key<Consumer>]) {
+        for key in consumers {
+            let Some(consumer) = self.consumers.get_mut(*key).filter(|it| it.is_bounded()) else {
+                continue;
+            };
+            let resumes = consumer.target().is_none();
+            consumer.unbind();
+            self.follow_one(now, *key, resumes);
         }
     }
 
@@ -201,6 +259,6 @@ fn demand(consumer: &Consumer, producer: &Producer, speaking: &[Option<Key<Assoc
         ladder: Ladder::new(rates, ceiling, screen),
         importance,
         pixels: wanted.map_or(0, |rate| u32::from(rate.width) * u32::from(rate.height)),
-        current: consumer.target(),
+        current: consumer.share_before(),
     }
 }

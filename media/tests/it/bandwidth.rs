@@ -3,3 +3,4 @@
 mod estimates;
 mod flow;
 mod receivers;
+mod starts;

@@ -50,20 +50,7 @@ impl Call {
     }
 
     fn stats(&mut self) -> TransportStats {
-        self.sim.command(Command::Stats {
-            router: ROUTER,
-            request: 1,
-        });
-        let transport = self.sim.transport_of(self.bob);
-        let answer = self.sim.events.iter().rev().find_map(|event| match &event.kind {
-            EventKind::Stats { transports, .. } => Some(transports.clone()),
-            _ => None,
-        });
-        answer
-            .into_iter()
-            .flatten()
-            .find(|stats| stats.transport == transport)
-            .expect("statistics of the receiver")
+        stats(&mut self.sim, self.bob)
     }
 
     fn downlink(&mut self) -> DownlinkStats {
@@ -81,6 +68,28 @@ impl Call {
             .filter(|watch| live(&mut self.sim, *watch))
             .count()
     }
+}
+
+pub(super) fn stats(sim: &mut Sim, at: At) -> TransportStats {
+    sim.command(Command::Stats {
+        router: ROUTER,
+        request: 1,
+    });
+    let transport = sim.transport_of(at);
+    let answer = sim.events.iter().rev().find_map(|event| match &event.kind {
+        EventKind::Stats { transports, .. } => Some(transports.clone()),
+        _ => None,
+    });
+    answer
+        .into_iter()
+        .flatten()
+        .find(|stats| stats.transport == transport)
+        .expect("statistics of the receiver")
+}
+
+/// What is known of a receiver's path.
+pub(super) fn downlink(sim: &mut Sim, at: At) -> Option<DownlinkStats> {
+    stats(sim, at).downlink
 }
 
 #[test]
