@@ -29,6 +29,7 @@ export async function capture(wishes) {
   /** @type {CaptureResult} */
   const result = { captured: [], failures: [] };
   for (const { track, source, label } of wishes.tracks ?? []) {
+    if (source === 'screen') hintDetail(track);
     result.captured.push({ track, source: source ?? defaultSource(track), label });
   }
   /** @type {{camera?: MediaTrackConstraints, microphone?: MediaTrackConstraints}} */
@@ -86,12 +87,21 @@ async function openScreen(options, result) {
     if (!devices?.getDisplayMedia) throw new CasideError('unsupported', 'this browser cannot share a screen');
     const stream = await devices.getDisplayMedia({ video: { frameRate: { ideal: 15, max: 30 } }, audio: true, ...options });
     for (const track of stream.getTracks()) {
-      if (track.kind === 'video' && 'contentHint' in track && track.contentHint === '') track.contentHint = 'detail';
+      hintDetail(track);
       result.captured.push({ track, source: track.kind === 'video' ? 'screen' : 'screen-audio' });
     }
   } catch (thrown) {
     result.failures.push(deviceError(thrown, 'screen'));
   }
+}
+
+/**
+ * A screen is to lose frames and not sharpness, unless the page has said otherwise.
+ *
+ * @param {MediaStreamTrack} track
+ */
+function hintDetail(track) {
+  if (track.kind === 'video' && 'contentHint' in track && track.contentHint === '') track.contentHint = 'detail';
 }
 
 /**

@@ -8,7 +8,8 @@
 const MAX_BITRATE = { camera: 1_700_000, screen: 2_500_000, file: 2_500_000 };
 
 /**
- * Simulcast from this width on: a part of the width and height, and what it may use. Each is about a third of the next.
+ * Simulcast from this size on, the longer side counted: a part of the width and height, and what it may use. Each is about a
+ * third of the next.
  *
  * @type {{from: number, layers: {rid: string, scaleResolutionDownBy: number, maxBitrate: number}[]}[]}
  */
@@ -44,15 +45,12 @@ const SCALABLE = new Set(['vp9', 'av1']);
 export function encodingsFor(local, { codec, simulcast = true }) {
   if (local.kind !== 'video') return undefined;
   const maxBitrate = MAX_BITRATE[/** @type {keyof typeof MAX_BITRATE} */ (local.source)];
-  const camera = local.source === 'camera';
-  if (codec && SCALABLE.has(codec)) {
-    return [scalable({ maxBitrate }, camera && simulcast ? 'L3T3_KEY' : 'L1T3')];
-  }
-  const width = local.mediaTrack?.getSettings().width ?? 0;
-  const layers = camera && simulcast ? SIMULCAST.find(({ from }) => width >= from)?.layers : undefined;
+  const { width = 0, height = 0 } = local.mediaTrack?.getSettings() ?? {};
+  const sizes = local.source === 'camera' && simulcast ? SIMULCAST.find(({ from }) => Math.max(width, height) >= from)?.layers : undefined;
+  if (codec && SCALABLE.has(codec)) return [scalable({ maxBitrate }, sizes ? `L${sizes.length}T3_KEY` : 'L1T3')];
   // H.264 has no layers in time that a browser could be asked for.
   const mode = codec === 'h264' ? undefined : 'L1T3';
-  return layers ? layers.map((layer) => scalable({ ...layer }, mode)) : [scalable({ maxBitrate }, mode)];
+  return sizes ? sizes.map((layer) => scalable({ ...layer }, mode)) : [scalable({ maxBitrate }, mode)];
 }
 
 /**
@@ -75,23 +73,4 @@ export function preferCodec(transceiver, codec) {
   if (!codec || !codecs || !transceiver.setCodecPreferences) return;
   const first = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${codec}`);
   if (first.length > 0) transceiver.setCodecPreferences([...first, ...codecs.filter((other) => !first.includes(other))]);
-}
-
-/**
- * Sends these encodings and no others. What a browser does not know stays as it is.
- *
- * @param {RTCRtpSender} sender
- * @param {{rid: string, active: boolean}[]} layers
- */
-export async function activate(sender, layers) {
-  const wanted = new Map(layers.map(({ rid, active }) => [rid, active]));
-  const parameters = sender.getParameters();
-  let changed = false;
-  for (const encoding of parameters.encodings) {
-    const active = wanted.get(encoding.rid ?? '');
-    if (active === undefined || active === (encoding.active ?? true)) continue;
-    encoding.active = active;
-    changed = true;
-  }
-  if (changed) await sender.setParameters(parameters);
 }

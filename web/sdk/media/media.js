@@ -386,8 +386,11 @@ export class Media extends Emitter {
 
   /** @param {LocalTrack} local */
   async #replaced(local) {
+    const { id } = local;
     await Promise.all([this.#link?.publisher.replace(local), this.#mesh?.replace(local)]);
     this.emit('local-track', local);
+    // To the server it may be another track now.
+    if (local.muted && local.id !== id) await this.#sayMuted(local);
   }
 
   /** @param {LocalTrack} local */

@@ -1,8 +1,8 @@
 // @ts-check
 import { CasideError, asCasideError } from '../errors.js';
-import { activate, encodingsFor, preferCodec } from './encodings.js';
 import { NegotiationQueue } from './negotiation.js';
 import { withoutCandidates } from './sdp.js';
+import { SendingLine } from './sending-line.js';
 
 /**
  * @import { LocalTrack } from './local.js'
@@ -22,12 +22,11 @@ export class Publisher {
   /** @readonly @type {RTCPeerConnection} */ connection;
   /** @type {(offer: PublishOffer) => Promise<PublishAnswer>} */ #exchange;
   /** @type {() => Promise<void>} */ #ready;
-  /** @type {Map<LocalTrack, RTCRtpTransceiver>} */ #transceivers = new Map();
-  /** What an m-line carried last, so that it is used again for the like. @type {Map<RTCRtpTransceiver, string>} */ #free = new Map();
+  /** @type {Map<LocalTrack, SendingLine>} */ #lines = new Map();
+  /** Without a track, to be used again for the like. @type {Set<SendingLine>} */ #free = new Set();
   /** @type {Set<LocalTrack>} */ #wanted = new Set();
   /** What the negotiation that runs, or ran last, is about. @type {Set<LocalTrack>} */ #planned = new Set();
   /** @type {VideoOptions} */ #video;
-  /** Parameters of a sender are changed one after the other. */ #activating = Promise.resolve();
   #queue = new NegotiationQueue(() => this.#negotiate());
   #closed = false;
 
@@ -56,9 +55,16 @@ export class Publisher {
     await (planned ? this.#queue.running : this.#queue.run());
   }
 
-  /** @param {LocalTrack} local whose media track is another now */
+  /**
+   * Sends the same track on with another picture in it. One that is larger may need an m-line of more encodings: then the
+   * server ends the track, and another takes its place.
+   *
+   * @param {LocalTrack} local whose media track is another now
+   */
   async replace(local) {
-    await this.#transceivers.get(local)?.sender.replaceTrack(local.mediaTrack);
+    const line = this.#lines.get(local);
+    if (!line) return;
+    await (line.hasRoomFor(local) ? line.replace(local) : this.#queue.run());
   }
 
   /**
@@ -68,11 +74,9 @@ export class Publisher {
    * @param {{rid: string, active: boolean}[]} layers
    */
   activate(trackId, layers) {
-    const found = [...this.#transceivers].find(([local]) => local.id === trackId);
-    if (!found) return;
-    const [, { sender }] = found;
+    const found = [...this.#lines].find(([local]) => local.id === trackId);
     // Left undone it costs bandwidth, no more: all encodings go on.
-    this.#activating = this.#activating.then(() => activate(sender, layers)).catch(() => {});
+    found?.[1].activate(layers).catch(() => {});
   }
 
   /** Negotiates no more; what flows goes on flowing. */
@@ -103,13 +107,14 @@ export class Publisher {
   }
 
   async #exchangeOnce() {
-    this.#plan();
+    await this.#plan();
     await this.connection.setLocalDescription();
     /** @type {Record<string, TrackSource>} */
     const tracks = {};
     /** @type {Map<string, LocalTrack>} */
     const byMid = new Map();
-    for (const [local, { mid }] of this.#transceivers) {
+    for (const [local, { transceiver }] of this.#lines) {
+      const { mid } = transceiver;
       if (mid === null) continue;
       tracks[mid] = { source: local.source, label: local.label };
       byMid.set(mid, local);
@@ -122,40 +127,26 @@ export class Publisher {
     await this.connection.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
   }
 
-  /** Brings the transceivers to what is wanted. */
-  #plan() {
+  /** Brings the m-lines to what is wanted. */
+  async #plan() {
     this.#planned = new Set(this.#wanted);
-    for (const [local, transceiver] of this.#transceivers) {
-      if (this.#wanted.has(local)) continue;
-      // Inactive, not stopped: the SFU ends the track and both sides use the m-line again.
-      transceiver.direction = 'inactive';
-      transceiver.sender.replaceTrack(null).catch(() => {});
-      this.#transceivers.delete(local);
-      this.#free.set(transceiver, local.source);
+    for (const [local, line] of this.#lines) {
+      if (this.#wanted.has(local) && line.hasRoomFor(local)) continue;
+      line.release();
+      this.#lines.delete(local);
+      this.#free.add(line);
       local.id = null;
     }
+    const reused = [];
     for (const local of this.#wanted) {
-      if (!this.#transceivers.has(local)) this.#transceivers.set(local, this.#transceiverFor(local));
+      if (this.#lines.has(local)) continue;
+      const free = [...this.#free].find((line) => line.suits(local));
+      this.#lines.set(local, free ?? new SendingLine(this.connection, local, this.#video));
+      if (!free) continue;
+      this.#free.delete(free);
+      reused.push(free.reuse(local));
     }
-  }
-
-  /** @param {LocalTrack} local */
-  #transceiverFor(local) {
-    for (const [transceiver, source] of this.#free) {
-      if (source !== local.source || transceiver.currentDirection !== 'inactive') continue;
-      this.#free.delete(transceiver);
-      transceiver.direction = 'sendonly';
-      transceiver.sender.setStreams?.(local.stream);
-      transceiver.sender.replaceTrack(local.mediaTrack).catch(() => {});
-      return transceiver;
-    }
-    const transceiver = this.connection.addTransceiver(local.mediaTrack ?? local.kind, {
-      direction: 'sendonly',
-      streams: [local.stream],
-      sendEncodings: encodingsFor(local, this.#video),
-    });
-    if (local.kind === 'video') preferCodec(transceiver, this.#video.codec);
-    return transceiver;
+    await Promise.all(reused);
   }
 }
 

@@ -44,8 +44,10 @@ const watcher = (context, room) => join(context, room, { displayName: 'Watcher' 
 /** What the watcher decodes. */
 function picture(page) {
   return page.evaluate(async () => {
-    const report = await globalThis.room.media.subscribeConnection?.getStats();
-    const video = [...(report?.values() ?? [])].find((s) => s.type === 'inbound-rtp' && s.kind === 'video');
+    const connection = globalThis.room.media.subscribeConnection;
+    const report = await connection?.getStats();
+    const mids = connection?.getTransceivers().filter((it) => it.currentDirection === 'recvonly').map(({ mid }) => mid);
+    const video = [...(report?.values() ?? [])].find((s) => s.type === 'inbound-rtp' && s.kind === 'video' && mids.includes(s.mid));
     return video && { width: video.frameWidth ?? 0, frames: video.framesDecoded, freezes: video.freezeCount, frozen: video.totalFreezesDuration };
   });
 }
@@ -60,24 +62,34 @@ function sent(page) {
   });
 }
 
-/** Asks for the publisher's camera in a quality, and waits for the width that it has. */
-async function ask(page, how, width) {
-  await page.evaluate(async (wish) => {
-    const [other] = globalThis.room.participants.values();
-    await globalThis.room.subscribe(other.track('camera'), wish);
-  }, how);
+/** Asks for the publisher's picture in a quality, and waits for the width that it has. */
+async function ask(page, how, width, source = 'camera') {
   let last;
+  let asked;
   const start = Date.now();
   const what = `${JSON.stringify(how)} to be ${width} wide`;
-  await until(what, async () => (last = await picture(page))?.width === width, 25_000).catch((error) => {
+  const probe = async () => {
+    // A track that was published anew has another id, of which we hear in a moment.
+    asked = await page.evaluate(
+      async ([wish, which, before]) => {
+        const track = [...globalThis.room.participants.values()].map((other) => other.track(which)).find(Boolean);
+        if (track && track.id !== before) await globalThis.room.subscribe(track, wish);
+        return track?.id;
+      },
+      [how, source, asked],
+    );
+    return (last = await picture(page))?.width === width;
+  };
+  await until(what, probe, 45_000).catch((error) => {
     throw new Error(`${error.message}; last ${JSON.stringify(last)}`);
   });
   console.log(`${JSON.stringify(how)}: ${width} wide after ${Date.now() - start} ms`);
   return last;
 }
 
-test('a receiver goes from low to high to low without a freeze', async () => {
+test('a receiver goes from low to high to low without a freeze', async (t) => {
   const context = await chromium.newContext();
+  t.after(() => context.close());
   const sender = await publisher(context, 'simulcast');
   const page = await watcher(context, 'simulcast');
   await until('the first picture', async () => (await picture(page))?.frames > 0);
@@ -92,11 +104,11 @@ test('a receiver goes from low to high to low without a freeze', async () => {
   const frozen = end.frozen - before.frozen;
   console.log(`${end.freezes - before.freezes} freezes of ${frozen.toFixed(2)} s over five switches`);
   assert.ok(frozen < 3, `${frozen} s frozen`);
-  await context.close();
 });
 
-test('encodings that nobody watches are paused at the publisher, and come back', async () => {
+test('encodings that nobody watches are paused at the publisher, and come back', async (t) => {
   const context = await chromium.newContext();
+  t.after(() => context.close());
   const sender = await publisher(context, 'dynacast');
   const page = await watcher(context, 'dynacast');
   await ask(page, { quality: 'high' }, 1280);
@@ -118,12 +130,106 @@ test('encodings that nobody watches are paused at the publisher, and come back',
     const { q: low, h, f: full } = await active();
     return low && !h && !full;
   }, 30_000);
-  await context.close();
+});
+
+/** Publishes a camera of this width, or changes the one there is to it. */
+const publishCamera = (page, width) =>
+  page.evaluate((size) => globalThis.room.publish({ camera: { width: size, height: (size * 9) / 16, frameRate: 15 } }), width);
+
+/** The widths of the encodings that run, smallest first. */
+const widths = async (page) => (await sent(page)).filter(({ active, width }) => active && width).map(({ width }) => width);
+
+/** Waits until the encodings that run are of these widths. */
+async function encodes(page, expected) {
+  let last;
+  await until(`encodings of ${expected}`, async () => String((last = await widths(page))) === String(expected), 45_000).catch((error) => {
+    throw new Error(`${error.message}; they are of ${last}`);
+  });
+}
+
+test('a camera that is published again in another size goes out in the encodings of that size', async (t) => {
+  const context = await chromium.newContext();
+  t.after(() => context.close());
+  const sender = await publisher(context, 'again');
+  const page = await watcher(context, 'again');
+  const again = (width) =>
+    sender.evaluate(async (size) => {
+      await globalThis.room.unpublish('camera');
+      await globalThis.room.publish({ camera: { width: size, height: (size * 9) / 16, frameRate: 15 } });
+    }, width);
+  await ask(page, { quality: 'high' }, 1280);
+  await again(320);
+  await ask(page, { quality: 'high' }, 320);
+  await encodes(sender, [320]);
+  await again(640);
+  await ask(page, { quality: 'high' }, 640);
+  await ask(page, { quality: 'low' }, 320);
+  await again(1280);
+  await ask(page, { quality: 'high' }, 1280);
+  await encodes(sender, [320, 640, 1280]);
+  await again(320);
+  await ask(page, { quality: 'high' }, 320);
+  const mLines = await sender.evaluate(() => globalThis.room.media.publishConnection.getTransceivers().length);
+  assert.equal(mLines, 3, 'the m-line of one size is used again for the like');
+});
+
+test('a camera that changes its size goes on in the encodings of that size', async (t) => {
+  const context = await chromium.newContext();
+  t.after(() => context.close());
+  const sender = await publisher(context, 'changed');
+  const page = await watcher(context, 'changed');
+  await ask(page, { quality: 'high' }, 1280);
+  const trackOf = () => page.evaluate(() => [...globalThis.room.participants.values()][0].track('camera').id);
+  const track = await trackOf();
+  await publishCamera(sender, 320);
+  await ask(page, { quality: 'high' }, 320);
+  await encodes(sender, [320]);
+  await publishCamera(sender, 640);
+  await ask(page, { quality: 'high' }, 640);
+  assert.equal(await trackOf(), track, 'the m-line has room for it');
+  await ask(page, { quality: 'low' }, 320);
+});
+
+test('a camera that grows beyond its encodings gets those of its size', async (t) => {
+  const context = await chromium.newContext();
+  t.after(() => context.close());
+  const sender = await watcher(context, 'grown');
+  const page = await watcher(context, 'grown');
+  await publishCamera(sender, 320);
+  await ask(page, { quality: 'high' }, 320);
+  await publishCamera(sender, 1280);
+  await ask(page, { quality: 'high' }, 1280);
+  await encodes(sender, [320, 640, 1280]);
+  await ask(page, { quality: 'low' }, 320);
+});
+
+test('a screen after a camera goes out whole, and for its sharpness', async (t) => {
+  const context = await chromium.newContext();
+  t.after(() => context.close());
+  const sender = await publisher(context, 'screen');
+  const page = await watcher(context, 'screen');
+  await ask(page, { quality: 'low' }, 320);
+  const hint = await sender.evaluate(async () => {
+    await globalThis.room.unpublish('camera');
+    const canvas = Object.assign(document.createElement('canvas'), { width: 1280, height: 720 });
+    const brush = canvas.getContext('2d');
+    setInterval(() => {
+      brush.fillStyle = `hsl(${performance.now() / 10} 80% 50%)`;
+      brush.fillRect(0, 0, 1280, 720);
+    }, 100);
+    const [track] = canvas.captureStream(10).getVideoTracks();
+    await globalThis.room.publish({ tracks: [{ track, source: 'screen' }] });
+    return track.contentHint;
+  });
+  assert.equal(hint, 'detail');
+  await ask(page, { quality: 'low' }, 1280, 'screen');
+  await encodes(sender, [1280]);
 });
 
 for (const codec of ['vp9', 'av1']) {
-  test(`${codec} carries its sizes in one stream`, async () => {
+  test(`${codec} carries its sizes in one stream`, async (t) => {
     const context = await chromium.newContext();
+    t.after(() => context.close());
     const sender = await publisher(context, codec, { codec });
     const page = await watcher(context, codec);
     await until('the first picture', async () => (await picture(page))?.frames > 0, 25_000);
@@ -138,6 +244,5 @@ for (const codec of ['vp9', 'av1']) {
     await until('frames to go on', async () => (await picture(page)).frames > low.frames + 10);
     await ask(page, { quality: 'medium' }, 640);
     await ask(page, { quality: 'high' }, 1280);
-    await context.close();
   });
 }
