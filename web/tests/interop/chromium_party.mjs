@@ -1,7 +1,37 @@
-// One side of a call in Chromium: publishes by WHIP, or views by WHEP. What it says is like what the others print.
+// One side of a call in Chromium, like those of the others: what it says is what they print, what it is told what they read.
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { browser } from '../e2e/harness.mjs';
 
-export async function party(role, url, token, codec, say) {
+export function party(role, ...rest) {
+  return role === 'simulcast' || role === 'watch' ? inRoom(role, ...rest) : byHttp(role, ...rest);
+}
+
+/** Joins by the SDK. */
+async function inRoom(role, url, token, codec, say) {
+  const source = await readFile(path.join(path.dirname(fileURLToPath(import.meta.url)), 'room_page.js'), 'utf8');
+  const chromium = await browser();
+  const page = await chromium.newPage();
+  await page.goto(new URL('/', url).href);
+  await page.evaluate(`globalThis.roomPage = ${source.replace(/^\/\/.*$/gm, '')}`);
+  await page.evaluate((given) => globalThis.roomPage.join(...given), [role, url, token, codec]);
+  const look = setInterval(async () => {
+    const seen = await page.evaluate((given) => globalThis.roomPage.look(given), role).catch(() => '{}');
+    say(JSON.parse(seen));
+  }, 200);
+  return {
+    tell: ({ quality }) => page.evaluate((given) => globalThis.roomPage.choose(given), quality),
+    end: async () => {
+      clearInterval(look);
+      await page.evaluate(() => globalThis.roomPage.leave());
+      await chromium.close();
+    },
+  };
+}
+
+/** Publishes by WHIP, or views by WHEP. */
+async function byHttp(role, url, token, codec, say) {
   const chromium = await browser();
   const page = await chromium.newPage();
   await page.goto(new URL('/health/live', url).href);
@@ -51,12 +81,14 @@ export async function party(role, url, token, codec, say) {
     if (state === 'connected') say({ ready: true });
     if (frames) say({ frames });
   }, 200);
-  return async () => {
-    clearInterval(look);
-    await page.evaluate(
-      ([token]) => fetch(globalThis.session, { method: 'DELETE', headers: { authorization: `Bearer ${token}` } }).then(() => 0),
-      [token],
-    );
-    await chromium.close();
+  return {
+    end: async () => {
+      clearInterval(look);
+      await page.evaluate(
+        ([token]) => fetch(globalThis.session, { method: 'DELETE', headers: { authorization: `Bearer ${token}` } }).then(() => 0),
+        [token],
+      );
+      await chromium.close();
+    },
   };
 }

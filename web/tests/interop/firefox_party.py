@@ -1,8 +1,11 @@
-"""One side of a call in Firefox, driven by WebDriver BiDi: publishes by WHIP, or views by WHEP.
+"""One side of a call in Firefox, driven by WebDriver BiDi: publishes by WHIP, or views by WHEP; or joins by the SDK, and publishes
+a camera in several sizes or watches one.
 
-firefox_party.py publish|view URL TOKEN CODEC
+firefox_party.py publish|view|simulcast|watch URL TOKEN CODEC
 
-Prints one JSON object a line: {"ready": true} once it is connected, {"frames": n} as pictures are decoded. Ends with its input.
+Of `simulcast` and `watch` the last part of the URL names the room. Prints one JSON object a line: {"ready": true} once it is
+connected, {"frames": n} as pictures are decoded; {"sent": {rid: width}} of the sizes it sends, {"width": n} of what it watches. A
+line of its input, {"quality": "low"}, chooses what it watches. Ends with its input.
 """
 
 import asyncio
@@ -62,6 +65,15 @@ async (role, path, token, codec) => {
 }
 """
 
+with open(os.path.join(os.path.dirname(__file__), "room_page.js"), encoding="utf-8") as source:
+    ROOM_PAGE = "\n".join(line for line in source.read().splitlines() if not line.startswith("//"))
+
+
+def of_room(name):
+    """A function of a page that joins by the SDK."""
+    return f"(...given) => {ROOM_PAGE}.{name}(...given)"
+
+
 LOOK = """
 async () => {
   const report = await globalThis.connection.getStats();
@@ -109,8 +121,14 @@ async def drive(browser, role, url, token, codec):
     context = (await browser.ask("browsingContext.getTree"))["contexts"][0]["context"]
     # A page of the same origin; JSON would be shown by a viewer of another.
     await browser.ask("browsingContext.navigate", context=context, url=urljoin(url, "/"), wait="complete")
-    outcome = await browser.call(context, START, role, url, token, codec)
+    by_sdk = role in ("simulcast", "watch")
+    outcome = await browser.call(context, of_room("join") if by_sdk else START, role, url, token, codec)
     assert outcome == "ok", outcome
+    await (follow_room if by_sdk else follow)(browser, context, role)
+    await (browser.call(context, of_room("leave")) if by_sdk else browser.call(context, END, token))
+
+
+async def follow(browser, context, _):
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     told = seen = None
     while not ended.done():
@@ -121,7 +139,22 @@ async def drive(browser, role, url, token, codec):
             seen = frames
             say(frames=frames)
         await asyncio.wait([ended], timeout=0.2)
-    await browser.call(context, END, token)
+
+
+async def follow_room(browser, context, role):
+    read = lambda: asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)  # noqa: E731
+    line, told = read(), None
+    while True:
+        seen = await browser.call(context, of_room("look"), role)
+        if seen != told:
+            told = seen
+            say(**json.loads(seen))
+        await asyncio.wait([line], timeout=0.2)
+        if line.done():
+            if not line.result():
+                return
+            await browser.call(context, of_room("choose"), json.loads(line.result())["quality"])
+            line = read()
 
 
 async def main(role, url, token, codec):
