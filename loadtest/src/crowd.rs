@@ -1,5 +1,6 @@
 //! Light bots in rooms: each signs in, joins, publishes and subscribes by the protocol that browsers use.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -67,11 +68,21 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Nobody yet.
     pub(crate) fn new(address: &str, token: &str, kind: Kind) -> Result<Self> {
-        Ok(Self {
-            clients: match kind {
-                Kind::Light => Clients::Light(Light::start()?),
-                Kind::Webrtc => Clients::Real(Real::default()),
-            },
+        let clients = match kind {
+            Kind::Light => Clients::Light(Light::start()?),
+            Kind::Webrtc => Clients::Real(Real::default()),
+        };
+        Ok(Self::of(clients, address, token))
+    }
+
+    /// As [`new`](Self::new), of light bots who have addresses from this one on.
+    pub(crate) fn from_addresses(address: &str, token: &str, first: Ipv4Addr) -> Result<Self> {
+        Ok(Self::of(Clients::Light(Light::start_from(first)?), address, token))
+    }
+
+    fn of(clients: Clients, address: &str, token: &str) -> Self {
+        Self {
+            clients,
             address: address.into(),
             token: token.into(),
             bots: JoinSet::new(),
@@ -79,7 +90,7 @@ impl Crowd {
             count: 0,
             leave: watch::Sender::new(false),
             numbers: Arc::new(AtomicU32::new(1)),
-        })
+        }
     }
 
     /// Lets bots in, this many a second, and waits until all have joined and all that publish do so.

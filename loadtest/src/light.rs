@@ -2,7 +2,7 @@
 //! carries thousands of them.
 //!
 //! All share a few UDP sockets. Each has an address of its own in 127.0.0.0/8, which a socket bound to every address
-//! receives for, so the node under load must run on this machine.
+//! receives for, so the node under load must run on this machine; or in another network that is routed to this machine.
 //!
 //! Absent on purpose: decoding, jitter buffers, asking for lost packets again. What was not received is counted as lost.
 

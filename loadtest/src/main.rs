@@ -4,6 +4,7 @@
 
 mod crowd;
 mod gauges;
+mod guests;
 mod http;
 mod ledger;
 mod light;
@@ -34,6 +35,8 @@ enum Scenario {
     Signaling(signaling::Options),
     /// Rooms whose members publish and subscribe: what arrives, how late, at what cost.
     Media(media::Options),
+    /// Bots in a room of a node that runs already: what they get, second by second.
+    Guests(guests::Options),
     /// What forwarding costs, from few subscribers to many, beside the least that it can cost.
     Throughput(throughput::Options),
 }
@@ -43,6 +46,7 @@ async fn main() -> Result<()> {
     match Arguments::parse().scenario {
         Scenario::Signaling(options) => signaling::run(&options).await,
         Scenario::Media(options) => media::run(&options).await,
+        Scenario::Guests(options) => guests::run(&options).await,
         Scenario::Throughput(options) => throughput::run(&options).await,
     }
 }

@@ -21,6 +21,7 @@ cargo xtask <chore>
   layers     checks which crate imports which
   fuzz [S]   every fuzz target for S seconds each (default 300; needs a nightly toolchain and cargo-fuzz)
   interop    Chromium, Firefox, aiortc and GStreamer, each with each and codec by codec; installs them
+  netem      Chromium and bots over links with loss, delay and steps of the rate, in network namespaces; ten minutes
   bench      the benchmarks, with their ratios
   throughput packets forwarded for each second of processor time, beside the least that can cost
   load       2,000 WebSockets in rooms of two: how fast they join, what they cost, what is left of them
@@ -50,6 +51,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some("layers") => layers::check(&repository()),
         Some("fuzz") => fuzz(arguments.get(1).map_or("300", String::as_str)),
         Some("interop") => interop(),
+        Some("netem") => netem(),
         Some("bench") => run(&cargo(&["bench", "-p", "caside-media"])),
         Some("throughput") => throughput(arguments.get(1..).unwrap_or_default()),
         Some("load") => load(arguments.get(1..).unwrap_or_default()),
@@ -89,14 +91,7 @@ fn unit() -> Result<()> {
 
 fn e2e() -> Result<()> {
     tools::for_e2e_tests()?;
-    run(&cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "caside-node",
-        "--package",
-        "caside-loadtest",
-    ]))?;
+    build_release()?;
     run(&node_tests("unit")?)?;
     run(&node_tests("e2e")?
         .with("CASIDE_BIN", repository().join("target/release/caside"))
@@ -111,6 +106,39 @@ fn interop() -> Result<()> {
     run(&node_tests("interop")?
         .with("CASIDE_BIN", repository().join("target/release/caside"))
         .with_path(&tools::python_bin()))
+}
+
+/// Clients behind links that lose, delay and narrow. All of it takes longer than the tests of each change may.
+fn netem() -> Result<()> {
+    tools::for_e2e_tests()?;
+    build_release()?;
+    run(&over_links()?)
+}
+
+/// The tests over links, in a network namespace of their own.
+fn over_links() -> Result<Step> {
+    // Root of a user namespace is enough for those who are not root.
+    let user: &[&str] = if tools::is_root() {
+        &[]
+    } else {
+        &["--user", "--map-root-user"]
+    };
+    let namespaces = [user, &["--net"]].concat();
+    Ok(node_tests("netem")?
+        .by("unshare", &namespaces)
+        .with("CASIDE_BIN", repository().join("target/release/caside"))
+        .with_path(&tools::python_bin()))
+}
+
+fn build_release() -> Result<()> {
+    run(&cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "caside-node",
+        "--package",
+        "caside-loadtest",
+    ]))
 }
 
 /// The tests of a folder below `web/tests`, one file after the other: they measure, and the machine is small.
@@ -142,14 +170,7 @@ fn fuzz(seconds: &str) -> Result<()> {
 }
 
 fn load(arguments: &[String]) -> Result<()> {
-    run(&cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "caside-node",
-        "--package",
-        "caside-loadtest",
-    ]))?;
+    build_release()?;
     let bots = repository().join("target/release/caside-bots");
     let mut step = Step::new(&bots.to_string_lossy(), &["signaling"]);
     step.extend(arguments);
@@ -158,14 +179,7 @@ fn load(arguments: &[String]) -> Result<()> {
 
 /// The node on one core, the bots on the next.
 fn throughput(arguments: &[String]) -> Result<()> {
-    run(&cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "caside-node",
-        "--package",
-        "caside-loadtest",
-    ]))?;
+    build_release()?;
     let release = repository().join("target/release");
     let bots = release.join("caside-bots");
     let mut step = Step::new("taskset", &["-c", "1", &bots.to_string_lossy(), "throughput"]);

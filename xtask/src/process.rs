@@ -31,6 +31,16 @@ impl Step {
         self.arguments.extend_from_slice(arguments);
     }
 
+    /// Started by another program, which takes it as its last arguments.
+    pub(crate) fn by(mut self, program: &str, arguments: &[&str]) -> Self {
+        let before = arguments.iter().map(|a| (*a).to_owned());
+        self.arguments.splice(
+            0..0,
+            before.chain([std::mem::replace(&mut self.program, program.to_owned())]),
+        );
+        self
+    }
+
     /// In another folder than the repository's root.
     pub(crate) fn within(mut self, folder: &Path) -> Self {
         self.folder = folder.to_owned();

@@ -45,6 +45,14 @@ const E2E_TESTS: &[Needed] = &[
         package: "coturn",
     },
     Needed {
+        probe: &["ip", "-Version"],
+        package: "iproute2",
+    },
+    Needed {
+        probe: &["unshare", "--version"],
+        package: "util-linux",
+    },
+    Needed {
         probe: &["node", "--version"],
         package: "nodejs",
     },
@@ -151,11 +159,7 @@ fn apt(needed: &[Needed]) -> Result<()> {
             missing.join(", ")
         );
     }
-    let sudo = if works("id", &["-u"]) && is_root() {
-        None
-    } else {
-        Some("sudo")
-    };
+    let sudo = if is_root() { None } else { Some("sudo") };
     let install = |arguments: &[&str]| {
         let step = match sudo {
             Some(sudo) => {
@@ -173,7 +177,8 @@ fn apt(needed: &[Needed]) -> Result<()> {
     install(&arguments)
 }
 
-fn is_root() -> bool {
+/// Whether this runs as root.
+pub(crate) fn is_root() -> bool {
     std::process::Command::new("id")
         .arg("-u")
         .output()

@@ -37,6 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(2);
 const BATCHES: usize = 8;
 /// How often all clients are asked for feedback that is due.
 const SWEEP: Duration = Duration::from_millis(20);
+/// Unless others are asked for: every address of 127.0.0.0/8 leads to this machine.
+const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
 /// Clients at most: each has an address of 127.1.0.0/16 and the 126 networks after it.
 const MAX_CLIENTS: usize = 126 << 16;
 
@@ -97,6 +99,11 @@ pub(crate) struct Light {
 impl Light {
     /// Starts the thread.
     pub(crate) fn start() -> Result<Self> {
+        Self::start_from(FIRST_ADDRESS)
+    }
+
+    /// Starts the thread for clients with addresses from this one on. They must lead to this machine.
+    pub(crate) fn start_from(first: Ipv4Addr) -> Result<Self> {
         let (orders, receiver) = sync_channel(ORDERS);
         let identity = Identity::generate()?;
         let socket = Socket::bind()?;
@@ -107,6 +114,7 @@ impl Light {
         };
         let thread = Thread {
             socket,
+            first,
             identity,
             orders: receiver,
             clients: Vec::new(),
@@ -171,6 +179,8 @@ enum Task {
 
 struct Thread {
     socket: Socket,
+    /// The first client's address.
+    first: Ipv4Addr,
     identity: Identity,
     orders: Receiver<Order>,
     clients: Vec<Client>,
@@ -180,14 +190,14 @@ struct Thread {
     failures: Vec<String>,
 }
 
-/// The address of a client: of 127.1.0.0/16 and the networks after it.
-fn address(client: usize) -> Option<Ipv4Addr> {
+/// The address of a client, counted from that of the first.
+fn address(first: Ipv4Addr, client: usize) -> Option<Ipv4Addr> {
     let number = u32::try_from(client).ok().filter(|_| client < MAX_CLIENTS)?;
-    Some(Ipv4Addr::from(0x7f01_0000 + number))
+    Some(Ipv4Addr::from(u32::from(first).checked_add(number)?))
 }
 
-fn client_at(address: Ipv4Addr) -> Option<usize> {
-    usize::try_from(u32::from(address).checked_sub(0x7f01_0000)?).ok()
+fn client_at(first: Ipv4Addr, address: Ipv4Addr) -> Option<usize> {
+    usize::try_from(u32::from(address).checked_sub(u32::from(first))?).ok()
 }
 
 impl Thread {
@@ -222,7 +232,7 @@ impl Thread {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Connect(connect, reply)) => {
-                    let Some(from) = address(self.clients.len()) else {
+                    let Some(from) = address(self.first, self.clients.len()) else {
                         continue;
                     };
                     let now = now();
@@ -266,7 +276,7 @@ impl Thread {
         for _ in 0..BATCHES {
             let now = now();
             let more = self.socket.receive(inbox, |arrival, datagram| {
-                let Some(client) = client_at(arrival.to).and_then(|number| clients.get_mut(number)) else {
+                let Some(client) = client_at(self.first, arrival.to).and_then(|number| clients.get_mut(number)) else {
                     *strangers += 1;
                     return;
                 };
@@ -292,7 +302,9 @@ impl Thread {
             failures: &mut self.failures,
         };
         for (arrival, mut datagram) in later {
-            let Some(number) = client_at(arrival.to) else { continue };
+            let Some(number) = client_at(self.first, arrival.to) else {
+                continue;
+            };
             let Some(client) = self.clients.get_mut(number) else {
                 continue;
             };
@@ -365,11 +377,11 @@ mod tests {
     #[test]
     fn each_client_has_an_address_of_its_own() {
         for client in [0, 255, 256, 70_000, MAX_CLIENTS - 1] {
-            let address = address(client).unwrap();
+            let address = address(FIRST_ADDRESS, client).unwrap();
             assert!(address.is_loopback());
-            assert_eq!(client_at(address), Some(client));
+            assert_eq!(client_at(FIRST_ADDRESS, address), Some(client));
         }
-        assert_eq!(address(MAX_CLIENTS), None);
-        assert_eq!(client_at(Ipv4Addr::LOCALHOST), None);
+        assert_eq!(address(FIRST_ADDRESS, MAX_CLIENTS), None);
+        assert_eq!(client_at(FIRST_ADDRESS, Ipv4Addr::LOCALHOST), None);
     }
 }

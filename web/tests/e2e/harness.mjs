@@ -121,8 +121,13 @@ export class Node {
 
 /** Headless Chromium with a fake camera and microphone. */
 export function browser(...more) {
+  return launch(process.env.CHROMIUM ?? '/usr/bin/chromium', more);
+}
+
+/** As `browser`, by a program that starts it. */
+export function launch(executablePath, more) {
   return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    executablePath,
     args: [
       '--no-sandbox',
       '--disable-gpu',

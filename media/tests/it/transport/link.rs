@@ -1,92 +1,17 @@
-//! One direction of a simulated link.
-//!
-//! A datagram meets, in this order: the partition, the MTU, losses (independent ones, then bursts), the bottleneck's queue,
-//! duplication, delay and jitter. What a link does depends on its seed, its conditions and what is sent, and on nothing else.
+//! One direction of a simulated link, with UDP on it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use caside_media::parameters::Path;
 
-/// How the link treats datagrams. May be changed while it runs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Conditions {
-    /// Part of the datagrams that is lost, each by its own chance.
-    pub(crate) loss: f64,
-    /// Losses that come in bursts, on top of `loss`.
-    pub(crate) bursts: Option<Bursts>,
-    pub(crate) duplicate: f64,
-    pub(crate) delay: Duration,
-    /// Up to this is added to the delay, which reorders.
-    pub(crate) jitter: Duration,
-    /// The bottleneck, if there is one.
-    pub(crate) bottleneck: Option<Bottleneck>,
-    /// Larger datagrams are lost.
-    pub(crate) mtu: usize,
-    /// Whether nothing passes.
-    pub(crate) partitioned: bool,
-}
+#[path = "../../support/link.rs"]
+mod model;
 
-/// Losses by Gilbert and Elliott: two states, of which the bad one loses datagrams.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bursts {
-    /// The chance of each datagram to begin a burst.
-    pub(crate) begin: f64,
-    /// The chance of each datagram to end it: its inverse is the mean length in datagrams.
-    pub(crate) end: f64,
-    /// Part of the datagrams lost within a burst.
-    pub(crate) loss: f64,
-}
-
-/// A rate limit with a queue in front of it that drops what does not fit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bottleneck {
-    pub(crate) bits_per_second: u64,
-    pub(crate) queue_bytes: usize,
-}
+pub(crate) use self::model::{Bottleneck, Bursts, Conditions, Rng};
+use self::model::{Fate, Link};
 
 /// What IP and UDP add to a datagram on the wire.
 const OVERHEAD: usize = 28;
-
-impl Conditions {
-    pub(crate) const GOOD: Self = Self {
-        loss: 0.0,
-        bursts: None,
-        duplicate: 0.0,
-        delay: Duration::from_millis(10),
-        jitter: Duration::ZERO,
-        bottleneck: None,
-        mtu: 1500 - OVERHEAD,
-        partitioned: false,
-    };
-}
-
-/// A seeded generator (SplitMix64).
-#[derive(Debug, Clone)]
-pub(crate) struct Rng(pub(crate) u64);
-
-impl Rng {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// Uniform in 0…1.
-    pub(crate) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
-}
 
 /// Runs a test once for each seed. A failure says which seed it was; `CASIDE_SEED` runs that one alone.
 pub(crate) fn for_seeds(seeds: std::ops::RangeInclusive<u64>, mut run: impl FnMut(u64)) {
@@ -101,19 +26,11 @@ pub(crate) fn for_seeds(seeds: std::ops::RangeInclusive<u64>, mut run: impl FnMu
     }
 }
 
-/// Datagrams under way.
+/// Datagrams under way. [`conditions`](Self::conditions) may be changed.
 #[derive(Debug)]
 pub(crate) struct SimLink {
+    link: Link<(Path, Vec<u8>)>,
     pub(crate) conditions: Conditions,
-    rng: Rng,
-    in_burst: bool,
-    /// By arrival, then order of sending.
-    under_way: BTreeMap<(Instant, u64), (Path, Vec<u8>)>,
-    /// What is in the bottleneck, and when the last of it has passed.
-    queue: VecDeque<(Instant, usize)>,
-    queued_bytes: usize,
-    free_at: Option<Instant>,
-    sent: u64,
     /// Datagrams that were lost to a full queue.
     pub(crate) overflowed: u64,
 }
@@ -121,81 +38,35 @@ pub(crate) struct SimLink {
 impl SimLink {
     pub(crate) fn new(conditions: Conditions, seed: u64) -> Self {
         Self {
+            link: Link::new(conditions, seed),
             conditions,
-            rng: Rng(seed),
-            in_burst: false,
-            under_way: BTreeMap::new(),
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            free_at: None,
-            sent: 0,
             overflowed: 0,
         }
     }
 
-    pub(crate) fn send(&mut self, now: Instant, path: Path, datagram: &[u8]) {
-        let conditions = self.conditions;
-        if conditions.partitioned || datagram.len() > conditions.mtu {
-            return;
-        }
-        if self.rng.unit() < conditions.loss || self.lost_in_burst() {
-            return;
-        }
-        let Some(passed) = self.pass_bottleneck(now, datagram.len() + OVERHEAD) else {
-            self.overflowed += 1;
-            return;
-        };
-        let copies = 1 + u64::from(self.rng.unit() < conditions.duplicate);
-        for _ in 0..copies {
-            let arrival = passed + conditions.delay + conditions.jitter.mul_f64(self.rng.unit());
-            self.sent += 1;
-            self.under_way.insert((arrival, self.sent), (path, datagram.to_vec()));
-        }
+    pub(crate) fn send(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Fate {
+        self.link.conditions = self.conditions;
+        let fate = self
+            .link
+            .send(now, datagram.len() + OVERHEAD, (path, datagram.to_vec()));
+        self.overflowed += u64::from(fate == Fate::Overflowed);
+        fate
     }
 
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
-        self.under_way.keys().next().map(|(at, _)| *at)
+        self.link.next_arrival()
     }
 
     pub(crate) fn receive(&mut self, now: Instant) -> Option<(Path, Vec<u8>)> {
-        let first = self.under_way.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
-    }
-
-    fn lost_in_burst(&mut self) -> bool {
-        let Some(bursts) = self.conditions.bursts else {
-            return false;
-        };
-        let chance = if self.in_burst { bursts.end } else { bursts.begin };
-        if self.rng.unit() < chance {
-            self.in_burst = !self.in_burst;
-        }
-        self.in_burst && self.rng.unit() < bursts.loss
-    }
-
-    /// When the last bit of a datagram leaves the bottleneck; `None` when the queue has no room for it.
-    fn pass_bottleneck(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
-        let Some(bottleneck) = self.conditions.bottleneck else {
-            return Some(now);
-        };
-        while let Some((_, gone)) = self.queue.pop_front_if(|(at, _)| *at <= now) {
-            self.queued_bytes -= gone;
-        }
-        if self.queued_bytes + bytes > bottleneck.queue_bytes {
-            return None;
-        }
-        let begins = self.free_at.map_or(now, |at| at.max(now));
-        let nanos = bytes as u64 * 8 * 1_000_000_000 / bottleneck.bits_per_second;
-        let passed = begins + Duration::from_nanos(nanos);
-        self.free_at = Some(passed);
-        self.queue.push_back((passed, bytes));
-        self.queued_bytes += bytes;
-        Some(passed)
+        self.link.receive(now).map(|(_, datagram)| datagram)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::model::Reorder;
     use super::*;
     use crate::transport::world;
 
@@ -235,6 +106,23 @@ mod tests {
         let came = arrivals(&mut full, 20, Duration::ZERO);
         assert_eq!(came, [(0, 20), (1, 30), (2, 40), (3, 50), (4, 60)]);
         assert_eq!(full.overflowed, 15);
+        let later = world::start() + Duration::from_secs(1);
+        let fates: Vec<_> = (0..6).map(|_| full.send(later, world::path(1), &[0; 972])).collect();
+        let passed = |ms| Fate::Passed {
+            copies: 1,
+            queued: Duration::from_millis(ms),
+        };
+        assert_eq!(
+            fates,
+            [
+                passed(10),
+                passed(20),
+                passed(30),
+                passed(40),
+                passed(50),
+                Fate::Overflowed
+            ]
+        );
         // Slower than the bottleneck: none waits.
         let came = arrivals(&mut link(conditions), 3, Duration::from_millis(100));
         assert_eq!(came, [(0, 20), (1, 120), (2, 220)]);
@@ -261,13 +149,30 @@ mod tests {
     }
 
     #[test]
+    fn stragglers_are_overtaken_by_those_behind_them() {
+        let conditions = Conditions {
+            reorder: Some(Reorder {
+                part: 0.1,
+                by: Duration::from_millis(25),
+            }),
+            ..Conditions::GOOD
+        };
+        let came = arrivals(&mut link(conditions), 1000, Duration::from_millis(10));
+        assert_eq!(came.len(), 1000);
+        let late = came.iter().filter(|(number, at)| *at == number * 10 + 35).count();
+        let overtaken = came.windows(2).filter(|pair| pair[1].0 < pair[0].0).count();
+        assert!((60..150).contains(&late), "{late}");
+        assert!((50..=late).contains(&overtaken), "{overtaken}");
+    }
+
+    #[test]
     fn nothing_passes_a_partition_or_exceeds_the_mtu() {
         let mut link = link(Conditions {
-            mtu: 971,
+            mtu: 971 + OVERHEAD,
             ..Conditions::GOOD
         });
         assert_eq!(arrivals(&mut link, 5, Duration::ZERO), []);
-        link.conditions.mtu = 972;
+        link.conditions.mtu = 972 + OVERHEAD;
         assert_eq!(arrivals(&mut link, 5, Duration::ZERO).len(), 5);
         link.conditions.partitioned = true;
         assert_eq!(arrivals(&mut link, 5, Duration::ZERO), []);
