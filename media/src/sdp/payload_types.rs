@@ -54,11 +54,7 @@ impl PayloadTypes {
             clock_rate: if media == MediaKind::Audio { 48_000 } else { 90_000 },
             channels: if media == MediaKind::Audio { 2 } else { 0 },
             fmtp: entry.fmtp.clone(),
-            // Sound is not retransmitted: it would come too late.
-            feedback: Feedback {
-                nack: feedback.nack && media == MediaKind::Video,
-                ..feedback
-            },
+            feedback,
             rtx: entry.rtx.filter(|_| feedback.nack).map(PayloadType),
         })
     }

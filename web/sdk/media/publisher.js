@@ -1,7 +1,7 @@
 // @ts-check
 import { CasideError, asCasideError } from '../errors.js';
 import { NegotiationQueue } from './negotiation.js';
-import { withoutCandidates } from './sdp.js';
+import { withSoundAgain, withoutCandidates } from './sdp.js';
 import { SendingLine } from './sending-line.js';
 
 /**
@@ -122,7 +122,7 @@ export class Publisher {
     await this.#ready();
     if (this.#closed) throw new CasideError('closed', 'the connection was closed');
     const offer = /** @type {RTCSessionDescription} */ (this.connection.localDescription);
-    const answer = await this.#exchange({ sdp: withoutCandidates(offer.sdp), tracks });
+    const answer = await this.#exchange({ sdp: withSoundAgain(withoutCandidates(offer.sdp)), tracks });
     for (const [mid, local] of byMid) local.id = answer.tracks[mid] ?? null;
     await this.connection.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
   }

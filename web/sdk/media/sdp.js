@@ -18,3 +18,15 @@ export function iceUfrag(sdp) {
 export function withoutCandidates(sdp) {
   return sdp.replace(/^a=(candidate:.*|end-of-candidates)\r\n/gm, '');
 }
+
+/**
+ * The description with sound that may be asked for again (RFC 4585 §6.2.1). Chromium does so, and sends again, when the other
+ * side names it, but never names it itself; a browser that does not loses nothing.
+ *
+ * @param {string} sdp
+ */
+export function withSoundAgain(sdp) {
+  return sdp.replace(/^a=rtpmap:(\d+) opus\/.*\r\n/gim, (line, type) =>
+    sdp.includes(`a=rtcp-fb:${type} nack\r\n`) ? line : `${line}a=rtcp-fb:${type} nack\r\n`,
+  );
+}

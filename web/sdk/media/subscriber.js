@@ -1,6 +1,6 @@
 // @ts-check
 import { Serial } from './negotiation.js';
-import { iceUfrag, withoutCandidates } from './sdp.js';
+import { iceUfrag, withSoundAgain, withoutCandidates } from './sdp.js';
 
 /**
  * @import { OfferedTrack } from '../types.js'
@@ -50,7 +50,7 @@ export class Subscriber {
       this.#bind(tracks);
       await this.connection.setLocalDescription();
       const answer = /** @type {RTCSessionDescription} */ (this.connection.localDescription);
-      await this.#hooks.answer(withoutCandidates(answer.sdp));
+      await this.#hooks.answer(withSoundAgain(withoutCandidates(answer.sdp)));
     });
   }
 

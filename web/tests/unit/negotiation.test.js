@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, mock, test } from 'node:test';
 import { NegotiationQueue, Serial } from '../../sdk/media/negotiation.js';
-import { iceUfrag, withoutCandidates } from '../../sdk/media/sdp.js';
+import { iceUfrag, withSoundAgain, withoutCandidates } from '../../sdk/media/sdp.js';
 import { RemoteTracks } from '../../sdk/media/remote.js';
 
 /** @returns {{promise: Promise<void>, resolve: () => void, reject: (error: Error) => void}} */
@@ -76,6 +76,13 @@ test('descriptions go out without addresses, otherwise unchanged', () => {
   const sdp = 'v=0\r\na=ice-ufrag:ab+c\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\na=end-of-candidates\r\na=mid:0\r\n';
   assert.equal(withoutCandidates(sdp), 'v=0\r\na=ice-ufrag:ab+c\r\na=mid:0\r\n');
   assert.equal(iceUfrag(sdp), 'ab+c');
+});
+
+test('sound is named as what may be asked for again, once', () => {
+  const sdp = 'm=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\na=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=rtpmap:63 red/48000/2\r\n';
+  const named = withSoundAgain(sdp);
+  assert.equal(named, sdp.replace('48000/2\r\na=rtcp-fb:111', '48000/2\r\na=rtcp-fb:111 nack\r\na=rtcp-fb:111'));
+  assert.equal(withSoundAgain(named), named);
 });
 
 describe('received tracks', () => {

@@ -114,8 +114,8 @@ fn no_more_is_offered_than_a_64_kib_answer_can_accept() {
     };
     assert_eq!(refused, AddTrackError::TooMany);
     assert!(
-        (92..=127).contains(&count),
-        "a room of 47 with sound and picture fits: {count}"
+        (90..=127).contains(&count),
+        "a room of 46 with sound and picture fits: {count}"
     );
     let full = large_offer(&mut session);
     let result = session.answer(&accept(&full).to_string()).unwrap();
