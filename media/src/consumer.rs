@@ -195,6 +195,17 @@ impl Consumer {
         self.target = Some(Layer::TOP);
     }
 
+    /// What is sent now is far more than the path carries, where most of it is lost. If its share is a lower encoding, nothing
+    /// more is sent until that begins: its first frame would wait behind what nobody can decode.
+    pub(crate) fn cut(&mut self, producer: &Producer) {
+        let Some(wanted) = self.wanted() else { return };
+        let (encoding, _) = producer.nearest(wanted);
+        if self.mapping.live().is_some_and(|(live, _)| live > encoding) {
+            self.mapping.abandon();
+            self.retransmit.clear();
+        }
+    }
+
     /// The layer to send, as far as there is one: the lower of ceiling and target.
     pub(crate) fn wanted(&self) -> Option<Layer> {
         Some(self.ceiling.capped(self.target?))

@@ -132,6 +132,8 @@ pub(crate) struct Mapping {
     live: bool,
     /// One above the highest index in use.
     next_index: u64,
+    /// What was sent under lower indices does not go again.
+    abandoned_below: u64,
     /// Timestamp and arrival of the latest packet.
     latest: Option<(u32, Instant)>,
     /// What the timestamps have too much since a switch to a stream that lagged behind.
@@ -149,6 +151,7 @@ impl Mapping {
             runs: Vec::with_capacity(MAX_RUNS),
             live: false,
             next_index: first_index,
+            abandoned_below: 0,
             latest: None,
             excess: 0,
             tl0: None,
@@ -173,6 +176,12 @@ impl Mapping {
     /// Interrupts: what follows is a run of its own.
     pub(crate) fn stop(&mut self) {
         self.live = false;
+    }
+
+    /// Interrupts, and gives up what was lost until now: its receiver waits for a new beginning and has no use for it.
+    pub(crate) fn abandon(&mut self) {
+        self.stop();
+        self.abandoned_below = self.next_index;
     }
 
     /// Sets the layer that the live run is to reach.
@@ -297,6 +306,9 @@ impl Mapping {
     pub(crate) fn locate(&self, sequence: u16) -> Option<Located> {
         let highest = self.next_index.checked_sub(1)?;
         let index = highest.checked_sub(u64::from((highest as u16).wrapping_sub(sequence)))?;
+        if index < self.abandoned_below {
+            return None;
+        }
         let at = self.runs.iter().rposition(|run| run.first_out <= index)?;
         let run = self.runs.get(at)?;
         let (extended, filled) = run.skips.nth(run.first_in, index - run.first_out)?;

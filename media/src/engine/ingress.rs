@@ -183,7 +183,8 @@ impl Engine {
                     ..info.frame.layer
                 },
             };
-            producer.layers_changed |= producer.layers.packet(layer, incoming.payload.len() + HEADERS);
+            let (len, starts) = (incoming.payload.len() + HEADERS, info.frame.starts);
+            producer.layers_changed |= producer.layers.packet(layer, len, starts);
             for (spatial, (width, height)) in (0u8..).zip(description.sizes.into_iter().flatten()) {
                 if width > 0 && height > 0 {
                     let spatial = if producer.streams.len() == 1 {

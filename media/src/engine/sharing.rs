@@ -19,6 +19,9 @@ const SOUND_HEADERS: u64 = 72;
 /// The part of the budget that retransmissions may need at most.
 const MAX_REPAIR: f64 = 0.25;
 
+/// So many times the budget is too much to be sent any longer, if only until a lower encoding begins.
+const OVERRUN: f64 = 1.5;
+
 /// Memory that is kept from one sharing to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -129,6 +132,8 @@ impl Engine {
         let mut flows = false;
         // The lowest layers of those who have nothing yet.
         let mut newcomers = 0.0;
+        // What is sent now, whatever is wanted.
+        let mut live = 0.0;
         for consumer_key in &association.consumers {
             let Some(consumer) = self.consumers.get(*consumer_key) else {
                 continue;
@@ -147,6 +152,7 @@ impl Engine {
                 if consumer.is_new() {
                     newcomers += demand.ladder.lowest_rate() * (1.0 + HEADROOM);
                 }
+                live += live_rate(consumer, producer);
                 scratch.consumers.push(*consumer_key);
                 scratch.demands.push(demand);
             }
@@ -179,6 +185,7 @@ impl Engine {
                 }
             }
         }
+        let is_overrun = told.is_some() && live > OVERRUN * budget;
         let tops: f64 = scratch.demands.iter().map(|demand| demand.ladder.top_rate()).sum();
         let repair = 1.0 / (1.0 - estimate.loss.min(MAX_REPAIR));
         // A better layer is given only with some room beside it, which has to be found too.
@@ -209,6 +216,9 @@ impl Engine {
                     given,
                     "a path's share for a track began or ended"
                 );
+            }
+            if is_overrun && let Some(producer) = self.producers.get(consumer.producer) {
+                consumer.cut(producer);
             }
             if before != consumer.target() {
                 self.follow_one(now, *key, resumes);
@@ -243,6 +253,14 @@ impl Engine {
 
 /// Speakers whose cameras go first.
 const MAX_SPEAKERS: usize = 3;
+
+/// What a track is sent at, in bits a second.
+fn live_rate(consumer: &Consumer, producer: &Producer) -> f64 {
+    let mut rates = producer.layers.rates().iter();
+    let current = consumer.current(producer);
+    let live = current.and_then(|current| rates.rfind(|rate| rate.layer <= current));
+    live.map_or(0.0, |rate| rate.bits_per_second as f64)
+}
 
 fn demand(consumer: &Consumer, producer: &Producer, speaking: &[Option<Key<Association>>]) -> Demand {
     let (rates, ceiling) = (producer.layers.rates(), consumer.ceiling());

@@ -13,6 +13,9 @@ const WINDOW: usize = 4;
 /// A layer of which nothing came for so many intervals, while others came, is not sent.
 const SILENT: usize = 3;
 
+/// Of encodings nothing but so many frames of the lowest is enough: a publisher encodes each picture in all sizes that it sends.
+const MISSED: u8 = 6;
+
 /// The bytes of each layer in one interval.
 type Bytes = [[u32; MAX_TEMPORAL]; MAX_SPATIAL];
 
@@ -38,6 +41,8 @@ pub(crate) struct LayerMeter {
     temporal: [u8; MAX_SPATIAL],
     sizes: [(u16, u16); MAX_SPATIAL],
     active: [bool; MAX_SPATIAL],
+    /// Frames of the lowest encoding since the last packet of each.
+    missed: [u8; MAX_SPATIAL],
     rates: [LayerRate; MAX_SPATIAL * MAX_TEMPORAL],
     len: usize,
 }
@@ -54,6 +59,7 @@ impl LayerMeter {
             temporal: [1; MAX_SPATIAL],
             sizes: [(0, 0); MAX_SPATIAL],
             active: [false; MAX_SPATIAL],
+            missed: [0; MAX_SPATIAL],
             rates: [NO_RATE; MAX_SPATIAL * MAX_TEMPORAL],
             len: 0,
         };
@@ -61,18 +67,33 @@ impl LayerMeter {
         meter
     }
 
-    /// A packet came. Says whether its spatial layer did not come before.
-    pub(crate) fn packet(&mut self, layer: Layer, len: usize) -> bool {
+    /// A packet came, which `starts` a frame or does not. Says whether its spatial layer did not come before, or another comes no
+    /// longer.
+    pub(crate) fn packet(&mut self, layer: Layer, len: usize, starts: bool) -> bool {
         let Layer { spatial, temporal } = layer.known();
         let (spatial, temporal) = (usize::from(spatial), usize::from(temporal));
         self.bytes[spatial][temporal] = self.bytes[spatial][temporal].saturating_add(len as u32);
         self.spatial = self.spatial.max(spatial + 1);
         self.temporal[spatial] = self.temporal[spatial].max(temporal as u8 + 1);
+        self.missed[spatial] = 0;
         let begins = !std::mem::replace(&mut self.active[spatial], true);
-        if begins {
+        let ends = starts && spatial == 0 && !self.shared && self.miss();
+        if begins || ends {
             self.publish();
         }
-        begins
+        begins || ends
+    }
+
+    /// Counts a frame of the lowest encoding. Says whether another is not sent any more.
+    fn miss(&mut self) -> bool {
+        let mut ends = false;
+        for (missed, active) in self.missed.iter_mut().zip(&mut self.active).skip(1) {
+            *missed = missed.saturating_add(1);
+            if *missed >= MISSED {
+                ends |= std::mem::replace(active, false);
+            }
+        }
+        ends
     }
 
     /// The highest spatial layer there is.
@@ -114,7 +135,7 @@ impl LayerMeter {
         };
         let others_come = (0..MAX_SPATIAL).any(|spatial| came(spatial, 1));
         for spatial in 0..self.spatial {
-            let comes = came(spatial, SILENT);
+            let comes = came(spatial, SILENT) && self.missed[spatial] < MISSED;
             // A still screen sends nothing at all: that says nothing about one layer.
             if comes || others_come {
                 self.active[spatial] = comes;
@@ -180,7 +201,7 @@ mod tests {
         let mut goes_on = false;
         for n in from..from + count {
             for (layer, len) in packets {
-                meter.packet(*layer, *len);
+                meter.packet(*layer, *len, true);
             }
             goes_on = meter.settle(test_start() + INTERVAL * n);
         }
@@ -234,14 +255,35 @@ mod tests {
         assert!(meter.is_active(0) && !meter.is_active(1));
         assert!(!intervals(&mut meter, 8, 8, &[]), "there is nothing left to settle");
         assert!(meter.is_active(0) && !meter.is_active(1));
-        meter.packet(layer(1, 0), 100);
+        meter.packet(layer(1, 0), 100, true);
         assert!(meter.is_active(1), "a layer that comes again is known at once");
+    }
+
+    #[test]
+    fn an_encoding_that_stops_is_known_after_some_pictures() {
+        let mut meter = LayerMeter::new(3);
+        for spatial in 0..3 {
+            meter.packet(layer(spatial, 0), 100, true);
+        }
+        // Two packets a picture of the lowest, one of the middle, none of the highest.
+        for picture in 1..=MISSED {
+            assert!(meter.is_active(2));
+            let changed = meter.packet(layer(0, 0), 100, true) | meter.packet(layer(0, 0), 100, false);
+            assert_eq!(changed, picture == MISSED);
+            assert!(!meter.packet(layer(1, 0), 100, true));
+        }
+        assert!(meter.is_active(0) && meter.is_active(1) && !meter.is_active(2));
+        meter.settle(test_start());
+        assert!(!meter.is_active(2), "though it came in this interval");
+        assert!(meter.packet(layer(2, 0), 100, true));
+        meter.settle(test_start() + INTERVAL);
+        assert!(meter.is_active(2));
     }
 
     #[test]
     fn layers_beyond_those_told_apart_are_counted_with_the_top() {
         let mut meter = LayerMeter::new(1);
-        meter.packet(layer(9, 9), 100);
+        meter.packet(layer(9, 9), 100, true);
         meter.size(9, 1, 1);
         assert_eq!(meter.rates().last().map(|rate| rate.layer), Some(Layer::TOP));
     }

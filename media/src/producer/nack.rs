@@ -11,6 +11,8 @@ const MAX_TRIES: u8 = 10;
 
 /// The interval between tries while no answer has shown the round-trip time.
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
+/// Packets that were asked for more often say nothing of the round trip.
+const MAX_MEASURED: u8 = 3;
 const MIN_RTT: Duration = Duration::from_millis(20);
 const MAX_RTT: Duration = Duration::from_millis(500);
 
@@ -21,7 +23,7 @@ pub(crate) const MAX_PAIRS: usize = 200;
 struct Missing {
     extended: u64,
     tries: u8,
-    /// When it was asked for last.
+    /// When it was asked for first.
     asked: Instant,
     due: Instant,
 }
@@ -81,8 +83,9 @@ impl NackGenerator {
             return;
         };
         let missing = self.missing.remove(index);
-        if missing.tries == 1 {
-            // After a second try it would not be known which of them is answered.
+        // After a second try it is not known which of them is answered. Taken for the first, the round trip comes out too long
+        // where answers are lost, by as much as they are; taken for the second, one that is longer than was thought never shows.
+        if (1..=MAX_MEASURED).contains(&missing.tries) {
             let sample = now.saturating_duration_since(missing.asked);
             self.rtt = ((self.rtt * 7 + sample) / 8).clamp(MIN_RTT, MAX_RTT);
         }
@@ -138,8 +141,10 @@ impl NackGenerator {
                     last = Some(missing.extended);
                 }
             }
+            if missing.tries == 0 {
+                missing.asked = now;
+            }
             missing.tries += 1;
-            missing.asked = now;
             missing.due = now + self.rtt;
         }
         self.due = self.missing.iter().map(|missing| missing.due).min();
@@ -214,6 +219,27 @@ mod tests {
         assert_eq!(nack.missed(at(0), 0..200), Gap::Repairable);
         assert_eq!(nack.missed(at(0), 300..400), Gap::Hopeless);
         assert_eq!(nack.deadline(), None);
+    }
+
+    #[test]
+    fn a_round_trip_that_is_longer_than_was_thought_shows() {
+        let mut nack = NackGenerator::default();
+        for n in 0..100u64 {
+            let now = at(n * 1000);
+            assert_eq!(nack.missed(now, n..n + 1), Gap::Repairable);
+            assert_eq!(take(&mut nack, now).0.len(), 1);
+            // The answer to the first request.
+            let answer = now + Duration::from_millis(230);
+            while let Some(due) = nack.deadline().filter(|due| *due < answer) {
+                take(&mut nack, due);
+            }
+            nack.received(answer, n);
+        }
+        assert!(
+            nack.rtt.abs_diff(Duration::from_millis(230)) < Duration::from_millis(10),
+            "{:?}",
+            nack.rtt
+        );
     }
 
     #[test]

@@ -4,3 +4,4 @@ mod estimates;
 mod flow;
 mod receivers;
 mod starts;
+mod steps;
