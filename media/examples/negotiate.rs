@@ -90,6 +90,7 @@ impl Sessions {
                 fmtp: fmtp.to_owned(),
                 feedback: Feedback::default(),
                 rtx: None,
+                red: None,
             },
             stream_id: "participant".to_owned(),
             track_id: format!("track-{id}"),

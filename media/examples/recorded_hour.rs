@@ -105,6 +105,7 @@ fn codec(kind: CodecKind, payload_type: u8, clock_rate: u32) -> Codec {
         fmtp,
         feedback,
         rtx: None,
+        red: None,
     }
 }
 

@@ -298,8 +298,10 @@ pub struct ProducerStats {
     pub packets_received: u64,
     /// Payload bytes received.
     pub bytes_received: u64,
-    /// Packets lost for good (RFC 3550 §6.4.1).
+    /// Packets lost for good (RFC 3550 §6.4.1), those that were recovered among them.
     pub packets_lost: i64,
+    /// Lost packets of sound that a later packet had as redundant sound (RFC 2198).
+    pub packets_recovered: u64,
     /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
     pub jitter_ms: f64,
     /// NACKed packets.

@@ -26,6 +26,7 @@ mod ingress;
 mod layers;
 mod lifecycle;
 mod quality;
+mod redundancy;
 mod reports;
 mod router;
 mod rtcp;

@@ -135,6 +135,8 @@ pub struct Codec {
     pub feedback: Feedback,
     /// The payload type of its retransmissions (RFC 4588), when agreed.
     pub rtx: Option<PayloadType>,
+    /// The payload type under which it comes with earlier packets again (RFC 2198), when agreed; of sound only.
+    pub red: Option<PayloadType>,
 }
 
 /// Ids of the RTP header extensions agreed on one m-line, 1–14 (RFC 8285 one-byte form).

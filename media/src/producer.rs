@@ -88,6 +88,8 @@ pub(crate) struct Tap {
 pub(crate) struct ProducerCounters {
     pub(crate) packets: u64,
     pub(crate) payload_bytes: u64,
+    /// Packets that a later one had as redundant sound.
+    pub(crate) recovered: u64,
     pub(crate) nacks: u64,
     pub(crate) key_frame_requests: u64,
 }
@@ -157,10 +159,10 @@ impl Producer {
         self.round.clear();
     }
 
-    /// The codec that a payload type names, and whether it is its retransmission.
-    pub(crate) fn codec_of(&self, payload_type: PayloadType) -> Option<(usize, ProducerCodec, bool)> {
-        let (index, rtx) = self.payload_types.find(payload_type)?;
-        self.codecs.get(index).map(|codec| (index, *codec, rtx))
+    /// The codec that a payload type names, and how it comes under it.
+    pub(crate) fn codec_of(&self, payload_type: PayloadType) -> Option<(usize, ProducerCodec, Form)> {
+        let (index, form) = self.payload_types.find(payload_type)?;
+        self.codecs.get(index).map(|codec| (index, *codec, form))
     }
 
     /// The codec of a packet in a ring.
@@ -258,6 +260,7 @@ impl Producer {
             packets_received: self.stats.packets,
             bytes_received: self.stats.payload_bytes,
             packets_lost: lost,
+            packets_recovered: self.stats.recovered,
             jitter_ms: jitter,
             nacks_sent: self.stats.nacks,
             plis_sent: self.stats.key_frame_requests,
@@ -282,6 +285,17 @@ fn codecs(codecs: &[Codec]) -> Vec<ProducerCodec> {
         .collect()
 }
 
+/// How a codec comes under a payload type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As it is.
+    Media,
+    /// As a retransmission (RFC 4588).
+    Retransmission,
+    /// With packets before it again (RFC 2198).
+    Redundant,
+}
+
 /// The codec of each of the 128 payload types, found without a search.
 #[derive(Debug)]
 struct PayloadTypes([u8; 128]);
@@ -290,6 +304,7 @@ impl PayloadTypes {
     const MAX_CODECS: usize = 64;
     const NONE: u8 = 0xff;
     const RTX: u8 = 0x80;
+    const RED: u8 = 0x40;
 
     fn new(codecs: &[Codec]) -> Self {
         let mut table = [Self::NONE; 128];
@@ -303,13 +318,22 @@ impl PayloadTypes {
             if let Some(rtx) = codec.rtx {
                 set(rtx, index | Self::RTX);
             }
+            if let Some(red) = codec.red {
+                set(red, index | Self::RED);
+            }
         }
         Self(table)
     }
 
-    fn find(&self, payload_type: PayloadType) -> Option<(usize, bool)> {
+    fn find(&self, payload_type: PayloadType) -> Option<(usize, Form)> {
         let entry = *self.0.get(usize::from(payload_type.0))?;
-        (entry != Self::NONE).then_some((usize::from(entry & !Self::RTX), entry & Self::RTX != 0))
+        let form = match entry & (Self::RTX | Self::RED) {
+            0 => Form::Media,
+            Self::RTX => Form::Retransmission,
+            Self::RED => Form::Redundant,
+            _ => return None,
+        };
+        Some((usize::from(entry & !(Self::RTX | Self::RED)), form))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod extensions;
 pub(crate) mod frame;
 pub mod header;
 pub mod key_frame;
+pub mod red;
 pub mod sequence;
 pub mod vp8;
 pub mod vp9;

@@ -73,6 +73,9 @@ pub(crate) struct Settings {
     /// Whether joining an unknown room makes it.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) auto_create_rooms: bool,
+    /// Whether sound may be sent with earlier packets again.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) audio_red: bool,
     /// Other origins whose pages may use the API.
     #[serde(deserialize_with = "lenient::list", serialize_with = "lenient::show_list")]
     pub(crate) cors_origins: Vec<Origin>,
@@ -149,6 +152,7 @@ impl Default for Settings {
             metrics_token: None,
             max_room_size: Bounded::of(100),
             auto_create_rooms: true,
+            audio_red: true,
             cors_origins: Vec::new(),
             ice_servers: IceServers::default(),
             turn_urls: Vec::new(),

@@ -143,6 +143,14 @@ fn start_media(settings: &Settings) -> anyhow::Result<MediaWorkers> {
     })
 }
 
+/// What rooms let through.
+fn codec_policy(settings: &Settings) -> CodecPolicy {
+    CodecPolicy {
+        red: settings.audio_red,
+        ..CodecPolicy::default()
+    }
+}
+
 fn limits(settings: &Settings) -> Limits {
     let defaults = Limits::default();
     let connections = usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX);
@@ -221,7 +229,7 @@ impl Running {
             invites: Arc::new(store.clone()),
             journal: Arc::new(journal.clone()),
             authenticator: Arc::new(Tokens(auth.clone())),
-            sfu: Arc::new(LocalSfus::new(workers.clone(), CodecPolicy::default())),
+            sfu: Arc::new(LocalSfus::new(workers.clone(), codec_policy(settings))),
             recorders: Arc::new(recordings.clone()),
             limits,
             ice_servers: ice_servers.clone(),

@@ -29,6 +29,7 @@ pub(super) fn of_participant(
                         "packets_received": p.packets_received,
                         "bytes_received": p.bytes_received,
                         "packets_lost": p.packets_lost,
+                        "packets_recovered": p.packets_recovered,
                         "jitter_ms": p.jitter_ms,
                         "nacks_sent": p.nacks_sent,
                         "plis_sent": p.plis_sent,

@@ -394,6 +394,8 @@ mod tests {
             audio_level: None,
             orientation: None,
             frame: Default::default(),
+            wrapping: Default::default(),
+            recovered: false,
         }
     }
 

@@ -217,6 +217,7 @@ mod tests {
                 fmtp: String::new(),
                 feedback: Feedback::default(),
                 rtx: None,
+                red: None,
             },
             ssrc: Ssrc(7),
             rtx_ssrc: None,
@@ -238,6 +239,8 @@ mod tests {
             audio_level: Some(0x85),
             orientation: Some(3),
             frame: Default::default(),
+            wrapping: Default::default(),
+            recovered: false,
         };
         ring.insert(info, descriptor, b"payload");
         let numbers = Numbers {

@@ -200,6 +200,8 @@ mod tests {
             audio_level: None,
             orientation: None,
             frame,
+            wrapping: Default::default(),
+            recovered: false,
         }
     }
 

@@ -73,6 +73,8 @@ mod tests {
             audio_level: None,
             orientation: None,
             frame: Default::default(),
+            wrapping: Default::default(),
+            recovered: false,
         };
         let mapped = mapping.start(&info, 0, None, None, Layer::TOP, None);
         mapping.sent(mapped, info.arrival);

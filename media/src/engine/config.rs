@@ -88,6 +88,8 @@ pub struct DropCounters {
     pub too_old: u64,
     /// Packets beyond what one round may hold.
     pub round_full: u64,
+    /// Packets of sound in RED that its receiver does not have, and that could not be taken out of it.
+    pub opaque: u64,
     /// Copies that would exceed [`MAX_DATAGRAM`](crate::send_buffer::MAX_DATAGRAM).
     pub oversized: u64,
     /// Copies that could not be sealed.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::engine::FastMap;
 use crate::engine::slab::{Key, Slab};
 use crate::parameters::{ExtensionIds, PayloadType, Ssrc};
-use crate::producer::Producer;
+use crate::producer::{Form, Producer};
 use crate::rtp::Extensions;
 
 /// How long a stream must have been silent for another SSRC to take its place on the word of a payload type alone.
@@ -147,7 +147,8 @@ impl SsrcTable {
             }
         };
         let producer = producers.get_mut(key)?;
-        let (_, _, is_rtx) = producer.codec_of(payload_type)?;
+        let (_, _, form) = producer.codec_of(payload_type)?;
+        let is_rtx = form == Form::Retransmission;
         let rid = if is_rtx {
             elements.repaired_rid.or(elements.rid)
         } else {
@@ -253,6 +254,7 @@ mod tests {
                 fmtp: String::new(),
                 feedback: Feedback::default(),
                 rtx: is_video.then_some(PayloadType(97)),
+                red: None,
             };
             let parameters = ProducerParameters {
                 kind,

@@ -14,8 +14,9 @@ use crate::engine::timers::Due;
 use crate::engine::{Association, DropCounters, Engine};
 use crate::parameters::{MediaKind, Path, PayloadType, Ssrc};
 use crate::producer::Producer;
-use crate::producer::ring::{PacketInfo, Slot};
+use crate::producer::ring::{PacketInfo, Slot, Wrapping};
 use crate::rtp::frame::rewrite;
+use crate::rtp::red;
 use crate::send_buffer::{MAX_DATAGRAM, SendBuffer};
 use crate::transport::{SRTP_OVERHEAD, Transport};
 
@@ -45,8 +46,44 @@ struct Label {
     picture: PictureNumbers,
     /// What precedes the payload of a retransmission (RFC 4588 §4).
     original: Option<u16>,
-    /// Padding goes in place of the payload.
-    filled: bool,
+    /// What of the packet goes.
+    content: Content,
+}
+
+/// What of a packet goes to a receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// The payload as it came.
+    Whole,
+    /// The payload, whose blocks are named anew (RFC 2198).
+    Red,
+    /// What is left without RED.
+    Unwrapped,
+    /// Padding goes in its place.
+    Filled,
+}
+
+/// How a packet goes to a consumer, and under which payload type; `None` when the receiver could make nothing of it.
+fn content(consumer: &Consumer, slot: &Slot) -> Option<(PayloadType, Content)> {
+    let codec = &consumer.codec;
+    match (slot.info.wrapping, codec.red) {
+        (Wrapping::Plain, _) => Some((codec.payload_type, Content::Whole)),
+        (Wrapping::Red { .. }, Some(red)) => Some((red, Content::Red)),
+        (Wrapping::Red { .. }, None) => Some((codec.payload_type, Content::Unwrapped)),
+        (Wrapping::Opaque, Some(red)) => Some((red, Content::Whole)),
+        (Wrapping::Opaque, None) => None,
+    }
+}
+
+impl Label {
+    /// The payload that goes.
+    fn payload<'s>(&self, slot: &'s Slot) -> &'s [u8] {
+        match self.content {
+            Content::Whole | Content::Red => slot.payload(),
+            Content::Unwrapped => slot.unwrapped().unwrap_or_default(),
+            Content::Filled => &[],
+        }
+    }
 }
 
 impl Engine {
@@ -233,6 +270,10 @@ impl Sender<'_> {
                 consumer.mapping.stop();
                 continue;
             }
+            if content(consumer, slot).is_none() {
+                self.dropped.opaque += 1;
+                continue;
+            }
             match consumer.decide(&slot.info, fresh.encoding, producer) {
                 Decision::Skip => {}
                 Decision::NeedKeyFrame => outcome = Outcome::NeedsKeyFrame,
@@ -288,14 +329,17 @@ impl Sender<'_> {
     }
 
     fn send_first(&mut self, consumer: &mut Consumer, slot: &Slot, mapped: Mapped) {
+        let Some((payload_type, content)) = content(consumer, slot) else {
+            return;
+        };
         let label = Label {
-            payload_type: consumer.codec.payload_type,
+            payload_type,
             ssrc: consumer.ssrc,
             index: mapped.index,
             timestamp: mapped.timestamp,
             picture: mapped.picture,
             original: None,
-            filled: false,
+            content,
         };
         let Some(sealed) = self.seal(consumer, slot, &label) else {
             return;
@@ -303,7 +347,8 @@ impl Sender<'_> {
         if let (Some(kept), Some(datagram)) = (&mut consumer.sealed, self.out.last()) {
             kept.keep(mapped.index, datagram);
         }
-        consumer.sent(mapped, slot.info.arrival, slot.payload().len(), sealed);
+        let payload = label.payload(slot).len();
+        consumer.sent(mapped, slot.info.arrival, payload, sealed);
     }
 
     /// Uses up the number of a packet that came too late to be left out: its receiver would ask for it again and again.
@@ -315,7 +360,7 @@ impl Sender<'_> {
             timestamp: mapped.timestamp,
             picture: PictureNumbers::default(),
             original: None,
-            filled: true,
+            content: Content::Filled,
         };
         if self.seal(consumer, slot, &label).is_some()
             && let (Some(kept), Some(datagram)) = (&mut consumer.sealed, self.out.last())
@@ -372,7 +417,7 @@ impl Sender<'_> {
                 timestamp,
                 picture,
                 original: Some(sequence),
-                filled,
+                content: if filled { Content::Filled } else { Content::Whole },
             };
             self.seal(consumer, slot, &label)?;
         } else {
@@ -392,7 +437,8 @@ impl Sender<'_> {
 
     /// Builds and seals a packet in place, and returns the datagram's length.
     fn seal(&mut self, consumer: &Consumer, slot: &Slot, label: &Label) -> Option<usize> {
-        let payload = if label.filled { &[] } else { slot.payload() };
+        let payload = label.payload(slot);
+        let filled = label.content == Content::Filled;
         let numbers = Numbers {
             payload_type: label.payload_type,
             ssrc: label.ssrc,
@@ -407,7 +453,7 @@ impl Sender<'_> {
         let header = buffer
             .first_chunk_mut()
             .expect("the buffer begins with room for the longest header");
-        let header_len = if label.filled {
+        let header_len = if filled {
             consumer.header.write_padding(header, &numbers)
         } else {
             consumer.header.write(header, slot, &numbers)
@@ -418,7 +464,7 @@ impl Sender<'_> {
             buffer[0] &= !PADDING;
             buffer[len..len + 2].copy_from_slice(&original.to_be_bytes());
             len += 2;
-        } else if label.filled {
+        } else if filled {
             // RFC 3550 §5.1: one byte of padding, which counts itself.
             buffer[len] = 1;
             len += 1;
@@ -430,7 +476,10 @@ impl Sender<'_> {
         }
         buffer[len..end].copy_from_slice(payload);
         let frame = &slot.info.frame;
-        if (frame.picture_bits > 0 || frame.tl0.is_some()) && !label.filled {
+        if label.content == Content::Red {
+            red::rename(&mut buffer[len..end], consumer.codec.payload_type);
+        }
+        if (frame.picture_bits > 0 || frame.tl0.is_some()) && !filled {
             let PictureNumbers { picture, tl0, .. } = label.picture;
             rewrite(consumer.codec.kind, &mut buffer[len..end], frame, picture, tl0);
         }

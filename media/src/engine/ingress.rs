@@ -4,17 +4,19 @@ use std::time::Instant;
 
 use crate::control::{EventKind, TapItem, TapPacket};
 use crate::engine::demux::{Elements, Route};
+use crate::engine::redundancy::{Recovered, recover};
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, Engine, speakers};
 use crate::layers::{self, Layer};
 use crate::parameters::{MediaKind, PayloadType, Ssrc};
 use crate::producer::nack::Gap;
-use crate::producer::ring::PacketInfo;
+use crate::producer::ring::{PacketInfo, Wrapping};
 use crate::producer::stream::Place;
-use crate::producer::{Fresh, ProducerCodec, twcc};
+use crate::producer::{Form, Fresh, ProducerCodec, twcc};
 use crate::rtp::RtpHeader;
 use crate::rtp::frame::{Description, describe};
+use crate::rtp::red::Red;
 
 /// Packets of one producer in one round at most; later ones can still be asked for.
 const MAX_ROUND: usize = 1024;
@@ -31,6 +33,9 @@ struct Incoming<'p> {
     restored: bool,
     sequence: u16,
     payload: &'p [u8],
+    /// The payload taken apart, if it is RED and can be.
+    red: Option<Red<'p>>,
+    wrapping: Wrapping,
 }
 
 impl Engine {
@@ -60,7 +65,7 @@ impl Engine {
         let Some(producer) = self.producers.get(route.producer) else {
             return;
         };
-        let Some((codec_index, codec, is_rtx)) = producer.codec_of(header.payload_type) else {
+        let Some((codec_index, codec, form)) = producer.codec_of(header.payload_type) else {
             self.dropped.unknown_payload_type += 1;
             return;
         };
@@ -71,15 +76,21 @@ impl Engine {
             elements,
             codec_index,
             codec,
-            restored: is_rtx,
+            restored: form == Form::Retransmission,
+            red: None,
+            wrapping: Wrapping::Plain,
         };
-        if is_rtx {
-            // Without an original sequence number it is padding that probes the path.
-            let Some((original, payload)) = incoming.payload.split_first_chunk() else {
-                return;
-            };
-            incoming.sequence = u16::from_be_bytes(*original);
-            incoming.payload = payload;
+        match form {
+            Form::Media => {}
+            Form::Retransmission => {
+                // Without an original sequence number it is padding that probes the path.
+                let Some((original, payload)) = incoming.payload.split_first_chunk() else {
+                    return;
+                };
+                incoming.sequence = u16::from_be_bytes(*original);
+                incoming.payload = payload;
+            }
+            Form::Redundant => incoming.unwrap_red(),
         }
         self.take_packet(now, key, route, &incoming);
     }
@@ -119,7 +130,10 @@ impl Engine {
             return;
         }
         let ask = incoming.codec.feedback.nack && !producer.paused;
-        let (extended, tell_publisher) = match stream.place(now, incoming.sequence, ask) {
+        let place = stream.place(now, incoming.sequence, ask);
+        // What precedes the first packet of an epoch is not missing.
+        let in_sequence = matches!(place, Place::AfterGap { .. } | Place::Late { .. });
+        let (extended, tell_publisher) = match place {
             Place::Next { extended } | Place::Late { extended } | Place::Restart { extended } => (extended, false),
             Place::AfterGap { extended, gap } => {
                 if gap == Gap::Hopeless && is_video && !producer.paused {
@@ -129,6 +143,7 @@ impl Engine {
             }
             Place::Duplicate => {
                 self.dropped.duplicate += 1;
+                stream.came_after_all(incoming.sequence);
                 return;
             }
             Place::TooOld => {
@@ -160,6 +175,8 @@ impl Engine {
             audio_level: incoming.elements.audio_level,
             orientation: incoming.elements.orientation,
             frame: description.frame,
+            wrapping: incoming.wrapping,
+            recovered: false,
         };
         stream.last_packet = Some((now, info.codec));
         stream.first_packet.get_or_insert(now);
@@ -173,6 +190,10 @@ impl Engine {
         if is_video && info.key_frame {
             stream.key_frames.arrived();
         }
+        let recovered = match &incoming.red {
+            Some(red) if in_sequence && !producer.paused => recover(stream, &info, red),
+            _ => Recovered::default(),
+        };
         let ssrc = stream.ssrc.unwrap_or(incoming.header.ssrc);
 
         if is_video {
@@ -203,6 +224,7 @@ impl Engine {
         }
         producer.stats.packets += 1;
         producer.stats.payload_bytes += incoming.payload.len() as u64;
+        producer.stats.recovered += recovered.len() as u64;
         let router = producer.router;
         let started = !std::mem::replace(&mut producer.started, true);
         let id = producer.id;
@@ -211,14 +233,19 @@ impl Engine {
                 if producer.round.is_empty() {
                     self.fresh.push(route.producer);
                 }
-                if producer.round.len() < MAX_ROUND {
-                    producer.round.push(Fresh {
-                        encoding: route.encoding,
-                        extended,
-                    });
-                } else {
-                    self.dropped.round_full += 1;
+                for extended in recovered.oldest_first().chain([extended]) {
+                    if producer.round.len() < MAX_ROUND {
+                        producer.round.push(Fresh {
+                            encoding: route.encoding,
+                            extended,
+                        });
+                    } else {
+                        self.dropped.round_full += 1;
+                    }
                 }
+            }
+            if !producer.taps.is_empty() {
+                producer.observe_recovered(route.encoding, &recovered, ssrc, incoming.codec.payload_type);
             }
             if !producer.taps.is_empty() && producer.is_tapped(route.encoding, &info) {
                 let packet = tap_packet(incoming, &info, ssrc);
@@ -243,9 +270,28 @@ impl Engine {
     }
 }
 
-/// The packet as a tap sees it. Taps are few and outside of the forwarding path, so each packet's payload is copied.
+impl Incoming<'_> {
+    /// Takes the payload apart. What cannot be goes on as it is, to receivers that may know what to do with it.
+    fn unwrap_red(&mut self) {
+        self.red = Red::parse(self.payload).filter(|red| red.payload_type == self.codec.payload_type);
+        self.wrapping = match &self.red {
+            // A datagram is far shorter than 64 KiB.
+            Some(red) => Wrapping::Red {
+                primary: red.primary_offset() as u16,
+            },
+            None => Wrapping::Opaque,
+        };
+    }
+}
+
+/// The packet as a tap sees it: sound is taken out of RED. Taps are few and outside of the forwarding path, so each packet's
+/// payload is copied.
 fn tap_packet(incoming: &Incoming<'_>, info: &PacketInfo, ssrc: Ssrc) -> TapPacket {
-    let payload_type = incoming.codec.payload_type;
+    let payload = incoming.red.map_or(incoming.payload, |red| red.primary);
+    let payload_type = match info.wrapping {
+        Wrapping::Opaque => incoming.header.payload_type,
+        Wrapping::Plain | Wrapping::Red { .. } => incoming.codec.payload_type,
+    };
     TapPacket {
         received: info.arrival,
         ssrc,
@@ -253,6 +299,6 @@ fn tap_packet(incoming: &Incoming<'_>, info: &PacketInfo, ssrc: Ssrc) -> TapPack
         sequence: incoming.sequence,
         timestamp: info.timestamp,
         marker: info.marker,
-        payload: bytes::Bytes::copy_from_slice(incoming.payload),
+        payload: bytes::Bytes::copy_from_slice(payload),
     }
 }

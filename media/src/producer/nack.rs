@@ -102,6 +102,16 @@ impl NackGenerator {
             .count() as u64
     }
 
+    /// A packet is not needed any more: its content came by another way.
+    pub(crate) fn forget(&mut self, extended: u64) {
+        if let Ok(index) = self.missing.binary_search_by_key(&extended, |missing| missing.extended) {
+            self.missing.remove(index);
+        }
+        if self.missing.is_empty() {
+            self.due = None;
+        }
+    }
+
     /// Forgets everything that is missing.
     pub(crate) fn clear(&mut self) {
         self.missing.clear();

@@ -56,6 +56,16 @@ impl Reception {
         }
     }
 
+    /// Counts a packet that came after its content had come by another way. It says nothing of the way's evenness.
+    pub(crate) fn late(&mut self, extended: u64) {
+        if self
+            .range
+            .is_some_and(|(first, highest)| (first..=highest).contains(&extended))
+        {
+            self.received += 1;
+        }
+    }
+
     /// Packets that never came, not even as a retransmission.
     pub(crate) fn lost(&self) -> i64 {
         self.expected() as i64 - self.received as i64

@@ -36,6 +36,24 @@ pub(crate) struct PacketInfo {
     pub(crate) orientation: Option<u8>,
     /// Layers, of a picture.
     pub(crate) frame: FrameInfo,
+    pub(crate) wrapping: Wrapping,
+    /// It did not come itself: a later packet had it as redundant sound.
+    pub(crate) recovered: bool,
+}
+
+/// How the sound of a packet lies in its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Wrapping {
+    /// The payload is the codec's.
+    #[default]
+    Plain,
+    /// Behind the headers and blocks of RED (RFC 2198).
+    Red {
+        /// Where it begins.
+        primary: u16,
+    },
+    /// Where it lies in RED cannot be told: the frame is encrypted end to end, or malformed.
+    Opaque,
 }
 
 /// A packet in a ring.
@@ -56,6 +74,15 @@ impl Slot {
     /// The payload without padding.
     pub(crate) fn payload(&self) -> &[u8] {
         &self.data[usize::from(self.descriptor_len)..]
+    }
+
+    /// The payload without what RED puts before the packet's own sound; `None` when that cannot be told.
+    pub(crate) fn unwrapped(&self) -> Option<&[u8]> {
+        match self.info.wrapping {
+            Wrapping::Plain => Some(self.payload()),
+            Wrapping::Red { primary } => self.payload().get(usize::from(primary)..),
+            Wrapping::Opaque => None,
+        }
     }
 
     fn fill(&mut self, info: PacketInfo, descriptor: &[u8], payload: &[u8]) {
@@ -105,6 +132,12 @@ impl Ring {
         (slot.info.extended == extended).then_some(slot)
     }
 
+    pub(crate) fn get_mut(&mut self, extended: u64) -> Option<&mut Slot> {
+        let index = self.index(extended);
+        let slot = self.slots.get_mut(index)?.as_mut()?;
+        (slot.info.extended == extended).then_some(slot)
+    }
+
     /// Keeps a packet in place of the one `capacity` before it.
     pub(crate) fn insert(&mut self, info: PacketInfo, descriptor: &[u8], payload: &[u8]) {
         if self.slots.is_empty() {
@@ -141,6 +174,8 @@ mod tests {
             audio_level: None,
             orientation: None,
             frame: Default::default(),
+            wrapping: Default::default(),
+            recovered: false,
         }
     }
 

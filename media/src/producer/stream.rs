@@ -230,6 +230,17 @@ impl Stream {
         self.run = Some(run);
     }
 
+    /// A packet came that was there already. If it was there by its redundant copy alone, it was not lost.
+    pub(crate) fn came_after_all(&mut self, sequence: u16) {
+        let Some(highest) = self.highest else { return };
+        let slot = self.ring.get_mut(unwrap_near(highest, sequence));
+        if let Some(slot) = slot
+            && std::mem::take(&mut slot.info.recovered)
+        {
+            self.reception.late(slot.info.extended);
+        }
+    }
+
     /// The feedback agreed for the codec in use, or for the first while none is.
     pub(crate) fn feedback(&self, codecs: &[ProducerCodec]) -> Feedback {
         let index = self.last_packet.map_or(0, |(_, codec)| usize::from(codec));
@@ -311,6 +322,8 @@ mod tests {
             audio_level: None,
             orientation: None,
             frame: Default::default(),
+            wrapping: Default::default(),
+            recovered: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which of the offered payload types pass through here, in what order, with which retransmissions and feedback.
 //!
-//! RED, FEC, comfort noise and telephone events are not answered: they would have to be understood to be forwarded.
+//! RED (RFC 2198) goes with the codec it repeats, as retransmissions do. Other FEC, comfort noise and telephone events are not
+//! answered: they would have to be understood to be forwarded.
 
 #![warn(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
@@ -169,6 +170,7 @@ pub fn accept(kind: MediaKind, media: &Media, policy: &CodecPolicy) -> Vec<Codec
             fmtp: canonical_fmtp(codec_kind, &offered.fmtp),
             feedback,
             rtx: if feedback.nack { rtx_of(media, offered) } else { None },
+            red: if policy.red { red_of(media, offered) } else { None },
         };
         accepted.push((position, codec));
     }
@@ -217,6 +219,21 @@ fn rtx_of(media: &Media, codec: &RtpCodec) -> Option<PayloadType> {
         .map(|rtx| rtx.payload_type)
 }
 
+/// The payload type under which a codec comes with its earlier packets again: every block is to be of the codec (RFC 2198 §5).
+fn red_of(media: &Media, codec: &RtpCodec) -> Option<PayloadType> {
+    let repeats_it = |red: &&RtpCodec| {
+        let mut blocks = red.fmtp.split('/').map(|block| block.trim().parse().ok());
+        blocks.all(|block| block == Some(codec.payload_type.0))
+    };
+    media
+        .codecs
+        .iter()
+        .filter(|red| is(red, "red", codec.clock_rate) && red.channels == codec.channels)
+        .filter(|red| media.media.kind() == Some(MediaKind::Audio) && !collides_with_rtcp(red.payload_type))
+        .find(repeats_it)
+        .map(|red| red.payload_type)
+}
+
 /// Whether both are one codec in one configuration: what is sent as the one can be received as the other.
 pub fn same(one: &Codec, other: &Codec) -> bool {
     let of = |codec: &Codec| Configuration::new(codec.kind, &codec.fmtp);
@@ -239,16 +256,41 @@ pub fn accepted(kind: MediaKind, answer: &Media, offered: &Codec) -> Option<Code
         .rtx
         .and_then(|_| rtx_of(answer, codec))
         .filter(|_| feedback.nack);
+    let red = offered.red.and_then(|_| red_of(answer, codec));
     Some(Codec {
         payload_type: codec.payload_type,
         feedback,
         rtx,
+        red,
         ..offered.clone()
     })
 }
 
-/// The payload types that describe a codec in an m-line: itself, and its retransmissions.
+/// The payload types of an m-line that we receive on. RED comes before its codec: clients send it only if it is the first.
+pub fn describe_received(codecs: &[Codec]) -> Vec<RtpCodec> {
+    let red = codecs.iter().filter_map(describe_red);
+    red.chain(codecs.iter().flat_map(describe_plain)).collect()
+}
+
+/// The payload types that describe a codec in an m-line that we send on: itself, its retransmissions, and RED.
 pub fn describe(codec: &Codec) -> Vec<RtpCodec> {
+    describe_plain(codec).chain(describe_red(codec)).collect()
+}
+
+fn describe_red(codec: &Codec) -> Option<RtpCodec> {
+    let payload_type = codec.red?;
+    Some(RtpCodec {
+        payload_type,
+        name: "red".to_owned(),
+        clock_rate: codec.clock_rate,
+        channels: codec.channels,
+        // As browsers write it: a packet before the primary one.
+        fmtp: format!("{0}/{0}", codec.payload_type.0),
+        feedback: Vec::new(),
+    })
+}
+
+fn describe_plain(codec: &Codec) -> impl Iterator<Item = RtpCodec> + use<> {
     let media = RtpCodec {
         payload_type: codec.payload_type,
         name: codec.kind.name().to_owned(),
@@ -265,7 +307,7 @@ pub fn describe(codec: &Codec) -> Vec<RtpCodec> {
         fmtp: format!("apt={}", codec.payload_type.0),
         feedback: Vec::new(),
     });
-    std::iter::once(media).chain(rtx).collect()
+    std::iter::once(media).chain(rtx)
 }
 
 /// Feedback that makes sense for this kind of media: key frames are asked of video alone.

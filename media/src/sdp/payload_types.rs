@@ -8,6 +8,10 @@ use crate::parameters::{Codec, CodecKind, Feedback, MediaKind, PayloadType};
 /// The dynamic range (RFC 3551 §6). Some clients take no number outside of it.
 const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
 
+/// Where RED goes, which only clients take up that know these numbers from each other (RFC 3551 §6 leaves them free): the last is
+/// what browsers use. One for each variant of a codec.
+const RED: std::ops::RangeInclusive<u8> = 35..=63;
+
 /// What was assigned so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PayloadTypes {
@@ -20,6 +24,8 @@ struct Assigned {
     fmtp: String,
     payload_type: u8,
     rtx: Option<u8>,
+    /// Once a track needs it.
+    red: Option<u8>,
 }
 
 impl PayloadTypes {
@@ -42,11 +48,18 @@ impl PayloadTypes {
                     fmtp,
                     payload_type,
                     rtx,
+                    red: None,
                 });
                 self.assigned.len() - 1
             }
         };
-        let entry = self.assigned.get(index)?;
+        let free_red = RED
+            .rev()
+            .find(|number| !self.assigned.iter().any(|entry| entry.red == Some(*number)));
+        let entry = self.assigned.get_mut(index)?;
+        if codec.red.is_some() {
+            entry.red = entry.red.or(free_red);
+        }
         let feedback = applicable(media, feedback);
         Some(Codec {
             kind: entry.kind,
@@ -56,6 +69,7 @@ impl PayloadTypes {
             fmtp: entry.fmtp.clone(),
             feedback,
             rtx: entry.rtx.filter(|_| feedback.nack).map(PayloadType),
+            red: entry.red.filter(|_| codec.red.is_some()).map(PayloadType),
         })
     }
 

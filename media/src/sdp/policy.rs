@@ -33,6 +33,9 @@ pub struct CodecPolicy {
     pub max_video_bitrate_bps: Option<u32>,
     /// Whether simulcast offers are accepted (RFC 8853). When not, the client sends its first encoding only.
     pub simulcast: bool,
+    /// Whether sound may come and go with earlier packets again (RFC 2198): who publishes is asked for it, which takes about twice the
+    /// bits.
+    pub red: bool,
     /// Whether our offers have a data channel m-line.
     pub data_on_subscribe: bool,
 }
@@ -76,6 +79,7 @@ impl Default for CodecPolicy {
             max_audio_bitrate_bps: None,
             max_video_bitrate_bps: None,
             simulcast: true,
+            red: true,
             data_on_subscribe: false,
         }
     }

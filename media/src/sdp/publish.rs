@@ -271,7 +271,7 @@ impl PublishSession {
                 } else {
                     Direction::Inactive
                 },
-                codecs: codecs.iter().flat_map(codecs::describe).collect(),
+                codecs: codecs::describe_received(codecs),
                 extensions: extensions.clone(),
                 bandwidth: media.media.kind().map_or(Vec::new(), |kind| self.bandwidth(kind)),
                 rtcp_mux: true,

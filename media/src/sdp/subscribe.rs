@@ -150,7 +150,9 @@ impl SubscribeSession {
         }
         let mut feedback = self.policy.subscribe_feedback;
         feedback.transport_cc &= track.codec.kind.media() == MediaKind::Video;
-        let codec = self.payload_types.assign(&track.codec, feedback);
+        let red = track.codec.red.filter(|_| self.policy.red);
+        let codec = Codec { red, ..track.codec };
+        let codec = self.payload_types.assign(&codec, feedback);
         let codec = codec.ok_or(AddTrackError::PayloadType)?;
         let extensions = extensions::offer(track.kind, &track.extensions, &self.policy);
         let waiting = Waiting {

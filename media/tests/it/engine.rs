@@ -8,6 +8,7 @@ mod data;
 mod feedback;
 mod layers;
 mod loss;
+mod redundancy;
 mod restart;
 mod rooms;
 mod taps;

@@ -45,6 +45,7 @@ pub(crate) fn codec(kind: CodecKind, payload_type: u8, rtx: Option<u8>) -> Codec
             remb: is_video,
         },
         rtx: rtx.map(PayloadType),
+        red: None,
     }
 }
 

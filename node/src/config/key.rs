@@ -129,6 +129,12 @@ pub(crate) const KEYS: &[Key] = &[
         "whether joining an unknown room makes it",
     ),
     key(
+        "audio_red",
+        "CASIDE_AUDIO_RED",
+        "true or false",
+        "whether clients are asked to send sound with the packet before again (RED), for twice its bits",
+    ),
+    key(
         "cors_origins",
         "CASIDE_CORS_ORIGINS",
         "origins like https://app.example, separated by commas",

@@ -243,6 +243,7 @@ impl Voice {
             fmtp: String::new(),
             feedback: Feedback::default(),
             rtx: None,
+            red: None,
         };
         let track = PublishedTrack {
             track: Track {

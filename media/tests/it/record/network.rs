@@ -73,6 +73,7 @@ pub(super) fn codec(kind: CodecKind) -> Codec {
         fmtp: String::new(),
         feedback: Feedback::default(),
         rtx: None,
+        red: None,
     }
 }
 

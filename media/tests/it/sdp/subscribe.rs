@@ -22,6 +22,7 @@ pub(super) fn track(id: u64, kind: CodecKind, fmtp: &str) -> SubscribeTrack {
             fmtp: fmtp.to_owned(),
             feedback: Feedback::default(),
             rtx: None,
+            red: None,
         },
         stream_id: format!("participant-{id}"),
         track_id: format!("track-{id}"),

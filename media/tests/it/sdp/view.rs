@@ -24,6 +24,7 @@ fn codec(kind: CodecKind, fmtp: &str) -> Codec {
         fmtp: fmtp.to_owned(),
         feedback: Feedback::default(),
         rtx: None,
+        red: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use caside_media::parameters::{ConsumerParameters, MediaKind};
 use caside_media::rtcp::NtpTime;
+use caside_media::rtp::red::Red;
 use caside_media::rtp::{RtpHeader, find_extension, unwrap_near};
 
 use crate::sim::source::Piece;
@@ -42,6 +43,13 @@ pub(crate) struct Sink {
     rtx_highest: Option<u64>,
     pub(crate) reports: Vec<(Instant, NtpTime, u32)>,
     pub(crate) cnames: BTreeSet<String>,
+    /// Packets in RED, and what was in them of packets before: by timestamp.
+    pub(crate) wrapped: usize,
+    pub(crate) redundant: BTreeMap<u32, Vec<u8>>,
+    /// Payloads of RED that cannot be taken apart.
+    pub(crate) opaque: Vec<Vec<u8>>,
+    /// Packets that bore a level.
+    pub(crate) levels: usize,
 }
 
 impl Sink {
@@ -61,6 +69,10 @@ impl Sink {
             rtx_highest: None,
             reports: Vec::new(),
             cnames: BTreeSet::new(),
+            wrapped: 0,
+            redundant: BTreeMap::new(),
+            opaque: Vec::new(),
+            levels: 0,
         }
     }
 
@@ -88,14 +100,31 @@ impl Sink {
         } else {
             codec.payload_type
         };
-        assert_eq!(header.payload_type, expected_type);
+        let is_red = !is_rtx && Some(header.payload_type) == codec.red;
+        assert!(is_red || header.payload_type == expected_type);
+        let own_type = codec.payload_type;
         let extensions = header.extensions(packet);
         assert_eq!(
             find_extension(&extensions, self.parameters.extensions.mid),
             Some(self.parameters.mid.as_bytes()),
             "every packet names its m-line"
         );
+        let level = find_extension(&extensions, self.parameters.extensions.audio_level);
+        self.levels += usize::from(level.is_some());
         let mut payload = header.payload(packet);
+        if is_red {
+            self.wrapped += 1;
+            let Some(red) = Red::parse(payload).filter(|red| red.payload_type == own_type) else {
+                self.opaque.push(payload.to_vec());
+                return;
+            };
+            for block in red.redundant() {
+                assert_eq!(block.payload_type, own_type);
+                let timestamp = header.timestamp.wrapping_sub(u32::from(block.earlier));
+                self.redundant.insert(timestamp, block.data.to_vec());
+            }
+            payload = red.primary;
+        }
         let mut place = extended;
         if is_rtx {
             let Some((original, rest)) = payload.split_first_chunk() else {

@@ -1,6 +1,6 @@
 //! A track that a simulated client publishes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use caside_media::parameters::{MediaKind, PayloadType, ProducerId, Ssrc};
@@ -120,7 +120,16 @@ pub(crate) struct Source {
     pub(crate) layers: Option<Layers>,
     /// The simulcast encoding's name.
     pub(crate) rid: Option<String>,
+    /// With so many packets before again, by RED.
+    pub(crate) redundant: Option<usize>,
+    /// Payloads are as if encrypted end to end, RED with them.
+    pub(crate) opaque: bool,
+    /// What was sent last: timestamp and payload.
+    before: VecDeque<(u32, Vec<u8>)>,
 }
+
+/// The payload type of RED in [`Source`].
+pub(crate) const RED: PayloadType = PayloadType(63);
 
 impl Source {
     pub(crate) fn new(now: Instant, producer: ProducerId, kind: MediaKind, mid: String, ssrc: Ssrc) -> Self {
@@ -149,6 +158,9 @@ impl Source {
             reports: true,
             layers: None,
             rid: None,
+            redundant: None,
+            opaque: false,
+            before: VecDeque::new(),
         }
     }
 
@@ -182,7 +194,15 @@ impl Source {
                     parts,
                     key,
                 };
-                let packet = self.packet(part + 1 == parts, &piece.payload(self.payload_len, self.layers));
+                let payload = piece.payload(self.payload_len, self.layers);
+                let packet = match self.redundant {
+                    Some(count) => {
+                        let payload = self.red(count, payload);
+                        self.packets += 1;
+                        packet(self, self.ssrc, RED, self.sequence, false, &payload)
+                    }
+                    None => self.packet(part + 1 == parts, &payload),
+                };
                 self.history.insert(self.sequence, packet.clone());
                 self.history.remove(&self.sequence.wrapping_sub(HISTORY));
                 self.sequence = self.sequence.wrapping_add(1);
@@ -197,9 +217,42 @@ impl Source {
         packets
     }
 
+    /// Puts what was sent before in front of a payload (RFC 2198 §3).
+    fn red(&mut self, count: usize, payload: Vec<u8>) -> Vec<u8> {
+        let kept = self.before.iter().rev().take(count).rev();
+        let (mut headers, mut blocks) = (Vec::new(), Vec::new());
+        for (timestamp, block) in kept {
+            let earlier = self.timestamp.wrapping_sub(*timestamp);
+            if earlier >= 1 << 14 {
+                continue;
+            }
+            let bits = earlier << 10 | block.len() as u32;
+            let [_, a, b, c] = bits.to_be_bytes();
+            headers.extend([0x80 | self.payload_type.0, a, b, c]);
+            blocks.extend(block);
+        }
+        headers.push(self.payload_type.0);
+        let red = [headers, blocks, payload.clone()].concat();
+        self.before.push_back((self.timestamp, payload));
+        if self.before.len() > 8 {
+            self.before.pop_front();
+        }
+        match self.opaque {
+            true => red.iter().map(|byte| byte ^ 0x55).collect(),
+            false => red,
+        }
+    }
+
     fn packet(&mut self, marker: bool, payload: &[u8]) -> Vec<u8> {
         self.packets += 1;
         packet(self, self.ssrc, self.payload_type, self.sequence, marker, payload)
+    }
+
+    /// Sends nothing for a while, as with discontinuous transmission: the clock runs on, the numbers do not.
+    pub(crate) fn silent(&mut self, time: Duration) {
+        let ticks = time.as_millis() as u32 * self.clock_rate() / 1000;
+        self.timestamp = self.timestamp.wrapping_add(ticks);
+        self.next_frame = self.next_frame.map(|at| at + time);
     }
 
     /// What a NACK is answered with.
