@@ -284,7 +284,7 @@ impl Room {
     fn packet(&mut self, media: &Media<'_>) -> Vec<u8> {
         let video = self.last[1].0;
         let (stream, ssrc, types, prefix): (usize, u8, &[u8], Vec<u8>) = match media.stream {
-            Stream::Audio => (0, AUDIO, &[111], vec![]),
+            Stream::Audio => (0, AUDIO, &[111, 63], vec![]),
             Stream::Video => (1, VIDEO, &[96, 98, 102, 104, 97], vec![]),
             Stream::Key => (1, VIDEO, &[96], vec![0x10, 0x10]),
             Stream::Rtx { back } => {

@@ -243,6 +243,14 @@ fn codec(kind: CodecKind, payload_type: u8, rtx: Option<u8>) -> Codec {
     }
 }
 
+/// Opus, with RED under this number.
+fn sound(payload_type: u8, red: Option<u8>) -> Codec {
+    Codec {
+        red: red.map(PayloadType),
+        ..codec(CodecKind::Opus, payload_type, None)
+    }
+}
+
 fn video_codecs() -> Vec<Codec> {
     vec![
         codec(CodecKind::Vp8, 96, Some(97)),
@@ -258,7 +266,7 @@ pub(crate) fn produced(video: bool, ssrc: Option<u8>, mid: &str, rid: Option<&st
     let (kind, codecs) = if video {
         (MediaKind::Video, video_codecs())
     } else {
-        (MediaKind::Audio, vec![codec(CodecKind::Opus, 111, None)])
+        (MediaKind::Audio, vec![sound(111, Some(63))])
     };
     ProducerParameters {
         kind,
@@ -278,7 +286,8 @@ pub(crate) fn consumed(video: bool, ssrc: u8) -> ConsumerParameters {
     let codec = if video {
         codec(CodecKind::Vp8, 100, Some(101))
     } else {
-        codec(CodecKind::Opus, 120, None)
+        // Half of them get RED, for the others it is taken off.
+        sound(120, Some(45).filter(|_| ssrc.is_multiple_of(2)))
     };
     ConsumerParameters {
         kind: codec.kind.media(),

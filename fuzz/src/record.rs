@@ -71,6 +71,7 @@ pub(crate) fn codec(kind: CodecKind, payload_type: u8) -> Codec {
         fmtp: String::new(),
         feedback: Feedback::default(),
         rtx: None,
+        red: None,
     }
 }
 

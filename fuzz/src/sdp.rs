@@ -7,7 +7,7 @@ use caside_media::parameters::{Codec, ConsumerId, ExtensionIds, Feedback, Finger
 use caside_media::sdp::model::{Description, Direction, Setup, TransportAttributes};
 use caside_media::sdp::{
     Candidate, CandidateTransport, CodecPolicy, LocalDescription, PublishSession, SubscribeSession, SubscribeTrack,
-    parse,
+    ViewSession, parse,
 };
 
 use crate::depacketize::Codec as CodecName;
@@ -69,6 +69,46 @@ pub fn publish(text: &str) {
             for (mid, producer, parameters) in answer.added.iter().chain(&answer.updated) {
                 assert_eq!(answer.tracks.get(mid), Some(producer));
                 assert!(!parameters.codecs.is_empty() && !parameters.encodings.is_empty() && mid.len() <= 16);
+            }
+        }
+    }
+}
+
+/// A viewer's offers, one after another on one connection, separated by a zero byte. A digit alone is one of the captured ones.
+pub fn view(text: &str) {
+    let mut session = ViewSession::new(local(), CodecPolicy::default(), "viewed".to_owned());
+    let sent = [CodecName::Vp8, CodecName::H264, CodecName::Opus].map(|codec| track(1, codec, "").codec);
+    for offer in text.split('\0').take(8) {
+        let offer = offer
+            .parse()
+            .ok()
+            .and_then(|n: usize| SESSION.get(n))
+            .copied()
+            .unwrap_or(offer);
+        let before: Vec<String> = session.slots().map(|(mid, _)| mid.to_owned()).collect();
+        let Ok(answer) = session.offer(offer, &sent, &mut || credentials("restarted")) else {
+            let after: Vec<String> = session.slots().map(|(mid, _)| mid.to_owned()).collect();
+            assert_eq!(before, after, "a refused offer changes nothing");
+            continue;
+        };
+        let offer = parse(offer).expect("what is answered was read");
+        let ours = own(&answer.sdp);
+        assert_eq!(ours.media.len(), offer.media.len());
+        for (ours, theirs) in ours.media.iter().zip(&offer.media) {
+            assert_eq!((&ours.media, &ours.mid), (&theirs.media, &theirs.mid));
+            assert!(ours.is_rejected() || ours.direction == Direction::SendOnly);
+            let offered: Vec<PayloadType> = theirs.codecs.iter().map(|codec| codec.payload_type).collect();
+            assert!(ours.codecs.iter().all(|codec| offered.contains(&codec.payload_type)));
+        }
+        let ssrcs = ours.media.iter().flat_map(|media| &media.sources).map(|source| source.ssrc);
+        let ssrcs: Vec<_> = ssrcs.collect();
+        assert_eq!(ssrcs.iter().collect::<HashSet<_>>().len(), ssrcs.len(), "streams are told apart");
+        let mids: Vec<String> = session.slots().map(|(mid, _)| mid.to_owned()).collect();
+        assert!(!mids.is_empty(), "an answer with nothing to send on");
+        for (mid, codec) in mids.iter().flat_map(|mid| sent.iter().map(move |codec| (mid, codec))) {
+            if let Some(parameters) = session.parameters(mid, codec) {
+                assert_eq!(parameters.kind, codec.kind.media());
+                assert!(ssrcs.contains(&parameters.ssrc));
             }
         }
     }
@@ -198,6 +238,7 @@ fn track(id: u64, codec: CodecName, fmtp: &str) -> SubscribeTrack {
             fmtp: caside_media::sdp::codecs::canonical_fmtp(kind, fmtp),
             feedback: Feedback::default(),
             rtx: None,
+            red: None,
         },
         stream_id: format!("participant-{id}"),
         track_id: format!("track-{id}"),

@@ -15,6 +15,7 @@ mod crypto;
 pub mod data;
 pub mod dtls;
 pub mod engine;
+pub mod framing;
 pub mod ice;
 pub mod layers;
 pub mod parameters;

@@ -5,7 +5,6 @@
 //! [`CHECK_DEADLINE`]; it ends with its path. Nothing here waits: a client that does not take what is sent loses packets.
 
 mod connection;
-mod framing;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

@@ -5,10 +5,9 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use caside_media::framing::{Deframer, prefix};
 use caside_media::parameters::Path;
 use socket2::SockRef;
-
-use super::framing::{Deframer, prefix};
 
 /// Media that may wait for a slow client, in bytes: half a second of 2 Mb/s. Beyond it packets are dropped, which the client
 /// takes for loss and which its bandwidth estimate answers to, as with UDP.

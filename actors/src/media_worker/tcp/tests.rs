@@ -96,7 +96,7 @@ impl World {
 }
 
 fn frame(packet: &[u8]) -> Vec<u8> {
-    [&framing::prefix(packet).unwrap()[..], packet].concat()
+    [&caside_media::framing::prefix(packet).unwrap()[..], packet].concat()
 }
 
 fn is_closed(client: &mut TcpStream) -> bool {

@@ -4,37 +4,39 @@
 
 /// The longest packet that is taken, in bytes. More than a path's MTU can bear has no use: what comes in is forwarded as
 /// datagrams.
-pub(super) const MAX_FRAME: usize = 2048;
+pub const MAX_FRAME: usize = 2048;
 
 /// Bytes of a frame's length.
 const PREFIX: usize = 2;
 
 /// A frame is longer than [`MAX_FRAME`]: what follows cannot be trusted to be frames at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FrameTooLong;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a frame is longer than {MAX_FRAME} bytes")]
+pub struct FrameTooLong;
 
-/// The frame prefix of a packet; `None` when it is too long to have one.
-pub(super) fn prefix(packet: &[u8]) -> Option<[u8; PREFIX]> {
+/// What stands before a packet in the stream; `None` when it is too long to have one.
+pub fn prefix(packet: &[u8]) -> Option<[u8; PREFIX]> {
     u16::try_from(packet.len()).ok().map(u16::to_be_bytes)
 }
 
 /// Takes a stream apart into packets. Holds at most one unfinished frame.
 #[derive(Debug, Default)]
-pub(super) struct Deframer {
+pub struct Deframer {
     partial: Vec<u8>,
 }
 
 impl Deframer {
+    /// Bytes of the unfinished frame that are held; fewer than [`MAX_FRAME`] and its prefix.
+    pub fn held(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Takes the next bytes of the stream and hands over each packet that they complete, until `take` returns `false`.
     /// Empty packets are passed over (RFC 4571 §2).
     ///
     /// # Errors
     /// [`FrameTooLong`]: nothing more of this stream can be understood.
-    pub(super) fn take(
-        &mut self,
-        mut bytes: &mut [u8],
-        mut take: impl FnMut(&mut [u8]) -> bool,
-    ) -> Result<(), FrameTooLong> {
+    pub fn take(&mut self, mut bytes: &mut [u8], mut take: impl FnMut(&mut [u8]) -> bool) -> Result<(), FrameTooLong> {
         while !self.partial.is_empty() {
             let missing = match frame_len(&self.partial)? {
                 Some(len) => len - self.partial.len(),
@@ -114,7 +116,7 @@ mod tests {
                 let (now, later) = rest.split_at_mut(cut);
                 rest = later;
                 deframer.take(now, |packet| { got.push(packet.to_vec()); true }).unwrap();
-                prop_assert!(deframer.partial.len() < PREFIX + MAX_FRAME);
+                prop_assert!(deframer.held() < PREFIX + MAX_FRAME);
             }
             let wanted: Vec<_> = packets.into_iter().filter(|packet| !packet.is_empty()).collect();
             prop_assert_eq!(got, wanted);
