@@ -114,6 +114,13 @@ pub enum Command {
         /// What it shows.
         content: Content,
     },
+    /// Lets only so many producers of sound be heard in a router at a time: the loudest. Taps get all.
+    LimitVoices {
+        /// The router.
+        router: RouterId,
+        /// How many, at least one; all when `None`.
+        loudest: Option<usize>,
+    },
     /// Ends a consumer.
     CloseConsumer {
         /// The consumer.

@@ -36,6 +36,7 @@ pub(crate) mod slab;
 pub(crate) mod speakers;
 pub(crate) mod timers;
 mod totals;
+mod voices;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -324,6 +325,7 @@ impl Engine {
                 .planned
                 .no_later_than(&mut self.timers, now + speakers::INTERVAL, Due::Router(key));
         }
+        self.settle_voices(key);
         if let Some(producers) = changed {
             self.emit(key, EventKind::ActiveSpeakers { producers });
         }

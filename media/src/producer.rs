@@ -63,6 +63,8 @@ pub(crate) struct Producer {
     pub(crate) round: Vec<Fresh>,
     /// How loud it is, of sound.
     pub(crate) level: LevelMeter,
+    /// Whether it goes out, of sound: not where only the loudest do, and it is none of them.
+    pub(crate) audible: bool,
     /// What its layers bring in, of video.
     pub(crate) layers: LayerMeter,
     /// When they are settled next, while packets come.
@@ -123,6 +125,7 @@ impl Producer {
             started: false,
             round: Vec::new(),
             level: LevelMeter::default(),
+            audible: true,
             layers: LayerMeter::new(parameters.encodings.len()),
             planned_layers: None,
             layers_changed: false,

@@ -6,6 +6,8 @@ mod m20261120_000002_rooms_and_calls;
 mod m20261120_000003_recordings;
 mod m20261120_000004_invites;
 mod m20261121_000005_former_rooms;
+mod m20261127_000006_last_n;
+mod m20261127_000007_encryption;
 
 use std::collections::BTreeSet;
 
@@ -28,6 +30,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000003_recordings::Migration),
             Box::new(m20261120_000004_invites::Migration),
             Box::new(m20261121_000005_former_rooms::Migration),
+            Box::new(m20261127_000006_last_n::Migration),
+            Box::new(m20261127_000007_encryption::Migration),
         ]
     }
 }

@@ -14,6 +14,8 @@ pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 pub const MAX_DISPLAY_NAME: usize = 128;
 /// Longest track label, in characters.
 pub const MAX_LABEL: usize = 128;
+/// Longest word for an encryption, in characters.
+pub const MAX_ENCRYPTION: usize = 64;
 /// Longest data topic, in characters.
 pub const MAX_TOPIC: usize = 128;
 /// Most tones in one `dtmf`.
@@ -72,6 +74,8 @@ pub enum ClientMessage {
     Dtmf(Dtmf),
     /// Chooses how a track is received.
     Subscribe(Subscribe),
+    /// Chooses how many are.
+    SubscribePolicy(ChangePolicy),
     /// Text to one or all.
     Chat(Chat),
     /// Application data to one or all.
@@ -159,6 +163,17 @@ pub struct Join {
     /// Whether tracks are offered unasked.
     #[serde(default)]
     pub subscribe: SubscribePolicy,
+    /// Receives the cameras of so many last speakers; 0: all. The room's number when left out.
+    #[serde(default)]
+    pub last_n: Option<u32>,
+}
+
+/// `subscribe-policy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct ChangePolicy {
+    /// As in [`Join::last_n`].
+    #[serde(default)]
+    pub last_n: Option<u32>,
 }
 
 /// What a client can do.
@@ -210,6 +225,9 @@ pub struct TrackSource {
     /// The publisher's own word for it.
     #[serde(default)]
     pub label: Option<String>,
+    /// What frames are encrypted with end to end, in a word of the publisher's; 1 to [`MAX_ENCRYPTION`] of `A-Z a-z 0-9 . _ -`.
+    #[serde(default)]
+    pub encryption: Option<String>,
 }
 
 /// `offer` and `answer`: for the SFU, or with `to` for another participant.

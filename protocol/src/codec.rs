@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::client::{
-    Candidate, ClientMessage, Description, MAX_DISPLAY_NAME, MAX_LABEL, MAX_TEXT_BYTES, MAX_TONES, MAX_TOPIC, Request,
-    RequestId,
+    Candidate, ClientMessage, Description, MAX_DISPLAY_NAME, MAX_ENCRYPTION, MAX_LABEL, MAX_TEXT_BYTES, MAX_TONES,
+    MAX_TOPIC, Request, RequestId,
 };
 use crate::error::{ErrorCode, Refusal};
 use crate::server::ServerMessage;
@@ -184,6 +184,7 @@ fn message(kind: &str, payload: Payload<'_>) -> Result<ClientMessage, Refusal> {
         "unhold" => M::Unhold(payload.parse()?),
         "dtmf" => M::Dtmf(payload.parse()?),
         "subscribe" => M::Subscribe(payload.parse()?),
+        "subscribe-policy" => M::SubscribePolicy(payload.parse()?),
         "chat" => M::Chat(payload.parse()?),
         "data" => M::Data(payload.parse()?),
         "call" => M::Call(payload.parse()?),
@@ -220,6 +221,12 @@ fn field<T: DeserializeOwned>(raw: &Map<String, Value>, name: &str) -> Result<Op
             .map(Some)
             .map_err(|e| Refusal::new(ErrorCode::InvalidPayload, format!("payload.{name}: {}", complaint(&e)))),
     }
+}
+
+/// Whether a word may name an encryption.
+fn is_encryption(word: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=MAX_ENCRYPTION).contains(&word.len()) && word.chars().all(allowed)
 }
 
 fn description(raw: Map<String, Value>) -> Result<Description, Refusal> {
@@ -277,6 +284,15 @@ fn checked(message: ClientMessage) -> Result<ClientMessage, Refusal> {
                 .any(|l| l.chars().count() > MAX_LABEL) =>
         {
             return too_long("label", MAX_LABEL, "characters");
+        }
+        ClientMessage::Offer(d)
+            if !d
+                .tracks
+                .values()
+                .filter_map(|t| t.encryption.as_ref())
+                .all(|word| is_encryption(word)) =>
+        {
+            return invalid("payload.tracks: encryption must have 1 to 64 of A-Z a-z 0-9 . _ -");
         }
         ClientMessage::Chat(chat) => {
             if chat.text.is_empty() {

@@ -12,6 +12,8 @@ use crate::{CallId, Grants, ParticipantId, RecordingId, Role, RoomId, TrackId, U
 
 /// Largest JSON body, in bytes.
 pub const MAX_BODY_BYTES: u64 = 64 * 1024;
+/// The most that `last_n` and `audio_last_n` may be.
+pub const MAX_LAST_N: u32 = 1000;
 /// Longest room name, in characters.
 pub const MAX_ROOM_NAME: usize = 256;
 /// Largest metadata, in bytes as JSON.
@@ -147,6 +149,10 @@ pub struct CreateRoom {
     pub mode: Mode,
     /// 0: the node's limit.
     pub max_participants: u32,
+    /// Members receive the cameras of so many last speakers, ≤ 1000; 0: all.
+    pub last_n: u32,
+    /// So many voices are heard at a time, the loudest, ≤ 1000; 0: all.
+    pub audio_last_n: u32,
     /// Whether calls are recorded.
     pub record: RecordPolicy,
     /// The application's own.
@@ -163,6 +169,10 @@ pub struct UpdateRoom {
     pub mode: Option<Mode>,
     /// 0: the node's limit.
     pub max_participants: Option<u32>,
+    /// Members receive the cameras of so many last speakers, ≤ 1000; 0: all.
+    pub last_n: Option<u32>,
+    /// So many voices are heard at a time, the loudest, ≤ 1000; 0: all.
+    pub audio_last_n: Option<u32>,
     /// Whether calls are recorded.
     pub record: Option<RecordPolicy>,
     /// Whether newcomers below moderator are kept out.
@@ -323,6 +333,8 @@ pub struct RecordingFile {
     pub content_type: String,
     /// As in `codecs=`.
     pub codecs: Vec<String>,
+    /// What its frames are encrypted with end to end, in the publisher's word: who has no key cannot play it. Null: they are not.
+    pub encryption: Option<String>,
     /// Its size.
     pub size_bytes: u64,
     /// Its length.

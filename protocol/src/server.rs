@@ -73,6 +73,8 @@ pub enum ServerMessage {
     RecordingFinished(Box<RecordingFinished>),
     /// Which encodings of a track of ours somebody watches.
     PublishLayers(PublishLayers),
+    /// Which cameras we receive, where that is not all.
+    CamerasSelected(CamerasSelected),
     /// Who speaks.
     ActiveSpeakers(ActiveSpeakers),
     /// How a participant's connection does.
@@ -124,6 +126,7 @@ impl ServerMessage {
             Self::RecordingStopped(_) => "recording-stopped",
             Self::RecordingFinished(_) => "recording-finished",
             Self::PublishLayers(_) => "publish-layers",
+            Self::CamerasSelected(_) => "cameras-selected",
             Self::ActiveSpeakers(_) => "active-speakers",
             Self::ConnectionQuality(_) => "connection-quality",
             Self::Invite(_) => "invite",
@@ -489,6 +492,13 @@ pub struct PublishLayer {
     pub rid: String,
     /// Whether it is to be sent.
     pub active: bool,
+}
+
+/// `cameras-selected`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CamerasSelected {
+    /// Those of the last speakers; null when there is no limit any more.
+    pub tracks: Option<Vec<TrackId>>,
 }
 
 /// `active-speakers`.

@@ -56,6 +56,10 @@ pub struct Room {
     pub state: RoomActivity,
     /// 0: the node's limit.
     pub max_participants: u32,
+    /// Members receive the cameras of so many last speakers; 0: all.
+    pub last_n: u32,
+    /// So many voices are heard at a time, the loudest; 0: all.
+    pub audio_last_n: u32,
     /// Whether calls are recorded.
     pub record: RecordPolicy,
     /// Whether newcomers below moderator are kept out.
@@ -167,6 +171,8 @@ pub struct Track {
     pub label: Option<String>,
     /// The codec's name: `opus`, `VP8`, `VP9`, `H264`, `AV1`.
     pub codec: String,
+    /// What its frames are encrypted with end to end, in the publisher's word, ≤ 64 characters; null when they are not.
+    pub encryption: Option<String>,
     /// Not forwarded by wish of its publisher or a moderator.
     pub muted: bool,
     /// Not forwarded while its publisher holds.

@@ -66,6 +66,8 @@ entity!(rooms, "rooms", {
     name: Option<String>,
     mode: String,
     max_participants: i64,
+    last_n: i64,
+    audio_last_n: i64,
     record: String,
     locked: bool,
     #[sea_orm(column_type = "JsonBinary")]
@@ -144,6 +146,7 @@ entity!(recording_files, "recording_files", {
     content_type: String,
     #[sea_orm(column_type = "JsonBinary")]
     codecs: Json,
+    encryption: Option<String>,
     size_bytes: i64,
     duration_ms: i64,
     offset_ms: i64,

@@ -57,6 +57,8 @@ pub struct StoredFile {
     pub content_type: String,
     /// As in `codecs=`.
     pub codecs: Vec<String>,
+    /// What its frames are encrypted with end to end, if they are.
+    pub encryption: Option<String>,
     /// Its size.
     pub size_bytes: u64,
     /// Its length.
@@ -426,6 +428,7 @@ impl From<StoredFile> for RecordingFile {
             source: file.source,
             content_type: file.content_type,
             codecs: file.codecs,
+            encryption: file.encryption,
             size_bytes: file.size_bytes,
             duration_ms: file.duration_ms,
             offset_ms: file.offset_ms,
@@ -453,6 +456,7 @@ impl TryFrom<recording_files::Model> for StoredFile {
             source,
             content_type: row.content_type,
             codecs,
+            encryption: row.encryption,
             size_bytes: unsigned(row.size_bytes),
             duration_ms: unsigned(row.duration_ms),
             offset_ms: unsigned(row.offset_ms),

@@ -30,6 +30,10 @@ pub struct StoredRoom {
     pub mode: Mode,
     /// 0: the node's limit.
     pub max_participants: u32,
+    /// Whose cameras a member receives: the last speakers'; 0: everybody's.
+    pub last_n: u32,
+    /// How many voices are heard at a time, the loudest; 0: all.
+    pub audio_last_n: u32,
     /// Whether calls are recorded.
     pub record: RecordPolicy,
     /// Whether newcomers below moderator are kept out.
@@ -159,6 +163,12 @@ impl Store {
         if let Some(max_participants) = change.max_participants {
             row.max_participants = Set(max_participants.into());
         }
+        if let Some(last_n) = change.last_n {
+            row.last_n = Set(last_n.into());
+        }
+        if let Some(audio_last_n) = change.audio_last_n {
+            row.audio_last_n = Set(audio_last_n.into());
+        }
         if let Some(record) = change.record {
             row.record = Set(record.name().to_owned());
         }
@@ -270,6 +280,8 @@ pub(crate) async fn insert(db: &impl ConnectionTrait, room: &StoredRoom) -> Resu
         name: Set(room.name),
         mode: Set(room.mode.name().to_owned()),
         max_participants: Set(room.max_participants.into()),
+        last_n: Set(room.last_n.into()),
+        audio_last_n: Set(room.audio_last_n.into()),
         record: Set(room.record.name().to_owned()),
         locked: Set(room.locked),
         metadata: Set(room.metadata),
@@ -303,6 +315,8 @@ impl TryFrom<rooms::Model> for StoredRoom {
             name: row.name,
             mode: Mode::of("rooms", "mode", &row.mode)?,
             max_participants: u32::try_from(row.max_participants).unwrap_or(0),
+            last_n: u32::try_from(row.last_n).unwrap_or(0),
+            audio_last_n: u32::try_from(row.audio_last_n).unwrap_or(0),
             record: RecordPolicy::of("rooms", "record", &row.record)?,
             locked: row.locked,
             metadata: row.metadata,

@@ -221,6 +221,7 @@ impl Session {
             display_name: display_name.unwrap_or_else(|| claims.display_name().to_owned()),
             standing: Standing::from(claims),
             subscribe: join.subscribe,
+            last_n: join.last_n,
             client_ip: self.client_ip,
             log: EventLog::after(self.last_seq, self.shared.args.limits.history),
             link: PeerLink::new(self.myself.clone(), participant),
@@ -314,6 +315,7 @@ impl Session {
                 capabilities: Capabilities::default(),
                 mode: None,
                 subscribe: SubscribePolicy::Auto,
+                last_n: None,
             };
             self.join(reply, join, Some(invite));
             if matches!(self.place, Place::Outside(_)) {

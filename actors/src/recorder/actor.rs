@@ -200,6 +200,7 @@ impl State {
             kind,
             track,
             codecs: published.parameters.codecs,
+            encryption: published.track.encryption,
             sfu: sfu.clone(),
         });
         if group.queue.try_send(begin).is_err() {

@@ -155,6 +155,7 @@ impl Group {
                     None => break,
                     Some(GroupItem::Track(track)) => {
                         writer.set_track(track.kind, track.codecs.clone());
+                        writer.set_encryption(track.kind, track.encryption.as_deref());
                         tracks.insert(track.kind, track);
                     }
                     Some(GroupItem::Media { kind, item }) => self.take(&mut writer, &tracks, kind, item, &mut outcome).await,
@@ -169,7 +170,7 @@ impl Group {
                 tracing::debug!(recording.id = %self.begun.recording, "no key frame asked for: the SFU is gone or busy");
             }
         }
-        self.end(&mut writer, &mut outcome).await;
+        self.end(&mut writer, &tracks, &mut outcome).await;
         outcome.tell_not_kept(self.numbering.part().participant);
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
@@ -185,13 +186,17 @@ impl Group {
 
     fn writer(&self, tracks: &HashMap<MediaKind, GroupTrack>) -> TrackGroupWriter {
         let codecs = |kind| tracks.get(&kind).map(|track| track.codecs.clone());
-        TrackGroupWriter::new(GroupParameters {
+        let mut writer = TrackGroupWriter::new(GroupParameters {
             audio: codecs(MediaKind::Audio),
             video: codecs(MediaKind::Video),
             recording_start: self.start.into_std(),
             first_segment: self.numbering.next(),
             writing_app: self.keeping.writing_app.clone(),
-        })
+        });
+        for (kind, track) in tracks {
+            writer.set_encryption(*kind, track.encryption.as_deref());
+        }
+        writer
     }
 
     async fn take(
@@ -207,14 +212,19 @@ impl Group {
             return;
         };
         tracing::info!(recording.id = %self.begun.recording, from = from.name(), to = to.name(), "the codec changed: another file begins");
-        self.end(writer, outcome).await;
+        self.end(writer, tracks, outcome).await;
         *writer = self.writer(tracks);
         if let Err(changed) = writer.push(now, kind, item) {
             tracing::warn!(recording.id = %self.begun.recording, error = %changed, "a packet fits no file and is left out");
         }
     }
 
-    async fn end(&mut self, writer: &mut TrackGroupWriter, outcome: &mut GroupOutcome) {
+    async fn end(
+        &mut self,
+        writer: &mut TrackGroupWriter,
+        tracks: &HashMap<MediaKind, GroupTrack>,
+        outcome: &mut GroupOutcome,
+    ) {
         writer.finish(Instant::now().into_std());
         self.keep_segments(writer, outcome).await;
         let GroupStats {
@@ -233,6 +243,16 @@ impl Group {
             packets, lost, frames, frames_dropped, malformed, unknown,
             "a source was recorded",
         );
+        let encrypted = tracks.values().any(|track| track.encryption.is_some());
+        if encrypted && malformed > 0 {
+            let Part {
+                participant, source, ..
+            } = self.numbering.part();
+            outcome.missing.push(format!(
+                "{malformed} frames of {participant}'s {} are missing: they are encrypted end to end, headers that a file needs included",
+                source.as_str()
+            ));
+        }
     }
 
     async fn keep_segments(&mut self, writer: &mut TrackGroupWriter, outcome: &mut GroupOutcome) {

@@ -101,6 +101,7 @@ mod tests {
 
     fn track(codec: CodecKind) -> TrackDescription {
         TrackDescription {
+            encryption: None,
             codec,
             codec_private: Bytes::new(),
             width: 0,

@@ -28,6 +28,8 @@ pub(super) struct GroupTrack {
     pub(super) kind: MediaKind,
     pub(super) track: TrackId,
     pub(super) codecs: Vec<Codec>,
+    /// What its frames are encrypted with end to end, if they are.
+    pub(super) encryption: Option<String>,
     /// Who forwards it, and can ask its publisher for a key frame.
     pub(super) sfu: SfuHandle,
 }

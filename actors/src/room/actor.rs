@@ -211,6 +211,7 @@ impl Running {
             display_name,
             standing,
             subscribe,
+            last_n,
             client_ip,
             log,
             link,
@@ -226,6 +227,7 @@ impl Running {
             display_name,
             standing,
             subscribe,
+            last_n,
             client_ip,
             log,
         };

@@ -46,6 +46,8 @@ pub(crate) struct Entry {
     pub standing: Standing,
     /// Whether tracks are offered unasked.
     pub subscribe: SubscribePolicy,
+    /// How many cameras they receive, if they said so.
+    pub last_n: Option<u32>,
     /// From where.
     pub client_ip: Option<IpAddr>,
     /// The session's events so far.

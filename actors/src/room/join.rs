@@ -346,6 +346,7 @@ fn newcomer(now: Moment, entry: Entry, role: Role) -> Participant {
         role_given: false,
         joined_at: now.utc,
         subscribe: entry.subscribe,
+        last_n: entry.last_n,
         log: entry.log,
         tracks: Vec::new(),
         asked: Asked::default(),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use caside_protocol::client::{Candidate, Description, HoldTarget, Subscribe, Target};
+use caside_protocol::client::{Candidate, ChangePolicy, Description, HoldTarget, Subscribe, Target};
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::server::{
-    ActiveSpeakers, PublishLayers, RoomMoved, ServerMessage, SfuAnswer, SfuOffer, TrackGone,
+    ActiveSpeakers, CamerasSelected, PublishLayers, RoomMoved, ServerMessage, SfuAnswer, SfuOffer, TrackGone,
 };
 use caside_protocol::view::Mode;
 use caside_protocol::{ParticipantId, Permission, TrackId};
@@ -125,6 +125,23 @@ impl RoomState {
         Ok(Some(ServerMessage::ok()))
     }
 
+    /// How many cameras a participant receives, from now on.
+    pub(super) fn change_policy(&mut self, participant: ParticipantId, change: ChangePolicy) -> Answer {
+        self.permitted(participant, Permission::Subscribe)?;
+        let last_n = change.last_n;
+        self.participant_mut(participant)?.last_n = last_n;
+        if self.sfu {
+            self.order(SfuCommand::SetLastN { participant, last_n });
+        }
+        Ok(Some(ServerMessage::ok()))
+    }
+
+    /// Tells the SFU how many cameras and voices the room gives its members.
+    pub(super) fn limit_media(&mut self) {
+        let (last_n, audio_last_n) = (self.setup.room.last_n, self.setup.room.audio_last_n);
+        self.order(SfuCommand::Limit { last_n, audio_last_n });
+    }
+
     pub(super) fn stats(&mut self, now: Moment, from: ParticipantId, reply: ReplyId) -> Answer {
         if !self.sfu {
             return Ok(Some(ServerMessage::Stats(serde_json::json!({ "connections": [] }))));
@@ -185,6 +202,9 @@ impl RoomState {
         }
         self.sfu = true;
         self.effects.push(Effect::StartSfu);
+        if (self.setup.room.last_n, self.setup.room.audio_last_n) != (0, 0) {
+            self.limit_media();
+        }
         let everybody: Vec<ParticipantId> = self.participants.keys().copied().collect();
         for participant in everybody {
             self.attach(participant);
@@ -196,10 +216,11 @@ impl RoomState {
             return;
         };
         let (may_subscribe, may_send_data) = member.media_rights();
-        let (subscribe, on_hold) = (member.subscribe, member.on_hold);
+        let (subscribe, last_n, on_hold) = (member.subscribe, member.last_n, member.on_hold);
         self.order(SfuCommand::Attach {
             participant: id,
             subscribe,
+            last_n,
             may_subscribe,
             may_send_data,
         });
@@ -324,6 +345,10 @@ impl RoomState {
                 cause,
             } => self.judged(participant, quality, cause),
             SfuEvent::ActiveSpeakers { tracks } => self.speaking(&tracks),
+            SfuEvent::CamerasSelected { participant, tracks } => {
+                let event = CamerasSelected { tracks };
+                self.deliver(participant, Arc::new(ServerMessage::CamerasSelected(event)));
+            }
             SfuEvent::Stats { request, stats } => self.answer_pending(request, ServerMessage::Stats(stats)),
             // Forwarded by label on the others' own data channels, inside the SFU.
             SfuEvent::Data { .. } => {}

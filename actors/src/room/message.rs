@@ -41,6 +41,8 @@ pub(crate) struct JoinRequest {
     pub(crate) standing: Standing,
     /// Whether tracks are offered unasked.
     pub(crate) subscribe: SubscribePolicy,
+    /// How many cameras they receive, if they said so.
+    pub(crate) last_n: Option<u32>,
     /// From where.
     pub(crate) client_ip: Option<IpAddr>,
     /// The session's events so far.

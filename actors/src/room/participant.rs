@@ -21,6 +21,8 @@ pub(super) struct Participant {
     pub(super) role_given: bool,
     pub(super) joined_at: Timestamp,
     pub(super) subscribe: SubscribePolicy,
+    /// How many cameras they receive: their own word, else the room's.
+    pub(super) last_n: Option<u32>,
     pub(super) log: EventLog,
     pub(super) tracks: Vec<PublishedTrack>,
     /// The last event that asks something of the client and would not be said again: the SFU's offer, and that media

@@ -165,6 +165,8 @@ impl RoomState {
                 RoomActivity::Active
             },
             max_participants: room.max_participants,
+            last_n: room.last_n,
+            audio_last_n: room.audio_last_n,
             record: room.record,
             locked: room.locked,
             metadata: room.metadata.clone(),
@@ -210,6 +212,7 @@ impl RoomState {
             ClientMessage::Hold(hold) => self.hold(participant, hold.track, true),
             ClientMessage::Unhold(hold) => self.hold(participant, hold.track, false),
             ClientMessage::Subscribe(wish) => self.subscribe(participant, wish),
+            ClientMessage::SubscribePolicy(change) => self.change_policy(participant, change),
             ClientMessage::Stats => self.stats(now, participant, reply),
             ClientMessage::Chat(chat) => self.chat(now, participant, chat),
             ClientMessage::Data(data) => self.data(participant, data),
@@ -248,9 +251,16 @@ impl RoomState {
         room.mode = change.mode.unwrap_or(room.mode);
         room.max_participants = change.max_participants.unwrap_or(room.max_participants);
         room.record = change.record.unwrap_or(room.record);
+        let limits = (room.last_n, room.audio_last_n);
+        room.last_n = change.last_n.unwrap_or(room.last_n);
+        room.audio_last_n = change.audio_last_n.unwrap_or(room.audio_last_n);
+        let limits_changed = limits != (room.last_n, room.audio_last_n);
         room.locked = change.locked.unwrap_or(room.locked);
         if let Some(metadata) = change.metadata {
             room.metadata = metadata;
+        }
+        if limits_changed && self.sfu {
+            self.limit_media();
         }
         if self.as_members_know_it() != before {
             self.tell_room();

@@ -365,6 +365,8 @@ impl Running {
             name: None,
             mode,
             max_participants: 0,
+            last_n: 0,
+            audio_last_n: 0,
             record: RecordPolicy::default(),
             locked: false,
             metadata: Value::Null,

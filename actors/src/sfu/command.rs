@@ -19,6 +19,8 @@ pub enum SfuCommand {
         participant: ParticipantId,
         /// Whether the others' tracks are offered unasked.
         subscribe: SubscribePolicy,
+        /// Receives the cameras of so many last speakers, in place of what the room says; 0: all.
+        last_n: Option<u32>,
         /// Whether they may receive at all.
         may_subscribe: bool,
         /// Whether their data channel messages go to the others.
@@ -67,6 +69,20 @@ pub enum SfuCommand {
         participant: ParticipantId,
         /// What and how.
         wish: Subscribe,
+    },
+    /// How many cameras a participant receives from now on, as [`SfuCommand::Attach`] said it.
+    SetLastN {
+        /// Who.
+        participant: ParticipantId,
+        /// Of so many last speakers; 0: all; the room's number when `None`.
+        last_n: Option<u32>,
+    },
+    /// How many cameras and voices the room gives its members; all before the first.
+    Limit {
+        /// Cameras, those of the last speakers; 0: all.
+        last_n: u32,
+        /// Voices that are heard at a time, the loudest; 0: all.
+        audio_last_n: u32,
     },
     /// Stops (or resumes) forwarding a track: muted or held.
     SetPaused {
@@ -216,6 +232,13 @@ pub enum SfuEvent {
         track: TrackId,
         /// Each encoding and whether it is to be sent, lowest first.
         layers: Vec<PublishLayer>,
+    },
+    /// Which of the others' cameras a participant receives by their limit; sent on change.
+    CamerasSelected {
+        /// Who receives.
+        participant: ParticipantId,
+        /// Those of the last speakers; `None` when there is no limit any more.
+        tracks: Option<Vec<TrackId>>,
     },
     /// How well a participant's connections do; sent on change.
     Quality {

@@ -1,6 +1,6 @@
 //! What the SFU knows of one participant: their two connections and what they want.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use caside_media::layers::{Preference, Quality};
 use caside_media::parameters::{ConsumerId, TransportId};
@@ -29,6 +29,12 @@ pub(super) struct Member {
     pub(super) view: Option<Viewing>,
     /// What they asked for, by track; absent: as `policy` says.
     pub(super) wishes: HashMap<TrackId, Wish>,
+    /// Receives the cameras of so many last speakers, in place of what the room says; 0: all.
+    pub(super) last_n: Option<u32>,
+    /// Cameras that are others' turn.
+    pub(super) held_back: HashSet<TrackId>,
+    /// The cameras they were told to receive; `None` while it is all.
+    pub(super) cameras: Option<Vec<TrackId>>,
     /// How well each of their connections does, as far as it is known.
     pub(super) grades: HashMap<TransportId, (Grade, Option<Cause>)>,
     /// What the room was told of that.
@@ -119,6 +125,9 @@ impl Member {
             subscribe: None,
             view: None,
             wishes: HashMap::new(),
+            last_n: None,
+            held_back: HashSet::new(),
+            cameras: None,
             grades: HashMap::new(),
             quality: None,
         }
@@ -147,7 +156,8 @@ impl Member {
 
     /// Whether a track that is on an m-line goes out now.
     pub(super) fn receives(&self, track: TrackId) -> bool {
-        self.may_subscribe && self.receiving && self.wishes.get(&track) != Some(&Wish::Off)
+        let wanted = self.wishes.get(&track) != Some(&Wish::Off) && !self.held_back.contains(&track);
+        self.may_subscribe && self.receiving && wanted
     }
 
     /// How good a track is to be, if they said so.

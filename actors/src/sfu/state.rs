@@ -1,11 +1,12 @@
 //! The SFU's decisions: orders and engine events in; engine commands, events for the room and timers out.
 
+mod cameras;
 mod publishing;
 mod quality;
 mod subscribing;
 mod viewing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use caside_media::control::{CloseReason, Command, EventKind};
 use caside_media::layers::{Content, Preference};
@@ -16,7 +17,7 @@ use caside_media::sdp::{
     self, Candidate, CodecPolicy, LocalDescription, NegotiateError, PublishAnswer, PublishSession, SubscribeSession,
     SubscribeTrack,
 };
-use caside_protocol::client::{Subscribe, SubscribeQuality, Target, TrackSource};
+use caside_protocol::client::{Subscribe, SubscribePolicy, SubscribeQuality, Target, TrackSource};
 use caside_protocol::error::Refusal;
 use caside_protocol::server::{PublishLayer, SfuOfferTrack};
 use caside_protocol::view::{Source, Track, TrackKind};
@@ -54,6 +55,8 @@ pub(super) struct Setting {
 struct Producer {
     participant: ParticipantId,
     published: PublishedTrack,
+    /// Muted or held.
+    paused: bool,
 }
 
 /// One room's SFU.
@@ -64,6 +67,11 @@ pub(super) struct SfuState {
     tracks: HashMap<TrackId, ProducerId>,
     transports: HashMap<TransportId, (ParticipantId, Target)>,
     stats_requests: HashMap<u64, (ParticipantId, u64)>,
+    /// Everybody, who spoke last first; who never spoke in the order in which they came.
+    floor: Vec<ParticipantId>,
+    /// How many cameras members receive and how many voices are heard; 0: all.
+    last_n: u32,
+    audio_last_n: u32,
     effects: Effects,
 }
 
@@ -79,6 +87,9 @@ impl SfuState {
             tracks: HashMap::new(),
             transports: HashMap::new(),
             stats_requests: HashMap::new(),
+            floor: Vec::new(),
+            last_n: 0,
+            audio_last_n: 0,
             effects: Effects::default(),
         }
     }
@@ -89,12 +100,16 @@ impl SfuState {
             SfuCommand::Attach {
                 participant,
                 subscribe,
+                last_n,
                 may_subscribe,
                 may_send_data,
             } => {
                 self.detach(participant);
-                self.members
-                    .insert(participant, Member::new(subscribe, may_subscribe, may_send_data));
+                let mut member = Member::new(subscribe, may_subscribe, may_send_data);
+                member.last_n = last_n;
+                self.members.insert(participant, member);
+                self.floor.push(participant);
+                self.select_cameras_for(participant);
                 self.offer_all_tracks(participant);
             }
             SfuCommand::Detach { participant } => self.detach(participant),
@@ -139,6 +154,8 @@ impl SfuState {
                 });
             }
             SfuCommand::Subscribe { participant, wish } => self.subscribe(participant, &wish),
+            SfuCommand::SetLastN { participant, last_n } => self.set_last_n(participant, last_n),
+            SfuCommand::Limit { last_n, audio_last_n } => self.limit(last_n, audio_last_n),
             SfuCommand::SetPaused { track, paused } => self.set_paused(track, paused),
             SfuCommand::SetReceiving { participant, receiving } => self.set_receiving(participant, receiving),
             SfuCommand::SetRights {
@@ -186,6 +203,7 @@ impl SfuState {
                 cause,
             } => self.judged(transport, grade, cause),
             EventKind::ActiveSpeakers { producers } => {
+                self.spoke(&producers);
                 let tracks = producers
                     .iter()
                     .filter_map(|p| self.producers.get(p))
@@ -229,6 +247,9 @@ impl SfuState {
         // The engine that comes has none of what the others would close.
         let opens = |command: &Command| matches!(command, Command::OpenTransport { .. });
         self.effects.commands.retain(opens);
+        if self.audio_last_n > 0 {
+            self.limit_voices();
+        }
         std::mem::take(&mut self.effects)
     }
 
@@ -254,6 +275,7 @@ impl SfuState {
             return;
         };
         self.stats_requests.retain(|_, (p, _)| *p != participant);
+        self.floor.retain(|other| *other != participant);
         if let Some(subscribing) = member.subscribe {
             self.close_transport(subscribing.transport);
         }
@@ -265,6 +287,7 @@ impl SfuState {
             for track in publishing.tracks.into_values() {
                 self.withdraw(track);
             }
+            self.select_cameras();
             self.offer_where_wanted();
         }
     }
@@ -302,6 +325,7 @@ impl SfuState {
                 for track in tracks {
                     self.withdraw(track);
                 }
+                self.select_cameras();
                 self.offer_where_wanted();
             }
             Target::Subscribe if member.view.as_ref().is_some_and(|view| view.transport == transport) => {
@@ -412,6 +436,7 @@ fn track_of(
             .filter(fits)
             .unwrap_or_else(|| Source::default_of(kind)),
         label: said.and_then(|s| s.label.clone()),
+        encryption: said.and_then(|s| s.encryption.clone()),
         codec: parameters.codecs.first().map_or("", |c| c.kind.name()).to_owned(),
         muted: false,
         held: false,

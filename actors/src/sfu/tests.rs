@@ -12,6 +12,8 @@ use caside_protocol::{ErrorCode, ParticipantId, TrackId};
 use super::command::{SfuCommand, SfuEvent};
 use super::state::{Effects, Setting, SfuState};
 
+mod cameras;
+
 const OFFER: &str = include_str!("../../../media/tests/fixtures/sdp/chromium_camera.sdp");
 const SIMULCAST: &str = include_str!("../../../media/tests/fixtures/sdp/chromium_simulcast.sdp");
 
@@ -48,6 +50,7 @@ fn attach(state: &mut SfuState, subscribe: SubscribePolicy) -> ParticipantId {
     state.apply(SfuCommand::Attach {
         participant,
         subscribe,
+        last_n: None,
         may_subscribe: true,
         may_send_data: true,
     });
@@ -166,6 +169,7 @@ fn a_late_joiner_is_offered_what_is_there() {
     let effects = state.apply(SfuCommand::Attach {
         participant,
         subscribe: SubscribePolicy::Auto,
+        last_n: None,
         may_subscribe: true,
         may_send_data: true,
     });
@@ -174,6 +178,7 @@ fn a_late_joiner_is_offered_what_is_there() {
     let effects = state.apply(SfuCommand::Attach {
         participant: viewer,
         subscribe: SubscribePolicy::Auto,
+        last_n: None,
         may_subscribe: false,
         may_send_data: true,
     });

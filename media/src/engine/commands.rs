@@ -78,6 +78,11 @@ impl Engine {
                 self.follow(now, key);
                 Some(())
             }
+            Command::LimitVoices { router, loudest } => {
+                let key = *self.router_ids.get(&router)?;
+                self.limit_voices(key, loudest.map(|loudest| loudest.max(1)));
+                Some(())
+            }
             Command::CloseConsumer { consumer } => {
                 let key = *self.consumer_ids.get(&consumer)?;
                 self.close_consumer(key);
@@ -188,10 +193,17 @@ impl Engine {
             .insert_with(|_| Producer::new(id, router, transport_key, parameters));
         self.producer_ids.insert(id, key);
         association.producers.push(key);
-        if parameters.kind == MediaKind::Audio
-            && let Some(router) = self.routers.get_mut(router)
-        {
-            router.audio.push(key);
+        if parameters.kind == MediaKind::Audio {
+            let audible = self
+                .routers
+                .get(router)
+                .is_some_and(|router| self.has_free_voice(router));
+            if let Some(producer) = self.producers.get_mut(key) {
+                producer.audible = audible;
+            }
+            if let Some(router) = self.routers.get_mut(router) {
+                router.audio.push(key);
+            }
         }
         self.enter_producer(transport_key, key);
         Some(())

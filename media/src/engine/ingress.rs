@@ -228,8 +228,17 @@ impl Engine {
         let router = producer.router;
         let started = !std::mem::replace(&mut producer.started, true);
         let id = producer.id;
+        if !is_video && !producer.paused {
+            let loud = producer.level.packet(now, info.timestamp, info.audio_level);
+            if loud && !producer.audible {
+                self.let_speak(now, route.producer);
+            }
+        }
+        let Some(producer) = self.producers.get_mut(route.producer) else {
+            return;
+        };
         if !producer.paused {
-            if !producer.consumers.is_empty() {
+            if !producer.consumers.is_empty() && producer.audible {
                 if producer.round.is_empty() {
                     self.fresh.push(route.producer);
                 }
@@ -251,14 +260,14 @@ impl Engine {
                 let packet = tap_packet(incoming, &info, ssrc);
                 producer.observe(|| TapItem::Packet(packet.clone()));
             }
-            if let (false, Some(level)) = (is_video, info.audio_level) {
-                producer.level.packet(level);
-                if let Some(router_state) = self.routers.get_mut(router) {
-                    let due = now + speakers::INTERVAL;
-                    router_state
-                        .planned
-                        .no_later_than(&mut self.timers, due, Due::Router(router));
-                }
+            if !is_video
+                && info.audio_level.is_some()
+                && let Some(router_state) = self.routers.get_mut(router)
+            {
+                let due = now + speakers::INTERVAL;
+                router_state
+                    .planned
+                    .no_later_than(&mut self.timers, due, Due::Router(router));
             }
         }
         if tell_publisher {

@@ -15,6 +15,8 @@ pub(crate) struct Router {
     /// Producers of sound, to be asked who speaks.
     pub(crate) audio: Vec<Key<Producer>>,
     pub(crate) speakers: Speakers,
+    /// How many producers of sound are heard at a time; all when `None`.
+    pub(crate) voices: Option<usize>,
     /// When levels are looked at next, while there are any.
     pub(crate) planned: Planned,
 }
@@ -26,6 +28,7 @@ impl Router {
             transports: Vec::new(),
             audio: Vec::new(),
             speakers: Speakers::default(),
+            voices: None,
             planned: Planned::default(),
         }
     }

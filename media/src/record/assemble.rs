@@ -70,6 +70,8 @@ pub struct Assembler {
     codecs: Vec<Codec>,
     reorder: Reorder,
     depacketizer: Option<(CodecKind, Depacketizer)>,
+    /// Frames are encrypted end to end.
+    encrypted: bool,
     current: Option<Current>,
     awaits_key: bool,
     unwrapper: Unwrapper,
@@ -87,6 +89,7 @@ impl Assembler {
             codecs,
             reorder: Reorder::default(),
             depacketizer: None,
+            encrypted: false,
             current: None,
             awaits_key: kind == MediaKind::Video,
             unwrapper: Unwrapper::default(),
@@ -106,6 +109,13 @@ impl Assembler {
     pub fn set_codecs(&mut self, codecs: Vec<Codec>) {
         self.codecs = codecs;
         self.depacketizer = None;
+    }
+
+    /// Says whether frames are encrypted end to end, so that nothing is made of what cannot be read.
+    pub fn set_encrypted(&mut self, encrypted: bool) {
+        if std::mem::replace(&mut self.encrypted, encrypted) != encrypted {
+            self.depacketizer = None;
+        }
     }
 
     /// The codec of a payload type, of this track's kind.
@@ -253,7 +263,12 @@ impl Assembler {
     fn select(&mut self, codec: CodecKind, payload_type: PayloadType) {
         if self.depacketizer.as_ref().is_none_or(|(known, _)| *known != codec) {
             let fmtp = self.codec(payload_type).map_or("", |codec| codec.fmtp.as_str());
-            self.depacketizer = Some((codec, Depacketizer::new(codec, fmtp)));
+            let depacketizer = if self.encrypted {
+                Depacketizer::of_encrypted(codec, fmtp)
+            } else {
+                Depacketizer::new(codec, fmtp)
+            };
+            self.depacketizer = Some((codec, depacketizer));
         }
     }
 

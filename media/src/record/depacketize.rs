@@ -83,6 +83,16 @@ impl Depacketizer {
         }
     }
 
+    /// A depacketizer of frames that are encrypted end to end: what of a frame can be in the clear is read, and nothing else. Frames of
+    /// Opus and VP9 are taken as they are; those of VP8, H.264 and AV1 need the headers that an SFU needs, too.
+    pub fn of_encrypted(codec: CodecKind, fmtp: &str) -> Self {
+        match codec {
+            CodecKind::Opus => Self::Opus(opus::Opus::opaque()),
+            CodecKind::Vp9 => Self::Vp9(vp9::Vp9::opaque()),
+            CodecKind::Vp8 | CodecKind::H264 | CodecKind::Av1 => Self::new(codec, fmtp),
+        }
+    }
+
     /// Adds the next payload of the frame. After an error the frame is lost: call [`reset`](Self::reset).
     ///
     /// # Errors

@@ -32,6 +32,7 @@ pub(crate) mod id {
     pub(crate) const TRACK_UID: u32 = 0x73C5;
     pub(crate) const TRACK_TYPE: u32 = 0x83;
     pub(crate) const FLAG_LACING: u32 = 0x9C;
+    pub(crate) const NAME: u32 = 0x536E;
     pub(crate) const LANGUAGE: u32 = 0x0022_B59C;
     pub(crate) const CODEC_ID: u32 = 0x86;
     pub(crate) const CODEC_PRIVATE: u32 = 0x63A2;

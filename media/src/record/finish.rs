@@ -272,6 +272,10 @@ impl Plan {
         if area(&new) > area(known) {
             (known.width, known.height) = (new.width, new.height);
         }
+        // Of a file some of whose frames need a key, all of it is said to.
+        if known.encryption.is_none() {
+            known.encryption = new.encryption;
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::ebml::read::{Element, Elements};
 use super::ebml::{Writer, id};
 use super::inspect::InspectError;
-use super::meta::TrackDescription;
+use super::meta::{MAX_ENCRYPTION_BYTES, TrackDescription};
 use crate::parameters::{CodecKind, MediaKind};
 
 /// One tick is a millisecond, which is what WebM demands.
@@ -135,6 +135,9 @@ fn write_track(entry: &mut Writer, track: MediaKind, description: &TrackDescript
     entry.uint(id::TRACK_TYPE, if track == MediaKind::Video { 1 } else { 2 });
     entry.uint(id::FLAG_LACING, 0);
     entry.text(id::LANGUAGE, "und");
+    if let Some(encryption) = &description.encryption {
+        entry.text(id::NAME, &format!("{ENCRYPTED}{encryption}"));
+    }
     entry.text(id::CODEC_ID, codec_id(description.codec));
     if !description.codec_private.is_empty() {
         entry.binary(id::CODEC_PRIVATE, &description.codec_private);
@@ -153,6 +156,10 @@ fn write_track(entry: &mut Writer, track: MediaKind, description: &TrackDescript
         }
     }
 }
+
+/// What the Name of a track begins with whose frames are encrypted end to end. Matroska's own ContentEncryption would say how to undo
+/// it, which nobody here knows.
+const ENCRYPTED: &str = "encrypted end to end: ";
 
 /// Matroska's codec mappings.
 const CODEC_IDS: [(CodecKind, &str); 5] = [
@@ -213,6 +220,7 @@ pub(crate) fn read_tracks(tracks: &Element<'_>) -> Result<TrackList, InspectErro
 fn read_track(mut children: Elements<'_>) -> Result<(MediaKind, TrackDescription), InspectError> {
     let (mut track, mut codec) = (None, None);
     let (mut codec_private, mut width, mut height, mut channels) = (Bytes::new(), 0, 0, 0);
+    let mut encryption = None;
     while let Some(child) = children.next()? {
         match child.id {
             id::TRACK_NUMBER => track = track_of(child.uint()?),
@@ -222,6 +230,11 @@ fn read_track(mut children: Elements<'_>) -> Result<(MediaKind, TrackDescription
                     .iter()
                     .find(|(_, known)| *known == name)
                     .map(|(kind, _)| *kind);
+            }
+            id::NAME => {
+                let word = child.text()?.strip_prefix(ENCRYPTED);
+                let word = word.filter(|word| word.len() <= MAX_ENCRYPTION_BYTES);
+                encryption = Some(word.ok_or(InspectError::Format("Name"))?.to_owned());
             }
             id::CODEC_PRIVATE => codec_private = Bytes::copy_from_slice(child.data),
             id::VIDEO => {
@@ -246,6 +259,7 @@ fn read_track(mut children: Elements<'_>) -> Result<(MediaKind, TrackDescription
             width,
             height,
             channels,
+            encryption,
         },
     ))
 }

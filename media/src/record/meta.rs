@@ -17,7 +17,13 @@ pub struct TrackDescription {
     pub height: u32,
     /// Channels; 0 for video.
     pub channels: u8,
+    /// What its frames are encrypted with end to end, if they are: its publisher's word, of at most
+    /// [`MAX_ENCRYPTION_BYTES`].
+    pub encryption: Option<String>,
 }
+
+/// The longest word for an encryption, in bytes.
+pub const MAX_ENCRYPTION_BYTES: usize = 64;
 
 /// A place to seek to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::clock::{WallClock, ntp_to_us};
 use super::cluster::{Block, cluster_length, write_cluster};
 use super::ebml::{Writer, id};
 use super::header::{Info, TrackList, write_ebml_header, write_info, write_tracks};
-use super::meta::SegmentMeta;
+use super::meta::{MAX_ENCRYPTION_BYTES, SegmentMeta};
 use crate::control::TapItem;
 use crate::parameters::{Codec, CodecKind, MediaKind};
 
@@ -128,6 +128,24 @@ impl TrackGroupWriter {
         match slot {
             Some(known) => known.set_codecs(codecs),
             None => *slot = Some(Track::new(track, codecs)),
+        }
+        self.collect();
+    }
+
+    /// Says what a track's frames are encrypted with end to end, if they are, in its publisher's word of at most
+    /// [`MAX_ENCRYPTION_BYTES`](super::meta::MAX_ENCRYPTION_BYTES); more is cut. They are stored as they are, and marked so. A track
+    /// that was not told of is not marked.
+    pub fn set_encryption(&mut self, track: MediaKind, encryption: Option<&str>) {
+        let word = encryption.map(|word| {
+            let end = word.floor_char_boundary(MAX_ENCRYPTION_BYTES);
+            word.get(..end).unwrap_or_default().to_owned()
+        });
+        let slot = match track {
+            MediaKind::Audio => &mut self.audio,
+            MediaKind::Video => &mut self.video,
+        };
+        if let Some(known) = slot {
+            known.set_encryption(word);
         }
         self.collect();
     }

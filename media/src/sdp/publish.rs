@@ -23,6 +23,8 @@ pub struct PublishSession {
     connection: Connection,
     /// One entry for each m-line of the last offer.
     sections: Vec<Option<Live>>,
+    /// The m-lines whose frames are encrypted end to end.
+    encrypted: HashSet<String>,
 }
 
 /// A track that comes in on an m-line.
@@ -79,6 +81,17 @@ impl PublishSession {
             policy,
             connection: Connection::new(local),
             sections: Vec::new(),
+            encrypted: HashSet::new(),
+        }
+    }
+
+    /// Says before an offer whether the frames of an m-line are encrypted end to end. RED is then not agreed for it: clients encrypt it
+    /// whole, so that it could not be taken off for receivers without it.
+    pub fn set_encrypted(&mut self, mid: &str, encrypted: bool) {
+        if encrypted && self.encrypted.len() < parse::MAX_MEDIA {
+            self.encrypted.insert(mid.to_owned());
+        } else {
+            self.encrypted.remove(mid);
         }
     }
 
@@ -186,7 +199,10 @@ impl PublishSession {
         if !media.rtcp_mux && !media.bundle_only {
             return Plan::Reject(Some(Rejection::RtcpMuxRequired));
         }
-        let codecs = codecs::accept(kind, media, &self.policy);
+        let mut codecs = codecs::accept(kind, media, &self.policy);
+        if self.encrypted.contains(mid) {
+            codecs.iter_mut().for_each(|codec| codec.red = None);
+        }
         if codecs.is_empty() {
             return Plan::Reject(Some(Rejection::NoCommonCodec));
         }

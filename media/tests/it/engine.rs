@@ -11,4 +11,6 @@ mod loss;
 mod redundancy;
 mod restart;
 mod rooms;
+mod silence;
 mod taps;
+mod voices;

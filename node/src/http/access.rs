@@ -23,6 +23,8 @@ pub(crate) fn idle(room: StoredRoom) -> Room {
         mode: room.mode,
         state: RoomActivity::Inactive,
         max_participants: room.max_participants,
+        last_n: room.last_n,
+        audio_last_n: room.audio_last_n,
         record: room.record,
         locked: room.locked,
         metadata: room.metadata,

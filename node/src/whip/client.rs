@@ -95,6 +95,7 @@ impl RoomClient {
             capabilities: Capabilities::default(),
             mode: None,
             subscribe: SubscribePolicy::Manual,
+            last_n: None,
         };
         let (_, joined) = match client.ask(ClientMessage::Join(join)).await {
             Ok(answer) => answer,

@@ -52,6 +52,7 @@ async fn record_of(dir: &TempDir, state: RecordingState, owner: Option<UserId>) 
             source: None,
             content_type: "video/webm".to_owned(),
             codecs: vec!["vp8".to_owned()],
+            encryption: None,
             size_bytes: BYTES.len() as u64,
             duration_ms: Duration::from_secs(2).as_millis() as u64,
             offset_ms: 0,

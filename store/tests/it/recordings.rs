@@ -63,6 +63,7 @@ fn file(recording: RecordingId, name: &str, participant: ParticipantId) -> Store
         source: Some(Source::Camera),
         content_type: "video/webm".to_owned(),
         codecs: vec!["vp8".to_owned(), "opus".to_owned()],
+        encryption: None,
         size_bytes: 5_000_000_000,
         duration_ms: 20_000,
         offset_ms: 40,

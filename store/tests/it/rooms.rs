@@ -28,6 +28,8 @@ pub(crate) fn room(id: &str, owner: &str) -> StoredRoom {
         name: Some("Täglich 🦀".to_owned()),
         mode: Mode::Auto,
         max_participants: u32::MAX,
+        last_n: 9,
+        audio_last_n: u32::MAX,
         record: RecordPolicy::Auto,
         locked: false,
         metadata: json!({"a": [1, 2.5, null, "ü"]}),

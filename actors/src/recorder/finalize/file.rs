@@ -166,6 +166,7 @@ fn stored_file(
             .map(|t| codec_name(t.codec).to_owned())
             .collect(),
         size_bytes,
+        encryption: tracks.into_iter().flatten().find_map(|t| t.encryption.clone()),
         duration_ms: meta.duration_ms,
         offset_ms: meta.offset_ms,
         storage_key,

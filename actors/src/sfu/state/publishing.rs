@@ -23,6 +23,7 @@ impl SfuState {
         for track in unpublished {
             self.withdraw(track);
         }
+        self.select_cameras();
         for track in published {
             self.announce(participant, track.track.track);
         }
@@ -54,8 +55,7 @@ impl SfuState {
         let running = member.publish.as_mut().filter(|p| p.remote_session == remote_session);
         let (answer, fresh) = match running {
             Some(publishing) => (
-                publishing
-                    .session
+                encrypted(&mut publishing.session, sources)
                     .offer(sdp, &mut allocate, credentials)
                     .map_err(|e| bad_sdp(&e))?,
                 None,
@@ -64,7 +64,7 @@ impl SfuState {
                 let ice = credentials();
                 let local = local_description(candidates, fingerprint, ice.clone());
                 let mut session = PublishSession::new(local, policy.clone());
-                let answer = session
+                let answer = encrypted(&mut session, sources)
                     .offer(sdp, &mut allocate, credentials)
                     .map_err(|e| bad_sdp(&e))?;
                 (answer, Some((session, ice)))
@@ -129,7 +129,10 @@ impl SfuState {
             let track = track_of(participant, &mid, &parameters, sources);
             publishing.tracks.insert(mid.clone(), track.track);
             self.tracks.insert(track.track, producer);
-            let published_source = track.source;
+            let content = Content {
+                screen: track.source == Source::Screen,
+                encrypted: track.encryption.is_some(),
+            };
             let info = PublishedTrack {
                 track,
                 mid,
@@ -141,12 +144,9 @@ impl SfuState {
                 Producer {
                     participant,
                     published: info,
+                    paused: false,
                 },
             );
-            let content = Content {
-                screen: published_source == Source::Screen,
-                encrypted: false,
-            };
             self.effects.commands.push(Command::Produce {
                 transport,
                 producer,
@@ -221,11 +221,23 @@ impl SfuState {
     }
 
     pub(super) fn set_paused(&mut self, track: TrackId, paused: bool) {
-        if let Some(producer) = self.tracks.get(&track) {
-            self.effects.commands.push(Command::PauseProducer {
-                producer: *producer,
-                paused,
-            });
+        let Some(id) = self.tracks.get(&track).copied() else {
+            return;
+        };
+        self.effects
+            .commands
+            .push(Command::PauseProducer { producer: id, paused });
+        if let Some(producer) = self.producers.get_mut(&id) {
+            producer.paused = paused;
         }
+        self.select_cameras();
     }
+}
+
+/// Tells the connection which m-lines its client says are encrypted end to end.
+fn encrypted<'s>(session: &'s mut PublishSession, sources: &BTreeMap<String, TrackSource>) -> &'s mut PublishSession {
+    for (mid, said) in sources {
+        session.set_encrypted(mid, said.encryption.is_some());
+    }
+    session
 }

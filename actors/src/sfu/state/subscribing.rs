@@ -28,13 +28,19 @@ impl SfuState {
         if producer.participant == participant {
             return;
         }
+        let is_video = producer.published.parameters.kind == MediaKind::Video;
         let Some(member) = self.members.get_mut(&participant) else {
             return;
         };
-        member.wishes.insert(wish.track, Wish::new(wish));
+        if member.wishes.insert(wish.track, Wish::new(wish)).is_none() {
+            // It takes no place among the last speakers' cameras any more.
+            self.select_cameras_for(participant);
+        }
+        let Some(member) = self.members.get(&participant) else {
+            return;
+        };
         let receives = member.receives(wish.track);
         let preference = member.preference(wish.track);
-        let is_video = producer.published.parameters.kind == MediaKind::Video;
         let consumer = member.subscribe.as_ref().and_then(|s| s.consumer_of(wish.track));
         match consumer {
             Some((consumer, Consumption { started: true, .. })) => {

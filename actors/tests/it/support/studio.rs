@@ -252,6 +252,7 @@ impl Voice {
                 kind: TrackKind::Audio,
                 source: Source::Microphone,
                 label: None,
+                encryption: None,
                 codec: "opus".to_owned(),
                 muted: false,
                 held: false,

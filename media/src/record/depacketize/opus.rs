@@ -15,9 +15,22 @@ const MAX_FRAME: usize = 1275;
 pub struct Opus {
     packet: Vec<u8>,
     samples: u32,
+    /// Packets are encrypted.
+    opaque: bool,
 }
 
+/// What a packet that cannot be read is taken to last: 20 ms, as browsers send them.
+const USUAL_SAMPLES: u32 = 960;
+
 impl Opus {
+    /// For packets that cannot be read.
+    pub(super) fn opaque() -> Self {
+        Self {
+            opaque: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn push(&mut self, payload: &[u8]) -> Result<(), PayloadError> {
         if payload.is_empty() {
             return Ok(());
@@ -26,7 +39,7 @@ impl Opus {
         if !self.packet.is_empty() {
             return Err(PayloadError::Invalid("second Opus packet of one timestamp"));
         }
-        self.samples = samples(payload)?;
+        self.samples = if self.opaque { USUAL_SAMPLES } else { samples(payload)? };
         append(&mut self.packet, payload)
     }
 

@@ -19,16 +19,29 @@ pub struct Vp9 {
     open: bool,
     /// The largest layer that a scalability structure told of.
     structure: Option<(u32, u32)>,
+    /// Whether the first layer's frame refers to one before.
+    predicted: bool,
+    /// Frames are encrypted: only descriptors can be read.
+    opaque: bool,
 }
 
 /// What the payload descriptor tells.
 struct Descriptor {
     starts_frame: bool,
     ends_frame: bool,
+    inter_predicted: bool,
     structure: Option<(u32, u32)>,
 }
 
 impl Vp9 {
+    /// For frames that cannot be read.
+    pub(super) fn opaque() -> Self {
+        Self {
+            opaque: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn push(&mut self, payload: &[u8]) -> Result<(), PayloadError> {
         let mut rest = payload;
         let descriptor = descriptor(&mut rest)?;
@@ -41,6 +54,9 @@ impl Vp9 {
         if descriptor.starts_frame {
             if self.starts.len() == MAX_LAYERS {
                 return Err(PayloadError::Invalid("count of VP9 layers"));
+            }
+            if self.starts.is_empty() {
+                self.predicted = descriptor.inter_predicted;
             }
             self.starts.push(self.frame.len());
         }
@@ -56,13 +72,17 @@ impl Vp9 {
         if self.open {
             return Err(PayloadError::Incomplete);
         }
-        let header = frame_header(&self.frame)?;
+        let (key, dimensions) = if self.opaque {
+            (!self.predicted, self.structure)
+        } else {
+            let header = frame_header(&self.frame)?;
+            (header.is_some(), header.map(|coded| self.structure.unwrap_or(coded)))
+        };
         self.append_superframe_index()?;
-        let dimensions = header.map(|coded| self.structure.unwrap_or(coded));
         let data = Bytes::from(std::mem::take(&mut self.frame));
         Ok(Some(CodedFrame {
             data,
-            key: header.is_some(),
+            key,
             dimensions,
             codec_private: None,
             samples: 0,
@@ -74,6 +94,7 @@ impl Vp9 {
         self.starts.clear();
         self.open = false;
         self.structure = None;
+        self.predicted = false;
     }
 
     /// Annex B.2: marker, sizes of four bytes each, marker; one frame alone has no index.
@@ -119,6 +140,7 @@ fn descriptor(rest: &mut &[u8]) -> Result<Descriptor, PayloadError> {
     Ok(Descriptor {
         starts_frame: set(0x08),
         ends_frame: set(0x04),
+        inter_predicted,
         structure,
     })
 }

@@ -31,6 +31,8 @@ pub(super) struct Placed {
 #[derive(Debug)]
 pub(super) struct Track {
     kind: MediaKind,
+    /// What its frames are encrypted with, if they are.
+    encryption: Option<String>,
     assembler: Assembler,
     clock: TrackClock,
     /// A report that came before the first packet: wall time and 32-bit timestamp.
@@ -50,6 +52,7 @@ impl Track {
         let rate = codecs.first().map_or(0, |codec| codec.clock_rate);
         Self {
             kind,
+            encryption: None,
             assembler: Assembler::new(kind, codecs),
             clock: TrackClock::new(kind, rate),
             early_report: None,
@@ -67,6 +70,17 @@ impl Track {
             self.assembler.flush();
             self.assembler.set_codecs(codecs);
         }
+    }
+
+    /// Says what frames are encrypted with. Of a track that was begun only what follows is.
+    pub(super) fn set_encryption(&mut self, encryption: Option<String>) {
+        self.assembler.set_encrypted(encryption.is_some());
+        if let Some(known) = &mut self.description
+            && encryption.is_some()
+        {
+            known.encryption.clone_from(&encryption);
+        }
+        self.encryption = encryption;
     }
 
     pub(super) fn description(&self) -> Option<&TrackDescription> {
@@ -174,6 +188,7 @@ impl Track {
                 width: 0,
                 height: 0,
                 channels,
+                encryption: self.encryption.clone(),
             },
             (MediaKind::Video, dimensions) => {
                 // A track begins with a key frame, which tells its size.
@@ -185,6 +200,7 @@ impl Track {
                     width,
                     height,
                     channels: 0,
+                    encryption: self.encryption.clone(),
                 }
             }
         });

@@ -1,7 +1,7 @@
 //! Rooms.
 
 use caside_protocol::error::Refusal;
-use caside_protocol::rest::{CreateRoom, MAX_METADATA_BYTES, MAX_ROOM_NAME, Page, UpdateRoom};
+use caside_protocol::rest::{CreateRoom, MAX_LAST_N, MAX_METADATA_BYTES, MAX_ROOM_NAME, Page, UpdateRoom};
 use caside_protocol::view::Room;
 use caside_protocol::{ErrorCode, RoomId};
 use caside_store::PageRequest;
@@ -45,6 +45,8 @@ async fn create(app: SharedApp, caller: Caller, asked: CreateRoom) -> Result<Res
         Some(asked.max_participants),
         Some(&asked.metadata),
     )?;
+    check_last_n("last_n", Some(asked.last_n))?;
+    check_last_n("audio_last_n", Some(asked.audio_last_n))?;
     let id = asked.id.clone().unwrap_or_else(RoomId::generate);
     app.may_create(&caller, &id).await?;
     let (room, made) = app.create_room(&caller, id, asked).await?;
@@ -83,6 +85,8 @@ impl App {
             name: asked.name,
             mode: asked.mode,
             max_participants: asked.max_participants,
+            last_n: asked.last_n,
+            audio_last_n: asked.audio_last_n,
             record: asked.record,
             locked: false,
             metadata: object_or_null(asked.metadata),
@@ -143,6 +147,15 @@ fn check(
     Ok(())
 }
 
+/// Checks a number of cameras or voices.
+fn check_last_n(name: &str, count: Option<u32>) -> Result<(), Refusal> {
+    if count.is_some_and(|count| count > MAX_LAST_N) {
+        let why = format!("{name}: must be 0 to {MAX_LAST_N}");
+        return Err(Refusal::new(ErrorCode::InvalidPayload, why));
+    }
+    Ok(())
+}
+
 /// Rooms, newest first: an admin sees all, others their own, the bearer of a room's token that room.
 #[utoipa::path(get, path = "/rooms", tag = "rooms", params(crate::http::openapi::PageParams),
     responses((status = 200, description = "the answer", body = Page<Room>), Unauthenticated, Malformed, Busy))]
@@ -192,6 +205,8 @@ async fn update(app: SharedApp, caller: Caller, params: Params, change: UpdateRo
         change.max_participants,
         change.metadata.as_ref(),
     )?;
+    check_last_n("last_n", change.last_n)?;
+    check_last_n("audio_last_n", change.audio_last_n)?;
     app.hosted(&caller, &id).await?;
     app.catch_up().await;
     let stored = app
