@@ -10,6 +10,7 @@
  * @property {string} codec empty in a peer-to-peer room
  * @property {boolean} muted
  * @property {boolean} held
+ * @property {string | null} encryption what its frames are encrypted with end to end, in its sender's word
  * @property {MediaStreamTrack | null} mediaTrack null until it is received
  */
 
@@ -65,6 +66,7 @@ export class Participant {
       codec: wire.codec,
       muted: wire.muted,
       held: wire.held,
+      encryption: wire.encryption ?? null,
       mediaTrack: this.tracks.get(wire.track)?.mediaTrack ?? null,
     };
     this.tracks.set(wire.track, info);

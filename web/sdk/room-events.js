@@ -33,6 +33,7 @@ import { MUTE_TOPIC } from './media/media.js';
  *   'data': {from: Participant | undefined, topic: string, value: unknown, private: boolean},
  *   'dtmf': {from: Participant | undefined, tones: string},
  *   'active-speakers': Participant[],
+ *   'cameras-selected': {trackIds: string[] | null},
  *   'connection-quality': Participant,
  *   'recording-started': {recordingId: string},
  *   'recording-stopped': {recordingId: string},
@@ -54,6 +55,7 @@ import { MUTE_TOPIC } from './media/media.js';
  *   - `room-updated`: locked or unlocked, another name or other metadata
  *   - `local-track`: one's own track was added or changed
  *   - `active-speakers`: loudest first
+ *   - `cameras-selected`: the cameras that are received by `lastN`; null: all
  *   - `recording-stopped`: nothing more is recorded; the files are being made
  *   - `recording-finished`: they are there, or will not be; told to whoever is still in the call
  *   - `reconnecting`: signaling dropped; media goes on
@@ -91,6 +93,7 @@ export const ROOM_EVENTS = {
   dtmf: (room, { from, tones }) => room.emit('dtmf', { from: room.find(from), tones }),
   'publish-layers': (room, { track, layers }) => room.media.layersWanted(track, layers),
   'active-speakers': (room, { participants }) => room.speakers(participants),
+  'cameras-selected': (room, { tracks }) => room.emit('cameras-selected', { trackIds: tracks }),
   'connection-quality': (room, { participant_id, quality, cause }) => {
     const participant = room.find(participant_id);
     if (!participant) return;

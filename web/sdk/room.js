@@ -42,7 +42,7 @@ export class Room extends Emitter {
     this.id = id;
     this.#signaling = signaling;
     this.#options = options;
-    this.media = new Media(signaling, iceServers, options.video);
+    this.media = new Media(signaling, iceServers, options.video, { audio: options.audio, encryption: options.encryption });
     this.media.on('local-track', (local) => this.emit('local-track', local));
     this.media.on('local-track-removed', (local) => this.emit('local-track-removed', local));
     this.media.on('state', (state) => this.emit('media-state', state));
@@ -207,6 +207,16 @@ export class Room extends Emitter {
     return collectStats(this.media);
   }
 
+  /**
+   * Receives the cameras of so many last speakers from now on; `cameras-selected` tells which.
+   *
+   * @param {number | null} lastN 0: all; null: as many as the room says
+   */
+  async setLastN(lastN) {
+    this.#options = { ...this.#options, lastN: lastN ?? undefined };
+    await this.#signaling.request('subscribe-policy', { last_n: lastN }, { idempotent: true });
+  }
+
   /** Leaves the room and frees every device. */
   async leave() {
     if (this.left) return;
@@ -223,8 +233,8 @@ export class Room extends Emitter {
    */
   async enter() {
     const first = this.localParticipant.id === '';
-    const { displayName, mode, subscribe, publish } = this.#options;
-    const payload = { room: this.id, display_name: displayName, capabilities: { audio: true, video: true }, mode, subscribe };
+    const { displayName, mode, subscribe, publish, lastN } = this.#options;
+    const payload = { room: this.id, display_name: displayName, capabilities: { audio: true, video: true }, mode, subscribe, last_n: lastN };
     const joined = this.#signaling.request('join', payload, { onAnswer: (message) => this.#joined(message.payload) });
     // While the server thinks: connections and devices.
     this.media.prepare(first && mode !== 'p2p');
@@ -376,7 +386,7 @@ export class Room extends Emitter {
     if (!participant) return;
     const kind = mediaTrack.kind === 'audio' ? 'audio' : 'video';
     if (!id.startsWith('p2p:')) for (const other of participant.tracks.keys()) if (other === `p2p:${participantId}:${source}`) participant.tracks.delete(other);
-    const info = participant.tracks.get(id) ?? { id, kind, source, label: label ?? '', codec: '', muted: muted ?? false, held: false, mediaTrack };
+    const info = participant.tracks.get(id) ?? { id, kind, source, label: label ?? '', codec: '', muted: muted ?? false, held: false, encryption: null, mediaTrack };
     info.mediaTrack = mediaTrack;
     participant.tracks.set(id, info);
     this.emit('track', { track: mediaTrack, participant, source, info });

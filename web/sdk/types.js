@@ -14,6 +14,7 @@
  * @property {Source} source
  * @property {string | null} label
  * @property {string} codec
+ * @property {string | null} [encryption] what its frames are encrypted with end to end, in its sender's word
  * @property {boolean} muted
  * @property {boolean} held
  * @property {string[]} layers
@@ -37,7 +38,7 @@
  * @property {string[]} active_speakers
  * @property {unknown} [metadata]
  *
- * @typedef {{source: Source, label?: string, muted?: boolean}} TrackSource what a client says of one of its m-lines
+ * @typedef {{source: Source, label?: string, muted?: boolean, encryption?: string}} TrackSource what a client says of one of its m-lines
  * @typedef {{track: string, participant_id: string, source: Source}} OfferedTrack what the SFU says of one of its
  *
  * @typedef {object} Capture what to publish; `true` takes the default device
@@ -50,12 +51,24 @@
  * @property {string} [displayName] the token's name when left out
  * @property {'auto' | 'manual'} [subscribe] whether the others' tracks are offered unasked (default `auto`)
  * @property {'sfu' | 'p2p' | 'auto'} [mode] counts when this join makes the room
+ * @property {number} [lastN] receives the cameras of so many last speakers; 0: all (default: the room's own number)
  * @property {VideoOptions} [video] how pictures are encoded
+ * @property {AudioOptions} [audio] how sound is encoded
+ * @property {EncryptionOptions} [encryption] of frames, end to end, through the SFU
  * @property {Capture} [publish] captured while joining; what fails is reported by an `error` event
  *
  * @typedef {object} VideoOptions
  * @property {'vp8' | 'h264' | 'vp9' | 'av1'} [codec] what is sent if the browser can (default: its own choice, mostly VP8)
  * @property {boolean} [simulcast] whether a camera is sent in several sizes (default `true`)
+ *
+ * @typedef {object} AudioOptions
+ * @property {boolean} [red] whether each packet has the one before again (RFC 2198), for twice the bits (default `true`)
+ * @property {boolean} [dtx] whether nothing is sent while nobody speaks (default `false`)
+ *
+ * @typedef {object} EncryptionOptions
+ * @property {string} name what the others are told: 1 to 64 of `A-Z a-z 0-9 . _ -`
+ * @property {(rtp: RTCRtpSender | RTCRtpReceiver) => void} transform sets the transform of a sender or receiver. It is called before the
+ *   first frame, and again for the same one whenever tracks are negotiated: then it is to do nothing.
  *
  * @typedef {object} RemoteTrack
  * @property {string} id the track's id; made up in a peer-to-peer room

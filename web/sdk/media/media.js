@@ -6,9 +6,11 @@ import { LocalTrack } from './local.js';
 import { Mesh } from './mesh.js';
 import { RemoteTracks } from './remote.js';
 import { SfuLink } from './sfu-link.js';
+import { withSound } from './sound.js';
 
 /**
- * @import { Mode, Source, VideoOptions } from '../types.js'
+ * @import { JoinOptions, Mode, Source, VideoOptions } from '../types.js'
+ * @import { PublishOffer } from './publisher.js'
  * @import { Captured } from './capture.js'
  * @import { Message, Signaling } from '../signaling.js'
  *
@@ -40,6 +42,7 @@ export class Media extends Emitter {
   /** @type {Signaling} */ #signaling;
   /** @type {RTCConfiguration} */ #config;
   /** @type {VideoOptions} */ #video;
+  /** How sound and frames are sent. @type {Pick<JoinOptions, 'audio' | 'encryption'>} */ #how;
   /** @readonly */ remote = new RemoteTracks();
   /** @type {Set<LocalTrack>} */ #locals = new Set();
   /** @type {Map<string, MediaStream>} tracks that are kept in step */ #streams = new Map();
@@ -57,10 +60,12 @@ export class Media extends Emitter {
    * @param {Signaling} signaling
    * @param {RTCIceServer[]} iceServers
    * @param {VideoOptions} [video]
+   * @param {Pick<JoinOptions, 'audio' | 'encryption'>} [how]
    */
-  constructor(signaling, iceServers, video = {}) {
+  constructor(signaling, iceServers, video = {}, how = {}) {
     super();
     this.#video = video;
+    this.#how = how;
     this.#signaling = signaling;
     this.#config = { iceServers, bundlePolicy: 'max-bundle' };
   }
@@ -304,7 +309,8 @@ export class Media extends Emitter {
     const link = new SfuLink(this.#config, this.remote, {
       ready: () => this.#joined,
       video: this.#video,
-      exchange: async (offer) => (await this.#signaling.request('offer', { target: 'publish', ...offer }, { timeoutMs: 15_000 })).payload,
+      exchange: async (offer) => (await this.#signaling.request('offer', { target: 'publish', ...this.#offered(link, offer) }, { timeoutMs: 15_000 })).payload,
+      received: (receiver) => this.#how.encryption?.transform(receiver),
       answer: (sdp) => this.#signaling.request('answer', { target: 'subscribe', sdp }, { idempotent: true }),
       broken: () => {
         if (link === this.#link) this.#reopen();
@@ -318,6 +324,22 @@ export class Media extends Emitter {
     watch(link.publisher.connection);
     watch(link.subscriber.connection);
     return link;
+  }
+
+  /**
+   * An offer as the server gets it: how sound is to be sent, and what frames are encrypted with.
+   *
+   * @param {SfuLink} link
+   * @param {PublishOffer} offer
+   * @returns {PublishOffer}
+   */
+  #offered(link, { sdp, tracks }) {
+    const { audio, encryption } = this.#how;
+    if (encryption) {
+      for (const { sender } of link.publisher.connection.getTransceivers()) encryption.transform(sender);
+      tracks = Object.fromEntries(Object.entries(tracks).map(([mid, track]) => [mid, { ...track, encryption: encryption.name }]));
+    }
+    return { sdp: withSound(sdp, audio), tracks };
   }
 
   get state() {

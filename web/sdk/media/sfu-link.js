@@ -14,6 +14,7 @@ import { Subscriber } from './subscriber.js';
  * @property {(offer: PublishOffer) => Promise<PublishAnswer>} exchange
  * @property {(sdp: string) => Promise<unknown>} answer
  * @property {import('../types.js').VideoOptions} [video]
+ * @property {(receiver: RTCRtpReceiver) => void} [received] before its first frame
  * @property {() => void} broken neither connection is coming back: open another link
  */
 
@@ -113,8 +114,10 @@ export class SfuLink {
     const connection = new RTCPeerConnection(this.#config);
     const subscriber = new Subscriber(connection, {
       answer: this.#hooks.answer,
-      bound: ({ track, participant_id, source }, receiver) =>
-        this.#remote.bind({ id: track, participantId: participant_id, source, mediaTrack: receiver.track }, subscriber),
+      bound: ({ track, participant_id, source }, receiver) => {
+        this.#hooks.received?.(receiver);
+        this.#remote.bind({ id: track, participantId: participant_id, source, mediaTrack: receiver.track }, subscriber);
+      },
       unbound: (trackId) => this.#remote.unbind(trackId, subscriber),
     });
     watchHealth(connection, () => {
