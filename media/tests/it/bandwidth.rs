@@ -5,3 +5,4 @@ mod flow;
 mod receivers;
 mod starts;
 mod steps;
+mod viewers;

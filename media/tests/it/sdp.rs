@@ -19,7 +19,7 @@ const CHROMIUM_CAMERA: &str = include_str!("../fixtures/sdp/chromium_camera.sdp"
 const CHROMIUM_SENDRECV_DATA: &str = include_str!("../fixtures/sdp/chromium_sendrecv_data.sdp");
 const CHROMIUM_SCREEN: &str = include_str!("../fixtures/sdp/chromium_screen.sdp");
 const CHROMIUM_SIMULCAST: &str = include_str!("../fixtures/sdp/chromium_simulcast.sdp");
-const CHROMIUM_RECVONLY: &str = include_str!("../fixtures/sdp/chromium_recvonly.sdp");
+pub(crate) const CHROMIUM_RECVONLY: &str = include_str!("../fixtures/sdp/chromium_recvonly.sdp");
 const AIORTC: &str = include_str!("../fixtures/sdp/aiortc_publish.sdp");
 const FIREFOX: &str = include_str!("../fixtures/sdp/firefox_publish.sdp");
 const SAFARI: &str = include_str!("../fixtures/sdp/safari_publish.sdp");
@@ -61,7 +61,7 @@ fn credentials(name: &str) -> IceCredentials {
     }
 }
 
-fn local() -> LocalDescription {
+pub(crate) fn local() -> LocalDescription {
     LocalDescription {
         ice: credentials("first"),
         fingerprint: Fingerprint {
