@@ -4,6 +4,7 @@
 //! (but for a recorder's taps, which have bounded queues of their own).
 
 mod addresses;
+mod load;
 mod mmsg;
 mod socket;
 mod tcp;

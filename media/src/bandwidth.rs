@@ -14,11 +14,13 @@ pub mod delay;
 pub mod estimator;
 pub mod history;
 pub mod loss;
+pub mod pacer;
 pub mod probe;
 pub mod trend;
 
 pub use estimator::{Estimate, Estimator, Limit};
 pub use history::{Outcome, SentPackets};
+pub use pacer::Pacer;
 pub use probe::Cluster;
 
 /// What IPv4 and UDP add to a datagram: rates here are those of the wire. IPv6's 20 bytes more are within the error.

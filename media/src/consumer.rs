@@ -261,6 +261,12 @@ impl Consumer {
         self.encoding
     }
 
+    /// Whether packets of this stream may be for it, now that it has begun.
+    pub(crate) fn may_follow(&self, encoding: usize) -> bool {
+        let live = self.mapping.live();
+        live.is_some_and(|(live, _)| encoding == live || encoding == self.encoding)
+    }
+
     /// Decides about a packet of one of the producer's streams.
     pub(crate) fn decide(&mut self, info: &PacketInfo, encoding: usize, producer: &Producer) -> Decision {
         let Some(stream) = producer.streams.get(encoding) else {

@@ -7,14 +7,16 @@
 //!
 //! A panic while a transport is handled closes that transport with [`CloseReason::Internal`] and no other.
 //!
-//! What receivers tell of their paths bounds what they are given (`downlink`, `sharing`). Which layers a consumer gets follows
-//! from that, from its wish, and from what comes (`layers`). A new one begins with what is kept, where it can (`beginnings`).
+//! What receivers tell of their paths bounds what they are given (`downlink`, `sharing`), and how much at once (`backlog`). Which
+//! layers a consumer gets follows from that, from its wish, and from what comes (`layers`). A new one begins with what is kept,
+//! where it can (`beginnings`).
 //!
 //! Absent on purpose: sockets, clocks and signaling.
 //!
 //! [`CloseReason::Internal`]: crate::control::CloseReason::Internal
 
 mod association;
+mod backlog;
 mod beginnings;
 mod commands;
 mod config;
@@ -139,6 +141,12 @@ impl Engine {
     ///
     /// Only a transport's own STUN check makes a path known; anything else from an unknown path is counted and dropped.
     pub fn receive(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
+        self.receive_late(now, now, path, datagram);
+    }
+
+    /// Like [`receive`](Self::receive), of a datagram that waited since its `arrival`, which is never after `now`. What is
+    /// measured by when packets come, delay and jitter, goes by that; everything else by `now`.
+    pub fn receive_late(&mut self, now: Instant, arrival: Instant, path: Path, datagram: &mut [u8]) {
         let known = self.paths.get(&path).copied();
         // A check may be for another transport than the path's: a reloaded page may get its old port again.
         let by_ufrag = match datagram.first() {
@@ -149,7 +157,7 @@ impl Engine {
             self.dropped.unknown_path += 1;
             return;
         };
-        self.guarded(now, key, |engine| engine.receive_for(now, key, path, datagram));
+        self.guarded(now, key, |engine| engine.receive_for(now, arrival, key, path, datagram));
     }
 
     /// Whether a transport validated this path and still uses it.
@@ -248,13 +256,13 @@ impl Engine {
         self.dropped
     }
 
-    fn receive_for(&mut self, now: Instant, key: Key<Association>, path: Path, datagram: &mut [u8]) {
+    fn receive_for(&mut self, now: Instant, arrival: Instant, key: Key<Association>, path: Path, datagram: &mut [u8]) {
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
         match association.transport.receive(now, path, datagram, &mut self.control) {
-            Received::Rtp(packet) => self.receive_rtp(now, key, packet),
-            Received::Rtcp(compound) => self.receive_rtcp(now, key, compound),
+            Received::Rtp(packet) => self.receive_rtp(now, arrival, key, packet),
+            Received::Rtcp(compound) => self.receive_rtcp(now, arrival, key, compound),
             Received::Nothing => {
                 self.transport_events(now, key);
                 self.plan_transport(now, key);
@@ -283,6 +291,7 @@ impl Engine {
         if association.downlink.due.is_some_and(|at| at <= now) {
             self.downlink_due(now, key);
         }
+        self.resume_waiting(now, key);
         self.queue_feedback(key);
         self.plan_transport(now, key);
     }
@@ -296,6 +305,7 @@ impl Engine {
             association.transport.poll_timeout(),
             association.report_due,
             association.downlink.due,
+            association.paced_due,
         ]
         .into_iter()
         .flatten()

@@ -16,6 +16,7 @@ use std::mem::{size_of, zeroed};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::time::Duration;
 
 use socket2::{SockAddr, SockAddrStorage};
 
@@ -25,7 +26,7 @@ const RECV_MESSAGES: usize = 32;
 const RECV_BYTES: usize = 65_536;
 /// Messages handed over by one `sendmmsg`.
 const SEND_MESSAGES: usize = 64;
-/// Room for one control message with an `int` or `u16`, with slack, aligned as `cmsghdr` wants it.
+/// Room for control messages with an `int` and a `timespec`, or with a `u16`, aligned as `cmsghdr` wants them.
 const CONTROL_BYTES: usize = 64;
 
 /// Ancillary data of one message.
@@ -105,8 +106,9 @@ impl Receiver {
         RECV_MESSAGES
     }
 
-    /// Hands over each datagram of the last [`receive`](Self::receive) with its sender.
-    pub(super) fn for_each(&mut self, mut take: impl FnMut(SocketAddr, &mut [u8])) {
+    /// Hands over each datagram of the last [`receive`](Self::receive) with its sender, and when the kernel got it: the time
+    /// since the Unix epoch, if it tells.
+    pub(super) fn for_each(&mut self, mut take: impl FnMut(SocketAddr, Option<Duration>, &mut [u8])) {
         let buffers = self.bytes.chunks_exact_mut(RECV_BYTES);
         for ((header, name), buffer) in self.headers.iter().zip(&self.names).zip(buffers).take(self.received) {
             let len = (header.msg_len as usize).min(buffer.len());
@@ -116,9 +118,10 @@ impl Receiver {
             let Some(from) = peer_address(name, header.msg_hdr.msg_namelen) else {
                 continue;
             };
-            let segment = gro_segment(&header.msg_hdr).unwrap_or(len).max(1);
+            let told = Told::read(&header.msg_hdr);
+            let segment = told.segment.unwrap_or(len).max(1);
             for datagram in buffer[..len].chunks_mut(segment) {
-                take(from, datagram);
+                take(from, told.arrival, datagram);
             }
         }
     }
@@ -143,25 +146,45 @@ fn peer_address(name: &SockAddrStorage, len: libc::socklen_t) -> Option<SocketAd
     address.as_socket()
 }
 
-/// The segment size of coalesced datagrams (`UDP_GRO`), if the message is such.
-fn gro_segment(header: &libc::msghdr) -> Option<usize> {
-    // SAFETY: the kernel filled `msg_control` and `msg_controllen` of this header; the CMSG macros stay within them. The
-    // data of a UDP_GRO message is an `int`; it is read without assuming alignment, and only if the message is long enough.
-    unsafe {
-        let mut message = libc::CMSG_FIRSTHDR(header);
-        while !message.is_null() {
-            let m = &*message;
-            if m.cmsg_level == libc::SOL_UDP
-                && m.cmsg_type == libc::UDP_GRO
-                && m.cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as usize
-            {
-                let size = ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::c_int>());
-                return usize::try_from(size).ok().filter(|s| *s > 0);
+/// What the kernel told about a received message.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    /// The segment size of coalesced datagrams (`UDP_GRO`), if the message is such.
+    segment: Option<usize>,
+    /// When it came (`SCM_TIMESTAMPNS`), since the Unix epoch.
+    arrival: Option<Duration>,
+}
+
+impl Told {
+    fn read(header: &libc::msghdr) -> Self {
+        let mut told = Self::default();
+        // SAFETY: the kernel filled `msg_control` and `msg_controllen` of this header; the CMSG macros stay within them. The
+        // data of a UDP_GRO message is an `int`, of an SCM_TIMESTAMPNS message a `timespec`; each is read without assuming
+        // alignment, and only if the message is long enough.
+        unsafe {
+            let mut message = libc::CMSG_FIRSTHDR(header);
+            while !message.is_null() {
+                let m = &*message;
+                let has = |len: usize| m.cmsg_len as usize >= libc::CMSG_LEN(len as u32) as usize;
+                match (m.cmsg_level, m.cmsg_type) {
+                    (libc::SOL_UDP, libc::UDP_GRO) if has(size_of::<libc::c_int>()) => {
+                        let size = ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::c_int>());
+                        told.segment = usize::try_from(size).ok().filter(|s| *s > 0);
+                    }
+                    (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) if has(size_of::<libc::timespec>()) => {
+                        let at = ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::timespec>());
+                        let parts = (u64::try_from(at.tv_sec), u32::try_from(at.tv_nsec));
+                        if let (Ok(seconds), Ok(nanoseconds)) = parts {
+                            told.arrival = Some(Duration::new(seconds, nanoseconds));
+                        }
+                    }
+                    _ => {}
+                }
+                message = libc::CMSG_NXTHDR(header, message);
             }
-            message = libc::CMSG_NXTHDR(header, message);
         }
+        told
     }
-    None
 }
 
 /// Datagrams of equal size for one receiver, the last of which may be shorter.
@@ -266,13 +289,22 @@ fn set_segment(header: &mut libc::msghdr, control: &mut Control, segment: u16) {
 
 /// Turns on coalescing of received datagrams; `false` when the kernel does not know it.
 pub(super) fn enable_gro(socket: BorrowedFd<'_>) -> bool {
+    enable(socket, libc::SOL_UDP, libc::UDP_GRO)
+}
+
+/// Lets the kernel tell when each datagram came; `false` when it does not.
+pub(super) fn enable_timestamps(socket: BorrowedFd<'_>) -> bool {
+    enable(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)
+}
+
+fn enable(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> bool {
     let on: libc::c_int = 1;
     // SAFETY: the option's value is an `int`, given with its size; the descriptor is open for the length of the borrow.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_GRO,
+            level,
+            option,
             ptr::from_ref(&on).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
@@ -284,7 +316,7 @@ pub(super) fn enable_gro(socket: BorrowedFd<'_>) -> bool {
 mod tests {
     use std::net::UdpSocket;
     use std::os::fd::AsFd;
-    use std::time::Duration;
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     use super::*;
 
@@ -339,7 +371,7 @@ mod tests {
         let mut sizes = Vec::new();
         while sizes.len() < 5 {
             match receiver.receive(b.as_fd()) {
-                Ok(_) => receiver.for_each(|from, datagram| {
+                Ok(_) => receiver.for_each(|from, _, datagram| {
                     assert_eq!(from, a.local_addr().unwrap());
                     sizes.push(datagram.len());
                 }),
@@ -348,6 +380,30 @@ mod tests {
             }
         }
         assert_eq!(sizes, [1000, 1000, 1000, 1000, 100]);
+    }
+
+    #[test]
+    fn the_kernel_tells_when_datagrams_came() {
+        let (a, b) = pair();
+        enable_gro(b.as_fd());
+        assert!(enable_timestamps(b.as_fd()));
+        let run = Run {
+            to: b.local_addr().unwrap(),
+            start: 0,
+            len: 3000,
+            segment: 1000,
+        };
+        let unix = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let before = unix();
+        Sender::new().send(a.as_fd(), &[run], &[7; 3000]).unwrap();
+        let after = unix();
+        std::thread::sleep(Duration::from_millis(5));
+        let mut receiver = Receiver::new();
+        receiver.receive(b.as_fd()).unwrap();
+        let mut times = Vec::new();
+        receiver.for_each(|_, arrival, _| times.push(arrival.unwrap()));
+        assert_eq!(times.len(), 3);
+        assert!(times.iter().all(|time| (before..=after).contains(time)), "{times:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use caside_media::parameters::Path;
 use caside_media::sdp::{Candidate, CandidateTransport};
@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::addresses::Plan;
-use super::mmsg::{Receiver, Run, Sender, enable_gro};
+use super::mmsg::{Receiver, Run, Sender, enable_gro, enable_timestamps};
 use super::tcp::TcpSide;
 use super::{MediaProtocols, StartError};
 
@@ -28,6 +28,24 @@ const SEND_WAIT: Duration = Duration::from_millis(2);
 const PORT_ATTEMPTS: usize = 32;
 /// Batches taken from one socket before the others have their turn.
 const BATCHES_PER_ROUND: usize = 4;
+
+/// A datagram that waited longer than this has a time stamp by another clock: one that was set meanwhile.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "sockets live on real time; the engine itself is tested on virtual time"
+)]
+type Instant = std::time::Instant;
+
+/// When a datagram came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// It was taken from the socket.
+    pub(super) now: Instant,
+    /// It had come from the network; not after `now`.
+    pub(super) arrival: Instant,
+}
 
 /// What was sent and what was not, since the worker began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,6 +75,9 @@ struct Bound {
 pub(super) struct Sockets {
     candidates: Vec<Candidate>,
     bound: Vec<Bound>,
+    /// Which of them had something to read when they were last asked; all, before that.
+    readable: Vec<bool>,
+    tcp_ready: bool,
     /// Connections of clients whom UDP does not reach.
     pub(super) tcp: TcpSide,
     receiver: Receiver,
@@ -107,6 +128,8 @@ impl Sockets {
         }
         let mut sockets = Self {
             candidates: Vec::new(),
+            readable: vec![true; bound.len()],
+            tcp_ready: true,
             bound,
             tcp,
             receiver: Receiver::new(),
@@ -149,7 +172,7 @@ impl Sockets {
     }
 
     /// Sleeps until a datagram waits, `wake` is readable, or `timeout` has passed. Returns whether `wake` is.
-    pub(super) fn wait(&self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
+    pub(super) fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
         let mut fds: Vec<PollFd<'_>> = self
             .bound
             .iter()
@@ -165,26 +188,41 @@ impl Sockets {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
-        Ok(fds.last().is_some_and(|fd| !fd.revents().is_empty()))
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        for (readable, ready) in self.readable.iter_mut().zip(&mut ready) {
+            *readable = ready;
+        }
+        self.tcp_ready = ready.next().unwrap_or_default();
+        Ok(ready.next().unwrap_or_default())
     }
 
-    /// Hands over the datagrams that wait, some batches of each socket.
-    pub(super) fn receive(&mut self, mut take: impl FnMut(Path, &mut [u8])) {
-        for bound in &self.bound {
+    /// The TCP side, if anything happened there by the last [`wait`](Self::wait).
+    pub(super) fn ready_tcp(&mut self) -> Option<&mut TcpSide> {
+        self.tcp_ready.then_some(&mut self.tcp)
+    }
+
+    /// Hands over the datagrams that wait, some batches of each socket that had any by the last [`wait`](Self::wait).
+    pub(super) fn receive(&mut self, mut take: impl FnMut(Path, Times, &mut [u8])) {
+        for (bound, _) in self.bound.iter().zip(&self.readable).filter(|(_, readable)| **readable) {
             for _ in 0..BATCHES_PER_ROUND {
                 match self.receiver.receive(bound.socket.as_fd()) {
                     Ok(messages) => {
                         let counters = &mut self.counters;
-                        self.receiver.for_each(|remote, datagram| {
+                        let now = Instant::now();
+                        let unix = std::time::SystemTime::now().duration_since(UNIX_EPOCH).ok();
+                        self.receiver.for_each(|remote, arrival, datagram| {
                             counters.received += 1;
-                            take(
-                                Path {
-                                    local: bound.local,
-                                    remote,
-                                    tcp: false,
-                                },
-                                datagram,
-                            );
+                            let age = unix.zip(arrival).and_then(|(unix, arrival)| unix.checked_sub(arrival));
+                            let arrival = age
+                                .filter(|age| *age < MAX_AGE)
+                                .and_then(|age| now.checked_sub(age))
+                                .unwrap_or(now);
+                            let path = Path {
+                                local: bound.local,
+                                remote,
+                                tcp: false,
+                            };
+                            take(path, Times { now, arrival }, datagram);
                         });
                         if messages < Receiver::capacity() {
                             break;
@@ -368,6 +406,9 @@ fn bind(address: SocketAddr) -> io::Result<Bound> {
     if !enable_gro(socket.as_fd()) {
         tracing::debug!(%address, "no coalescing of received datagrams here");
     }
+    if !enable_timestamps(socket.as_fd()) {
+        tracing::debug!(%address, "no time stamps of received datagrams here");
+    }
     let local = socket.local_addr()?;
     Ok(Bound {
         socket,
@@ -482,7 +523,8 @@ mod tests {
         assert!(a.counters.send_calls < 20, "{} calls", a.counters.send_calls);
         let mut got = Vec::new();
         while got.len() < 200 {
-            b.receive(|p, datagram| {
+            b.receive(|p, times, datagram| {
+                assert!(times.arrival <= times.now);
                 assert_eq!(p.remote, path.local);
                 got.push(datagram[0]);
             });

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::consumer::Consumer;
 use crate::consumer::sender_report::ClockOffset;
+use crate::engine::backlog::Backlog;
 use crate::engine::demux::SsrcTable;
 use crate::engine::downlink::Downlink;
 use crate::engine::slab::Key;
@@ -47,6 +48,11 @@ pub(crate) struct Association {
     pub(crate) retired: FastMap<u32, u64>,
     /// Consumers with something to send in this round.
     pub(crate) pending: Vec<Key<Consumer>>,
+    /// Packets that wait because the path is given no more at once, and when more of them may go.
+    pub(crate) backlog: Backlog,
+    pub(crate) paced_due: Option<Instant>,
+    /// Whether it is in the engine's list of those with something to send.
+    pub(crate) sending: bool,
     /// What is known of how packets arrive at the client.
     pub(crate) downlink: Downlink,
 
@@ -77,6 +83,9 @@ impl Association {
             consumer_ssrcs: FastMap::default(),
             retired: FastMap::default(),
             pending: Vec::new(),
+            backlog: Backlog::default(),
+            paced_due: None,
+            sending: false,
             downlink: Downlink::new(now),
             quality: QualityMeter::default(),
             report_due: None,

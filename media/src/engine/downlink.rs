@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::bandwidth::estimator::{BURST_US, START_RATE};
-use crate::bandwidth::{Cluster, Estimate, Estimator, Limit, OVERHEAD_BYTES, SentPackets};
+use crate::bandwidth::{Cluster, Estimate, Estimator, Limit, OVERHEAD_BYTES, Pacer, SentPackets};
 use crate::control::DownlinkStats;
 use crate::rtcp::transport_cc::Feedback;
 
-/// Probes are sent in slots of this length.
+/// Probes, and packets that had to wait, are sent in slots of this length.
 pub(crate) const SLOT: Duration = Duration::from_millis(5);
 
 /// How often the budget is shared anew while there is less than wanted, and else.
@@ -58,10 +58,19 @@ impl Probe {
 struct Measured {
     sent: SentPackets,
     estimator: Estimator,
+    pacer: Pacer,
     last_sent_us: i64,
     probe: Option<Probe>,
     /// The number of what is being sent at once, and its packets.
     burst: Option<(u8, u32)>,
+}
+
+impl Measured {
+    fn keep_pace(&mut self) {
+        if let Some(estimate) = self.estimator.estimate() {
+            self.pacer.set_budget(estimate.budget);
+        }
+    }
 }
 
 /// Counters since the transport began.
@@ -133,8 +142,19 @@ impl Downlink {
                 probe.cluster.id
             })
         };
+        // Probes and what is sent at once have bounds of their own.
+        if cluster.is_none() {
+            measured.pacer.sent(len);
+        }
         measured.last_sent_us = now_us;
         measured.sent.sent(now_us, bytes, cluster);
+    }
+
+    /// Whether the path may be given another packet now. A path that nothing is measured of may always.
+    pub(crate) fn may_send(&mut self, now_us: i64) -> bool {
+        self.measured
+            .as_deref_mut()
+            .is_none_or(|measured| measured.pacer.may_send(now_us))
     }
 
     /// The receiver told what arrived. Says whether it spoke of packets of ours.
@@ -145,12 +165,15 @@ impl Downlink {
         };
         let outcomes = measured.sent.resolve(feedback);
         measured.estimator.feedback(now_us, outcomes);
+        measured.keep_pace();
         measured.estimator.estimate().is_some()
     }
 
     /// The receiver told what it can take (REMB). Only for receivers that tell no more.
     pub(crate) fn receiver_estimate(&mut self, bits_per_second: u64) {
-        self.measure().estimator.cap(bits_per_second as f64);
+        let measured = self.measure();
+        measured.estimator.cap(bits_per_second as f64);
+        measured.keep_pace();
     }
 
     /// `None` while nothing is known.
@@ -205,6 +228,7 @@ impl Downlink {
         let now_us = self.micros(now);
         if let Some(measured) = self.measured.as_deref_mut() {
             measured.estimator.tick(now_us, measured.last_sent_us);
+            measured.keep_pace();
         }
     }
 
@@ -300,6 +324,7 @@ impl Downlink {
             Box::new(Measured {
                 sent: SentPackets::default(),
                 estimator: Estimator::new(SLOT.as_micros() as i64),
+                pacer: Pacer::default(),
                 last_sent_us: 0,
                 probe: None,
                 burst: None,

@@ -1,20 +1,21 @@
 //! Packets that go out: copied, rewritten and sealed into the send buffer.
 
+mod fresh;
 mod padding;
 
 use std::time::{Duration, Instant};
 
+use crate::consumer::Consumer;
 use crate::consumer::mapping::{Mapped, PictureNumbers};
 use crate::consumer::rewrite::{MAX_HEADER, Numbers, PADDING};
-use crate::consumer::{Consumer, Decision};
-use crate::engine::beginnings::{beginning, wire_bytes};
-use crate::engine::downlink::Downlink;
+use crate::engine::backlog::Backlog;
+use crate::engine::downlink::{Downlink, SLOT};
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, DropCounters, Engine};
 use crate::parameters::{MediaKind, Path, PayloadType, Ssrc};
 use crate::producer::Producer;
-use crate::producer::ring::{PacketInfo, Slot, Wrapping};
+use crate::producer::ring::{Slot, Wrapping};
 use crate::rtp::frame::rewrite;
 use crate::rtp::red;
 use crate::send_buffer::{MAX_DATAGRAM, SendBuffer};
@@ -29,6 +30,7 @@ struct Sender<'e> {
     path: Path,
     transport: &'e mut Transport,
     downlink: &'e mut Downlink,
+    backlog: &'e mut Backlog,
     /// `now` as the downlink counts it.
     now_us: i64,
     abs_send_time: u32,
@@ -142,13 +144,27 @@ impl Engine {
         queue_consumer(key, &mut self.consumers, &mut self.associations, &mut self.sending);
     }
 
+    /// Lets a transport whose path may be given more of what waits be sent to in this round.
+    pub(super) fn resume_waiting(&mut self, now: Instant, key: Key<Association>) {
+        if let Some(association) = self.associations.get_mut(key)
+            && association.paced_due.is_some_and(|at| at <= now)
+        {
+            association.paced_due = None;
+            if !std::mem::replace(&mut association.sending, true) {
+                self.sending.push(key);
+            }
+        }
+    }
+
     /// Sends what one transport's consumers have to send.
     fn send_to(&mut self, now: Instant, key: Key<Association>, out: &mut SendBuffer) {
         let abs_send_time = self.ntp(now).abs_send_time();
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
+        association.sending = false;
         let mut pending = std::mem::take(&mut association.pending);
+        let mut backlog = std::mem::take(&mut association.backlog);
         let mut started = false;
         if let Some(path) = association.media_path() {
             let mut sender = Sender {
@@ -157,35 +173,54 @@ impl Engine {
                 transport: &mut association.transport,
                 now_us: association.downlink.micros(now),
                 downlink: &mut association.downlink,
+                backlog: &mut backlog,
                 abs_send_time,
                 rtt: association.rtt,
                 out,
                 dropped: &mut self.dropped,
             };
-            for consumer in &pending {
-                let Some(consumer) = self.consumers.get_mut(*consumer) else {
+            let wanted = &mut self.key_frames_wanted;
+            let mut take_note = |outcome, consumer: &Consumer| match outcome {
+                Outcome::Sent => {}
+                Outcome::Started => started = true,
+                Outcome::NeedsKeyFrame => wanted.push((consumer.producer, consumer.encoding())),
+            };
+            while let Some(waiting) = sender.take_waiting() {
+                let Some(consumer) = self.consumers.get_mut(waiting.consumer) else {
+                    continue;
+                };
+                if let Some(producer) = self.producers.get(consumer.producer).filter(|it| flows(consumer, it)) {
+                    take_note(sender.send_waiting(consumer, producer, &waiting), consumer);
+                }
+            }
+            for key in &pending {
+                let Some(consumer) = self.consumers.get_mut(*key) else {
                     continue;
                 };
                 consumer.queued = false;
                 let Some(producer) = self.producers.get(consumer.producer) else {
                     continue;
                 };
-                let no_room = consumer.kind == MediaKind::Video && consumer.target().is_none();
-                if no_room {
-                    consumer.stop_for_room();
-                }
-                if consumer.paused || producer.paused || no_room {
+                if !flows(consumer, producer) {
+                    if consumer.kind == MediaKind::Video && consumer.target().is_none() {
+                        consumer.stop_for_room();
+                    }
                     consumer.retransmit.clear();
                     continue;
                 }
                 sender.send_again(consumer, producer);
-                match sender.send_fresh(consumer, producer) {
-                    Outcome::Sent => {}
-                    Outcome::Started => started = true,
-                    Outcome::NeedsKeyFrame => self.key_frames_wanted.push((consumer.producer, consumer.encoding())),
-                }
+                let outcome = sender.send_fresh(*key, consumer, producer);
+                take_note(outcome, consumer);
+            }
+            association.paced_due = (!backlog.is_empty()).then_some(now + SLOT);
+            if let Some(due) = association.paced_due {
+                association
+                    .planned
+                    .no_later_than(&mut self.timers, due, Due::Association(key));
             }
         } else {
+            backlog.clear();
+            association.paced_due = None;
             for consumer in &pending {
                 if let Some(consumer) = self.consumers.get_mut(*consumer) {
                     consumer.queued = false;
@@ -195,6 +230,7 @@ impl Engine {
         }
         pending.clear();
         association.pending = pending;
+        association.backlog = backlog;
         if started {
             let due = association
                 .report_due
@@ -220,10 +256,16 @@ fn queue_consumer(
         return;
     };
     consumer.queued = true;
-    if association.pending.is_empty() {
+    if !std::mem::replace(&mut association.sending, true) {
         sending.push(consumer.transport);
     }
     association.pending.push(key);
+}
+
+/// Whether a track goes out now: nobody stopped it, and there is room for it.
+fn flows(consumer: &Consumer, producer: &Producer) -> bool {
+    let has_room = consumer.kind == MediaKind::Audio || consumer.target().is_some();
+    has_room && !consumer.paused && !producer.paused
 }
 
 /// Why a packet goes again.
@@ -244,90 +286,6 @@ enum Outcome {
 }
 
 impl Sender<'_> {
-    /// Sends a consumer's part of the round.
-    fn send_fresh(&mut self, consumer: &mut Consumer, producer: &Producer) -> Outcome {
-        let mut outcome = Outcome::Sent;
-        // Packets up to this one were sent when the consumer began.
-        let mut caught_up = self.send_past(consumer, producer);
-        if caught_up.is_some() {
-            outcome = Outcome::Started;
-        } else if producer.round.is_empty() && consumer.kind == MediaKind::Video && consumer.is_waiting() {
-            outcome = Outcome::NeedsKeyFrame;
-        }
-        for fresh in &producer.round {
-            let Some(stream) = producer.streams.get(fresh.encoding) else {
-                continue;
-            };
-            if caught_up.is_some_and(|(encoding, last)| encoding == fresh.encoding && fresh.extended <= last) {
-                continue;
-            }
-            // A packet that was overtaken in its slot within one round is gone.
-            let Some(slot) = stream.ring.get(fresh.extended) else {
-                continue;
-            };
-            if producer.codec_kind(slot.info.codec) != Some(consumer.codec.kind) {
-                // Should the publisher come back to the codec, that is a new beginning.
-                consumer.mapping.stop();
-                continue;
-            }
-            if content(consumer, slot).is_none() {
-                self.dropped.opaque += 1;
-                continue;
-            }
-            match consumer.decide(&slot.info, fresh.encoding, producer) {
-                Decision::Skip => {}
-                Decision::NeedKeyFrame => outcome = Outcome::NeedsKeyFrame,
-                Decision::Send(mapped) => self.send_first(consumer, slot, mapped),
-                Decision::Fill(mapped) => self.use_up(consumer, slot, mapped),
-                Decision::Start(mapped) => {
-                    outcome = Outcome::Started;
-                    self.send_first(consumer, slot, mapped);
-                    // What overtook it is in the ring already and will not come again.
-                    caught_up = self
-                        .send_later(consumer, producer, fresh.encoding, &slot.info)
-                        .or(caught_up);
-                }
-            }
-        }
-        outcome
-    }
-
-    /// Lets a consumer begin with what is kept since the latest key frame, if it may. Gives up to where it was sent then.
-    fn send_past(&mut self, consumer: &mut Consumer, producer: &Producer) -> Option<(usize, u64)> {
-        let run = beginning(self.now, consumer, producer, self.downlink)?;
-        let encoding = consumer.encoding();
-        let stream = producer.streams.get(encoding)?;
-        let (first, latest) = (stream.ring.get(run.first)?, stream.ring.get(stream.highest()?)?);
-        let mapped = consumer.begin_with_past(&first.info, &latest.info, producer);
-        let numbered = consumer.header.has_transport_cc();
-        self.downlink.begin_burst(self.now, wire_bytes(&run), numbered);
-        self.send_first(consumer, first, mapped);
-        self.send_later(consumer, producer, encoding, &first.info);
-        self.downlink.end_burst();
-        Some((encoding, latest.info.extended))
-    }
-
-    /// Sends what the ring holds of a stream after the packet that a consumer began with. Gives up to where that is.
-    fn send_later(
-        &mut self,
-        consumer: &mut Consumer,
-        producer: &Producer,
-        encoding: usize,
-        first: &PacketInfo,
-    ) -> Option<(usize, u64)> {
-        let stream = producer.streams.get(encoding)?;
-        let highest = stream.highest()?;
-        let later = (first.extended + 1..=highest).filter_map(|extended| stream.ring.get(extended));
-        let mut last = None;
-        for slot in later.take_while(|slot| slot.info.epoch == first.epoch) {
-            if let Decision::Send(mapped) = consumer.decide(&slot.info, encoding, producer) {
-                self.send_first(consumer, slot, mapped);
-            }
-            last = Some((encoding, slot.info.extended));
-        }
-        last
-    }
-
     fn send_first(&mut self, consumer: &mut Consumer, slot: &Slot, mapped: Mapped) {
         let Some((payload_type, content)) = content(consumer, slot) else {
             return;

@@ -26,6 +26,7 @@ const HEADERS: usize = 72;
 
 /// A packet that is about to be placed, retransmissions already restored (RFC 4588 §4).
 struct Incoming<'p> {
+    arrival: Instant,
     header: &'p RtpHeader,
     elements: Elements<'p>,
     codec_index: usize,
@@ -40,7 +41,7 @@ struct Incoming<'p> {
 
 impl Engine {
     /// Takes a plain RTP packet.
-    pub(super) fn receive_rtp(&mut self, now: Instant, key: Key<Association>, packet: &[u8]) {
+    pub(super) fn receive_rtp(&mut self, now: Instant, arrival: Instant, key: Key<Association>, packet: &[u8]) {
         let Ok(header) = RtpHeader::parse(packet) else {
             self.dropped.malformed += 1;
             return;
@@ -50,7 +51,7 @@ impl Engine {
         };
         let elements = Elements::read(header.extensions(packet), &association.extensions);
         if let (Some(number), Some(arrivals)) = (elements.transport_cc, &mut association.arrivals)
-            && arrivals.record(now, number)
+            && arrivals.record(arrival, number)
         {
             let due = now + twcc::INTERVAL;
             association.arrivals_due = Some(due);
@@ -70,6 +71,7 @@ impl Engine {
             return;
         };
         let mut incoming = Incoming {
+            arrival,
             payload: header.payload(packet),
             sequence: header.sequence,
             header: &header,
@@ -168,7 +170,7 @@ impl Engine {
             extended,
             epoch: stream.epoch(),
             timestamp: incoming.header.timestamp,
-            arrival: now,
+            arrival: incoming.arrival,
             codec: incoming.codec_index as u8,
             marker: incoming.header.marker,
             key_frame: description.key_frame,
@@ -180,7 +182,7 @@ impl Engine {
         };
         stream.last_packet = Some((now, info.codec));
         stream.first_packet.get_or_insert(now);
-        let since_origin = now.saturating_duration_since(self.config.clock.0);
+        let since_origin = incoming.arrival.saturating_duration_since(self.config.clock.0);
         let rate = incoming.codec.clock_rate;
         stream
             .reception

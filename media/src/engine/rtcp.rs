@@ -18,15 +18,15 @@ const MAX_RTT: Duration = Duration::from_secs(10);
 const FIR_ENTRY: usize = 8;
 
 impl Engine {
-    /// Takes a plain compound.
-    pub(super) fn receive_rtcp(&mut self, now: Instant, key: Key<Association>, compound: &[u8]) {
+    /// Takes a plain compound. Round trips and clocks are reckoned from its `arrival`.
+    pub(super) fn receive_rtcp(&mut self, now: Instant, arrival: Instant, key: Key<Association>, compound: &[u8]) {
         for message in Packets::new(compound) {
             match message {
                 RtcpMessage::SenderReport { ssrc, ntp, rtp, blocks } => {
-                    self.sender_report(now, key, ssrc, ntp, rtp);
-                    self.report_blocks(now, key, blocks);
+                    self.sender_report(arrival, key, ssrc, ntp, rtp);
+                    self.report_blocks(arrival, key, blocks);
                 }
-                RtcpMessage::ReceiverReport { blocks } => self.report_blocks(now, key, blocks),
+                RtcpMessage::ReceiverReport { blocks } => self.report_blocks(arrival, key, blocks),
                 RtcpMessage::Goodbye { ssrcs: bytes } => ssrcs(bytes, 4).for_each(|ssrc| self.goodbye(key, ssrc)),
                 RtcpMessage::Nack { media, pairs } => self.nack(key, media, pairs),
                 RtcpMessage::PictureLoss { media } => self.key_frame_wanted(now, key, media),
@@ -42,8 +42,8 @@ impl Engine {
         }
     }
 
-    fn sender_report(&mut self, now: Instant, key: Key<Association>, ssrc: Ssrc, ntp: NtpTime, rtp: u32) {
-        let ours = self.ntp(now);
+    fn sender_report(&mut self, arrival: Instant, key: Key<Association>, ssrc: Ssrc, ntp: NtpTime, rtp: u32) {
+        let ours = self.ntp(arrival);
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
@@ -63,19 +63,19 @@ impl Engine {
         stream.clock = Some(SenderClock {
             ntp,
             rtp,
-            received: now,
+            received: arrival,
         });
         if route.encoding == producer.tapped {
             producer.observe(|| TapItem::SenderReport {
                 ntp: ntp.0,
                 rtp,
-                received: now,
+                received: arrival,
             });
         }
     }
 
-    fn report_blocks(&mut self, now: Instant, key: Key<Association>, blocks: ReportBlocks<'_>) {
-        let arrival = self.ntp(now).compact();
+    fn report_blocks(&mut self, arrival: Instant, key: Key<Association>, blocks: ReportBlocks<'_>) {
+        let arrival = self.ntp(arrival).compact();
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };

@@ -2,6 +2,7 @@
 
 mod estimates;
 mod flow;
+mod pacing;
 mod receivers;
 mod starts;
 mod steps;

@@ -43,6 +43,7 @@ impl Engine {
             transport: &mut association.transport,
             now_us: association.downlink.micros(now),
             downlink: &mut association.downlink,
+            backlog: &mut association.backlog,
             abs_send_time,
             rtt: association.rtt,
             out: &mut self.control,
