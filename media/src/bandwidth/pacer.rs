@@ -2,9 +2,13 @@
 
 use crate::bandwidth::OVERHEAD_BYTES;
 
-/// Packets go at so many times the budget: a frame must not take longer than until the next but one, and budgets are averages.
-/// libwebrtc's value, by which most publishers send.
+/// Packets go at so many times the rate of what is sent: a frame must not take longer than until the next but one, and rates are
+/// averages. libwebrtc's value, by which most publishers send.
 const FACTOR: f64 = 2.5;
+
+/// What is sent is taken to be no less than this, in bits a second, where the path carries it: layers that began just now are not
+/// measured yet.
+const LEAST: f64 = 1_000_000.0;
 
 /// What may go at once, in microseconds of the pace. What publishers send at once is of that length too.
 const BURST_US: f64 = 40_000.0;
@@ -33,9 +37,10 @@ impl Default for Pacer {
 }
 
 impl Pacer {
-    /// Sets what may be sent now, in bits a second.
-    pub fn set_budget(&mut self, budget: f64) {
-        self.pace = budget * FACTOR / 8e6;
+    /// Sets the pace by what the path is taken to carry and by what is sent over it on average, in bits a second. Of a path that
+    /// is never full the first says little: only what was tried.
+    pub fn set(&mut self, budget: f64, sent: f64) {
+        self.pace = budget.min(sent.max(LEAST)) * FACTOR / 8e6;
     }
 
     /// Whether another packet may go.
@@ -80,7 +85,7 @@ mod tests {
     #[test]
     fn a_burst_goes_at_once_and_the_rest_at_the_pace() {
         let mut pacer = Pacer::default();
-        pacer.set_budget(800_000.0);
+        pacer.set(800_000.0, 0.0);
         // 2 Mbit/s, 250 bytes a millisecond.
         let sent = sent_by(&mut pacer, 101);
         assert_eq!(sent[0], 10_800, "40 ms of it, and what exceeds that");
@@ -88,9 +93,21 @@ mod tests {
     }
 
     #[test]
+    fn the_pace_is_that_of_what_is_sent_where_the_path_carries_more() {
+        let sent_in_100_ms = |budget, sent| {
+            let mut pacer = Pacer::default();
+            pacer.set(budget, sent);
+            sent_by(&mut pacer, 101)[100]
+        };
+        assert_eq!(sent_in_100_ms(20e6, 2e6), sent_in_100_ms(2e6, 20e6));
+        assert_eq!(sent_in_100_ms(20e6, 0.1e6), sent_in_100_ms(20e6, LEAST));
+        assert!(sent_in_100_ms(0.3e6, 0.1e6) < sent_in_100_ms(20e6, 0.1e6));
+    }
+
+    #[test]
     fn a_pause_saves_nothing_up() {
         let mut pacer = Pacer::default();
-        pacer.set_budget(800_000.0);
+        pacer.set(800_000.0, 3e6);
         sent_by(&mut pacer, 1);
         assert!(pacer.may_send(60_000_000));
         assert_eq!(pacer.debt, 0.0);

@@ -65,14 +65,6 @@ struct Measured {
     burst: Option<(u8, u32)>,
 }
 
-impl Measured {
-    fn keep_pace(&mut self) {
-        if let Some(estimate) = self.estimator.estimate() {
-            self.pacer.set_budget(estimate.budget);
-        }
-    }
-}
-
 /// Counters since the transport began.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct DownlinkCounters {
@@ -150,6 +142,13 @@ impl Downlink {
         measured.sent.sent(now_us, bytes, cluster);
     }
 
+    /// Sends at the pace of what was given away, or of what the path carries if that is less.
+    pub(crate) fn keep_pace(&mut self) {
+        if let (Some(estimate), Some(measured)) = (self.estimate(), self.measured.as_deref_mut()) {
+            measured.pacer.set(estimate.budget, self.given);
+        }
+    }
+
     /// Whether the path may be given another packet now. A path that nothing is measured of may always.
     pub(crate) fn may_send(&mut self, now_us: i64) -> bool {
         self.measured
@@ -165,15 +164,14 @@ impl Downlink {
         };
         let outcomes = measured.sent.resolve(feedback);
         measured.estimator.feedback(now_us, outcomes);
-        measured.keep_pace();
-        measured.estimator.estimate().is_some()
+        self.keep_pace();
+        self.estimate().is_some()
     }
 
     /// The receiver told what it can take (REMB). Only for receivers that tell no more.
     pub(crate) fn receiver_estimate(&mut self, bits_per_second: u64) {
-        let measured = self.measure();
-        measured.estimator.cap(bits_per_second as f64);
-        measured.keep_pace();
+        self.measure().estimator.cap(bits_per_second as f64);
+        self.keep_pace();
     }
 
     /// `None` while nothing is known.
@@ -228,8 +226,8 @@ impl Downlink {
         let now_us = self.micros(now);
         if let Some(measured) = self.measured.as_deref_mut() {
             measured.estimator.tick(now_us, measured.last_sent_us);
-            measured.keep_pace();
         }
+        self.keep_pace();
     }
 
     /// How many bytes may be sent at once: what the path carries within [`BURST_US`], less what was sent so just before. Sound waits

@@ -198,6 +198,7 @@ impl Engine {
         } else {
             0.0
         };
+        association.downlink.keep_pace();
         let transport = association.id.0;
         for ((key, target), demand) in scratch.consumers.iter().zip(&scratch.targets).zip(&scratch.demands) {
             let Some(consumer) = self.consumers.get_mut(*key) else {

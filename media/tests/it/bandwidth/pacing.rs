@@ -63,7 +63,7 @@ impl Call {
 #[test]
 fn a_large_frame_does_not_overflow_the_queue_of_a_path() {
     for_seeds(1..=4, |seed| {
-        let mut call = Call::new(seed, 35_000);
+        let mut call = Call::new(seed, 42_000);
         call.sim.run(SECOND * 6);
         let overflowed = call.sim.client(call.bob).down.overflowed;
         let begun = call.sim.now;
@@ -81,7 +81,7 @@ fn a_large_frame_does_not_overflow_the_queue_of_a_path() {
 
 #[test]
 fn sound_goes_before_pictures_that_wait() {
-    let mut call = Call::new(1, 35_000);
+    let mut call = Call::new(1, 42_000);
     call.sim.run(SECOND * 6);
     let begun = call.sim.now;
     call.large_frame();
