@@ -32,13 +32,18 @@ impl Remote {
         let description = caside_media::sdp::parse(sdp)?;
         let live = || description.media.iter().filter(|media| !media.is_rejected());
         let ice = live().find_map(|media| description.transport_of(media).credentials());
-        let address = live()
-            .flat_map(|media| &media.candidates)
-            .find_map(|candidate| match candidate.address {
-                SocketAddr::V4(address) if address.ip().is_loopback() => Some(address),
-                _ => None,
-            })
-            .context("the node offers no candidate on loopback")?;
+        let candidates = live().flat_map(|media| &media.candidates);
+        let mut addresses = candidates.filter_map(|candidate| match candidate.address {
+            SocketAddr::V4(address) => Some(address),
+            SocketAddr::V6(_) => None,
+        });
+        // On loopback, where the node is on this machine.
+        let first = addresses.next().context("the node offers no candidate of IPv4")?;
+        let address = if first.ip().is_loopback() {
+            first
+        } else {
+            addresses.find(|address| address.ip().is_loopback()).unwrap_or(first)
+        };
         let codecs = live().flat_map(|media| &media.codecs);
         let rtx = codecs
             .filter(|codec| codec.name.eq_ignore_ascii_case("rtx"))
