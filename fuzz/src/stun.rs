@@ -103,7 +103,10 @@ pub fn run(input: &Input<'_>) {
         let found = stun_ufrag(&datagram).map(str::to_owned);
         let length = datagram.len();
         let received = transport.receive(now, path(port), &mut datagram, &mut out);
-        assert_eq!(received, Received::Nothing, "there are no keys yet");
+        assert!(
+            matches!(received, Received::Nothing | Received::Check),
+            "there are no keys yet"
+        );
         right_checks += usize::from(proven);
         assert!(
             transport.path_count() <= right_checks.min(MAX_PATHS),

@@ -18,6 +18,7 @@
 mod association;
 mod backlog;
 mod beginnings;
+mod budget;
 mod commands;
 mod config;
 mod demux;
@@ -65,6 +66,10 @@ pub(crate) type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Events kept for whoever polls them. Beyond it, messages and speakers are dropped, never the fate of a transport.
 const MAX_EVENTS: usize = 16_384;
+
+/// How long a path is its transport's alone after something authentic came on it. A client that loses its page, and gets its
+/// port again for the next one, is silent at once and repeats its checks.
+const IN_USE: Duration = Duration::from_secs(1);
 
 /// The least time to a timer.
 const MIN_TIMER: Duration = Duration::from_millis(1);
@@ -139,7 +144,8 @@ impl Engine {
     /// Takes a datagram that came on `path`; it is decrypted in place. What it makes the engine send waits for
     /// [`flush`](Self::flush).
     ///
-    /// Only a transport's own STUN check makes a path known; anything else from an unknown path is counted and dropped.
+    /// Only a transport's own STUN check makes a path known; anything else from an unknown path is counted and dropped. So is
+    /// what goes beyond one client's share of our time.
     pub fn receive(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
         self.receive_late(now, now, path, datagram);
     }
@@ -148,6 +154,11 @@ impl Engine {
     /// measured by when packets come, delay and jitter, goes by that; everything else by `now`.
     pub fn receive_late(&mut self, now: Instant, arrival: Instant, path: Path, datagram: &mut [u8]) {
         let known = self.paths.get(&path).copied();
+        let owner = known.and_then(|key| self.associations.get_mut(key));
+        if owner.is_some_and(|owner| !owner.budget.datagram(now)) {
+            self.dropped.flooded += 1;
+            return;
+        }
         // A check may be for another transport than the path's: a reloaded page may get its old port again.
         let by_ufrag = match datagram.first() {
             Some(0..=3) => ice::stun_ufrag(datagram).and_then(|ufrag| self.ufrags.get(ufrag).copied()),
@@ -157,6 +168,10 @@ impl Engine {
             self.dropped.unknown_path += 1;
             return;
         };
+        if known.is_some_and(|owner| owner != key && self.is_taken(now, key, owner, &path)) {
+            self.dropped.occupied += 1;
+            return;
+        }
         self.guarded(now, key, |engine| engine.receive_for(now, arrival, key, path, datagram));
     }
 
@@ -248,6 +263,7 @@ impl Engine {
             transports: self.associations.len(),
             producers: self.producers.len(),
             consumers: self.consumers.len(),
+            paths: self.paths.len(),
         }
     }
 
@@ -256,13 +272,36 @@ impl Engine {
         self.dropped
     }
 
+    /// Whether `owner`'s client sent something authentic on this path a moment ago. Then nobody else has it, whatever credentials
+    /// come from there, but who had it before.
+    fn is_taken(&self, now: Instant, key: Key<Association>, owner: Key<Association>, path: &Path) -> bool {
+        let heard = self.associations.get(owner).and_then(|owner| owner.heard);
+        let had_it = self
+            .associations
+            .get(key)
+            .is_some_and(|it| it.transport.owns_path(path));
+        !had_it && heard.is_some_and(|(on, at)| on == *path && now < at + IN_USE)
+    }
+
     fn receive_for(&mut self, now: Instant, arrival: Instant, key: Key<Association>, path: Path, datagram: &mut [u8]) {
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
         match association.transport.receive(now, path, datagram, &mut self.control) {
-            Received::Rtp(packet) => self.receive_rtp(now, arrival, key, packet),
-            Received::Rtcp(compound) => self.receive_rtcp(now, arrival, key, compound),
+            Received::Rtp(packet) => {
+                association.hear(now, path);
+                self.receive_rtp(now, arrival, key, packet);
+            }
+            Received::Rtcp(compound) => {
+                association.hear(now, path);
+                self.receive_rtcp(now, arrival, key, compound);
+            }
+            Received::Check => {
+                association.hear(now, path);
+                self.transport_events(now, key);
+                self.reclaim(now, key, path);
+                self.plan_transport(now, key);
+            }
             Received::Nothing => {
                 self.transport_events(now, key);
                 self.plan_transport(now, key);

@@ -49,6 +49,8 @@ impl TransportConfig {
 pub enum Received<'d> {
     /// Nothing: handled here, or dropped.
     Nothing,
+    /// An authentic check of a path that is this transport's now; it was answered.
+    Check,
     /// A whole plain RTP packet.
     Rtp(&'d mut [u8]),
     /// A whole plain compound RTCP packet.
@@ -175,7 +177,7 @@ impl Transport {
                 // RFC 5761 §4.
                 return self.receive_media(datagram, (192..=223).contains(&kind));
             }
-            [0..=3, ..] => self.receive_stun(now, path, datagram, out),
+            [0..=3, ..] if self.receive_stun(now, path, datagram, out) => return Received::Check,
             [20..=63, ..] if self.ice.owns(&path) => self.receive_dtls(now, path, datagram, out),
             _ => {}
         }
@@ -337,10 +339,11 @@ impl Transport {
         self.bytes_sent
     }
 
-    fn receive_stun(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut SendBuffer) {
+    /// Whether it was an authentic check, and its path is ours.
+    fn receive_stun(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut SendBuffer) -> bool {
         let events = &mut self.events;
         let Some(response) = self.ice.receive(now, path, datagram, |event| events.push_back(event)) else {
-            return;
+            return false;
         };
         self.bytes_received += datagram.len() as u64;
         self.bytes_sent += response.as_bytes().len() as u64;
@@ -351,6 +354,7 @@ impl Transport {
             self.begin_dtls(now);
             self.flush(now, out);
         }
+        self.ice.owns(&path)
     }
 
     fn receive_dtls(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut SendBuffer) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::consumer::Consumer;
 use crate::consumer::sender_report::ClockOffset;
 use crate::engine::backlog::Backlog;
+use crate::engine::budget::Budget;
 use crate::engine::demux::SsrcTable;
 use crate::engine::downlink::Downlink;
 use crate::engine::slab::Key;
@@ -29,6 +30,10 @@ pub(crate) struct Association {
     /// Our ufrags in the engine's table that lead here, newest last; two at most.
     pub(crate) ufrags: Vec<String>,
     pub(crate) planned: Planned,
+    /// What its client may still ask of us.
+    pub(crate) budget: Budget,
+    /// Where and when something authentic came last, to the round.
+    pub(crate) heard: Option<(Path, Instant)>,
 
     pub(crate) producers: Vec<Key<Producer>>,
     pub(crate) ssrcs: SsrcTable,
@@ -72,6 +77,8 @@ impl Association {
             paths: Vec::new(),
             ufrags: vec![ufrag],
             planned: Planned::default(),
+            budget: Budget::default(),
+            heard: None,
             producers: Vec::new(),
             ssrcs: SsrcTable::default(),
             extensions: ExtensionIds::default(),
@@ -97,6 +104,13 @@ impl Association {
     /// The path that media takes, while it may flow.
     pub(crate) fn media_path(&self) -> Option<Path> {
         self.transport.path().filter(|_| self.transport.is_secured())
+    }
+
+    /// Something authentic came on `path`.
+    pub(crate) fn hear(&mut self, now: Instant, path: Path) {
+        if self.heard.is_none_or(|(_, at)| at != now) {
+            self.heard = Some((path, now));
+        }
     }
 
     /// Whether no consumer uses this SSRC.

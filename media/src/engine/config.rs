@@ -76,6 +76,12 @@ impl Default for Limits {
 pub struct DropCounters {
     /// Datagrams from a path of no transport that are no Binding request for one.
     pub unknown_path: u64,
+    /// Datagrams beyond what one client may send: 5,000 a second.
+    pub flooded: u64,
+    /// Checks on a path that another transport's client is using.
+    pub occupied: u64,
+    /// RTCP packets beyond what one client may ask or tell.
+    pub reports: u64,
     /// Decrypted packets that are no RTP.
     pub malformed: u64,
     /// Packets of an SSRC that belongs to no producer.
@@ -96,7 +102,7 @@ pub struct DropCounters {
     pub unsealed: u64,
     /// Retransmissions asked for that are not in the ring, were just sent, or exceed their share.
     pub retransmissions: u64,
-    /// Data channel messages that could not be sent.
+    /// Data channel messages that could not be sent, or go beyond what one client may send.
     pub messages: u64,
     /// Events that nobody polled.
     pub events: u64,
@@ -117,4 +123,6 @@ pub struct Counts {
     pub producers: usize,
     /// Consumers.
     pub consumers: usize,
+    /// Paths that transports have validated.
+    pub paths: usize,
 }

@@ -34,6 +34,10 @@ impl Engine {
                 // Each packet asks the transport for its path.
                 TransportEvent::PathChanged { .. } => {}
                 TransportEvent::Data { label, data, text } => {
+                    if !association.budget.message(now, data.len()) {
+                        self.dropped.messages += 1;
+                        continue;
+                    }
                     self.emit(
                         router,
                         EventKind::Data {
@@ -112,6 +116,27 @@ impl Engine {
         {
             association.paths.push(path);
         }
+    }
+
+    /// Gives a path back to the transport that had it before another one took it while its client was silent: who forges a
+    /// client's address has its path until the client's next check.
+    pub(super) fn reclaim(&mut self, now: Instant, key: Key<Association>, path: Path) {
+        let Some(other) = self.paths.get(&path).copied().filter(|other| *other != key) else {
+            return;
+        };
+        if !self
+            .associations
+            .get(key)
+            .is_some_and(|it| it.transport.owns_path(&path))
+        {
+            return;
+        }
+        self.add_path(key, path);
+        if let Some(association) = self.associations.get_mut(other) {
+            association.transport.drop_path(now, path);
+        }
+        self.transport_events(now, other);
+        self.plan_transport(now, other);
     }
 
     fn remove_path(&mut self, key: Key<Association>, path: Path) {

@@ -21,6 +21,15 @@ impl Engine {
     /// Takes a plain compound. Round trips and clocks are reckoned from its `arrival`.
     pub(super) fn receive_rtcp(&mut self, now: Instant, arrival: Instant, key: Key<Association>, compound: &[u8]) {
         for message in Packets::new(compound) {
+            let named = message.named();
+            let within = self
+                .associations
+                .get_mut(key)
+                .is_some_and(|it| it.budget.report(now, named));
+            if !within {
+                self.dropped.reports += 1;
+                return;
+            }
             match message {
                 RtcpMessage::SenderReport { ssrc, ntp, rtp, blocks } => {
                     self.sender_report(arrival, key, ssrc, ntp, rtp);

@@ -67,6 +67,23 @@ pub enum RtcpMessage<'p> {
     Other,
 }
 
+impl RtcpMessage<'_> {
+    /// How many packets or streams it is about, which is what acting on it takes time by.
+    pub fn named(&self) -> usize {
+        match self {
+            Self::SenderReport { blocks, .. } | Self::ReceiverReport { blocks } => blocks.rest.len() / ReportBlock::LEN,
+            Self::Goodbye { ssrcs } => ssrcs.len() / 4,
+            Self::Nack { pairs, .. } => pairs.rest.len() / 4 * PACKETS_A_PAIR,
+            Self::FullIntra { entries } => entries.len() / 8,
+            Self::TransportCc(feedback) => usize::from(feedback.count()),
+            Self::PictureLoss { .. } | Self::ReceiverEstimate { .. } | Self::Application | Self::Other => 0,
+        }
+    }
+}
+
+/// Packets that one pair of a NACK names at most (RFC 4585 §6.2.1).
+const PACKETS_A_PAIR: usize = 17;
+
 impl<'p> Packets<'p> {
     /// Reads a whole plain compound.
     pub fn new(compound: &'p [u8]) -> Self {

@@ -294,3 +294,98 @@ fn a_transport_that_nobody_checks_is_closed_and_forgotten() {
     )));
     assert_eq!(sim.engine.poll_timeout(), None, "nothing is left to wait for");
 }
+
+#[test]
+fn a_flood_of_one_client_is_dropped_beyond_its_share() {
+    let mut sim = Sim::good();
+    let calm = bystanders(&mut sim);
+    let mallory = sim.join();
+    let audio = sim.publish(mallory, MediaKind::Audio);
+    let bob = sim.join();
+    let heard = sim.subscribe(bob, audio);
+    sim.run(Duration::from_secs(1));
+    let path = sim.client(mallory).connected.path;
+    for _ in 0..1000 {
+        let now = sim.now;
+        for _ in 0..100 {
+            sim.engine.receive(now, path, &mut [0x80; 200]);
+        }
+        sim.run(Duration::from_millis(1));
+    }
+    let dropped = sim.engine.dropped().flooded;
+    assert!((88_000..95_000).contains(&dropped), "{dropped} of 100000");
+    assert_unhurt(&mut sim, calm);
+    // It was its own fault, and is over with the flood.
+    sim.run(Duration::from_secs(2));
+    let before = sim.sink(heard).packets.len();
+    sim.run(Duration::from_secs(1));
+    assert!(sim.sink(heard).packets.len() >= before + 45);
+}
+
+#[test]
+fn feedback_about_thousands_of_packets_is_acted_upon_within_bounds() {
+    let mut sim = Sim::good();
+    let calm = bystanders(&mut sim);
+    let mallory = sim.join();
+    let watch = sim.subscribe(mallory, calm.0);
+    sim.run(Duration::from_secs(1));
+    let media = sim.sink(watch).parameters.ssrc;
+    // 2,048 packets of which none came, in one run.
+    let body = [0, 0, 0x08, 0, 0, 0, 0, 0, 0x08, 0, 0, 0];
+    let mut sent = 0;
+    for _ in 0..1000 {
+        let now = sim.now;
+        sim.client(mallory).send_rtcp(now, |writer| {
+            let mut fits = 0;
+            while writer.transport_cc(Ssrc(9), media, &body) {
+                fits += 1;
+            }
+            sent += fits;
+            fits > 0
+        });
+        sim.run(Duration::from_millis(1));
+    }
+    // A compound ends with the first packet that is too much.
+    let refused = sim.engine.dropped().reports;
+    assert!(refused > 800, "{refused} of 1000 compounds with {sent} messages");
+    assert_unhurt(&mut sim, calm);
+}
+
+#[test]
+fn the_path_of_a_client_that_sends_is_not_taken_by_forged_checks() {
+    let mut sim = Sim::good();
+    let (video, watch) = bystanders(&mut sim);
+    let mallory = sim.join();
+    let alice = connect::path(5000);
+    for _ in 0..100 {
+        let (now, mut check) = (sim.now, sim.client(mallory).connected.check());
+        sim.engine.receive(now, alice, &mut check);
+        sim.run(Duration::from_millis(50));
+    }
+    assert_eq!(sim.engine.dropped().occupied, 100);
+    assert_unhurt(&mut sim, (video, watch));
+}
+
+#[test]
+fn the_path_of_a_silent_client_comes_back_with_its_next_check() {
+    let mut sim = Sim::good();
+    let (alice, bob, mallory) = (sim.join(), sim.join(), sim.join());
+    sim.run(Duration::from_secs(1));
+    let path = sim.client(alice).connected.path;
+    // Past what protects a client that sends.
+    let later = sim.now + Duration::from_millis(1500);
+    let mut forged = sim.client(mallory).connected.check();
+    sim.engine.receive(later, path, &mut forged);
+    assert_eq!(sim.engine.dropped().occupied, 0);
+    let mut own = sim.client(alice).connected.check();
+    sim.engine.receive(later, path, &mut own);
+    // Once more, at once: now Alice is not silent.
+    let mut forged = sim.client(mallory).connected.check();
+    sim.engine.receive(later, path, &mut forged);
+    assert_eq!(sim.engine.dropped().occupied, 1);
+    let video = sim.publish(alice, MediaKind::Video);
+    let watch = sim.subscribe(bob, video);
+    sim.run(Duration::from_secs(2));
+    assert_unhurt(&mut sim, (video, watch));
+    assert_eq!(sim.engine.counts().transports, 3);
+}

@@ -176,7 +176,9 @@ fn a_reloaded_publisher_is_a_new_producer_and_the_old_one_is_gone() {
     let old = sim.subscribe(bob, video);
     sim.run(Duration::from_secs(1));
     // The page is reloaded: the same address and port, a new transport, while the old one is not closed yet.
-    sim.source(video).next_frame = None;
+    let now = sim.now;
+    sim.client(alice).fall_silent(now);
+    sim.run(Duration::from_millis(1100));
     let again = sim.join_at(5000, crate::sim::ROUTER);
     let video_again = sim.publish(again, MediaKind::Video);
     let new = sim.subscribe(bob, video_again);

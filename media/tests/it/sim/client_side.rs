@@ -95,6 +95,16 @@ impl Client {
             .expect("there is always a report to come")
     }
 
+    /// Sends nothing of its own accord any more, as a page that is gone.
+    pub(crate) fn fall_silent(&mut self, now: Instant) {
+        let never = now + Duration::from_secs(24 * 3600);
+        self.sources.iter_mut().for_each(|source| source.next_frame = None);
+        self.next_nack = never;
+        self.next_report = never;
+        self.next_check = never;
+        self.next_arrivals = never;
+    }
+
     /// Acts on what is due.
     pub(crate) fn act(&mut self, now: Instant, wall: NtpTime) {
         for index in 0..self.sources.len() {

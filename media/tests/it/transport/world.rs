@@ -112,7 +112,7 @@ impl World {
     pub(crate) fn deliver(&mut self, path: Path, datagram: &[u8]) -> Vec<(Path, Vec<u8>)> {
         let mut datagram = datagram.to_vec();
         match self.transport.receive(self.now, path, &mut datagram, &mut self.out) {
-            Received::Nothing => {}
+            Received::Nothing | Received::Check => {}
             Received::Rtp(packet) => self.media.push((false, packet.to_vec())),
             Received::Rtcp(packet) => self.media.push((true, packet.to_vec())),
         }
