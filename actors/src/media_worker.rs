@@ -35,6 +35,8 @@ pub use tcp::TcpCounters;
 
 /// Orders that may wait for a worker; beyond it a command is refused as overloaded.
 const ORDER_QUEUE: usize = 8192;
+/// Of those, data channel messages, which clients can flood with: there is always room for the rest.
+const DATA_ORDERS: usize = 1024;
 /// How long counters are waited for.
 const COUNTERS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -179,6 +181,8 @@ pub struct MediaWorkerHandle {
     orders: SyncSender<Order>,
     wake: Arc<OwnedFd>,
     pending: Arc<AtomicBool>,
+    /// Data channel messages among the orders that wait.
+    data: Arc<AtomicUsize>,
     candidates: Arc<[Candidate]>,
     fingerprint: Arc<Fingerprint>,
     rooms: Arc<AtomicUsize>,
@@ -198,9 +202,18 @@ impl MediaWorkerHandle {
     /// Gives an order without waiting.
     ///
     /// # Errors
-    /// [`WorkerOverloaded`] when its queue is full; the order is dropped.
+    /// [`WorkerOverloaded`] when its queue is full, of data channel messages when too many of them wait; the order is dropped.
     pub fn send(&self, command: Command) -> Result<(), WorkerOverloaded> {
-        self.order(Order::Command(command))
+        let is_data = matches!(command, Command::SendData { .. });
+        if is_data && self.data.fetch_add(1, Ordering::Relaxed) >= DATA_ORDERS {
+            self.data.fetch_sub(1, Ordering::Relaxed);
+            return Err(WorkerOverloaded);
+        }
+        let given = self.order(Order::Command(command));
+        if is_data && given.is_err() {
+            self.data.fetch_sub(1, Ordering::Relaxed);
+        }
+        given
     }
 
     /// Makes a room's router, whose events go to `sink`. The room counts as pinned to this worker until the
@@ -320,6 +333,7 @@ impl MediaWorkers {
                 orders,
                 wake: Arc::new(wake),
                 pending: Arc::default(),
+                data: Arc::default(),
                 candidates,
                 fingerprint: fingerprint.clone(),
                 rooms: Arc::default(),
@@ -330,6 +344,7 @@ impl MediaWorkers {
                 orders: receiver,
                 wake: handle.wake.clone(),
                 pending: handle.pending.clone(),
+                data: handle.data.clone(),
                 closed: handle.closed.clone(),
                 transport: transport.clone(),
             };
@@ -377,5 +392,44 @@ impl MediaWorkers {
 impl Drop for MediaWorkers {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use caside_media::parameters::TransportId;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_of_data_messages_leaves_room_for_other_orders() {
+        let (orders, receiver) = sync_channel(ORDER_QUEUE);
+        let handle = MediaWorkerHandle {
+            orders,
+            wake: Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap()),
+            pending: Arc::default(),
+            data: Arc::default(),
+            candidates: [].into(),
+            fingerprint: Arc::new(Certificate::generate().unwrap().fingerprint().clone()),
+            rooms: Arc::default(),
+            closed: Arc::default(),
+        };
+        let data = || Command::SendData {
+            transport: TransportId(1),
+            label: "flood".to_owned(),
+            data: b"x"[..].into(),
+            text: false,
+        };
+        let other = || Command::CloseTransport {
+            transport: TransportId(1),
+        };
+        let taken = (0..2 * ORDER_QUEUE).filter(|_| handle.send(data()).is_ok()).count();
+        assert_eq!(taken, DATA_ORDERS);
+        assert!(
+            (0..4096).all(|_| handle.send(other()).is_ok()),
+            "nobody else is refused"
+        );
+        drop(receiver);
+        assert_eq!(handle.send(other()), Err(WorkerOverloaded));
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -53,6 +53,7 @@ pub(super) struct Thread {
     pub(super) orders: Receiver<Order>,
     pub(super) wake: Arc<OwnedFd>,
     pub(super) pending: Arc<AtomicBool>,
+    pub(super) data: Arc<AtomicUsize>,
     pub(super) closed: Arc<Mutex<Vec<RouterId>>>,
     pub(super) transport: Arc<TransportConfig>,
 }
@@ -123,8 +124,10 @@ impl Thread {
         for _ in 0..ORDERS_PER_ROUND {
             match self.orders.try_recv() {
                 Ok(Order::Command(command)) => {
-                    if let Command::CloseRouter { router } = &command {
-                        routers.remove(router);
+                    match &command {
+                        Command::CloseRouter { router } => drop(routers.remove(router)),
+                        Command::SendData { .. } => drop(self.data.fetch_sub(1, Ordering::Relaxed)),
+                        _ => {}
                     }
                     engine.handle(now, command);
                 }
