@@ -148,19 +148,32 @@ fn text(app: &App, media: &[Option<WorkerCounters>]) -> String {
         page.workers(name, kind, help, media, value);
     }
     page.qualities(media);
+    page.drops(media);
     page.0
 }
 
 /// A family of one value a media worker: name, type, help, value.
 type MediaFamily = (&'static str, &'static str, &'static str, fn(&WorkerCounters) -> u64);
 
-const MEDIA: [MediaFamily; 14] = [
+const MEDIA: [MediaFamily; 16] = [
     ("caside_media_routers", "gauge", "rooms on a media worker", |w| {
         w.engine.routers as u64
     }),
     ("caside_media_transports", "gauge", "client connections", |w| {
         w.engine.transports as u64
     }),
+    (
+        "caside_media_paths",
+        "gauge",
+        "addresses that clients proved to be theirs",
+        |w| w.engine.paths as u64,
+    ),
+    (
+        "caside_media_tcp_connections",
+        "gauge",
+        "open connections for media over TCP",
+        |w| w.tcp.open,
+    ),
     ("caside_media_producers", "gauge", "incoming tracks", |w| {
         w.engine.producers as u64
     }),
@@ -229,6 +242,23 @@ const MEDIA: [MediaFamily; 14] = [
     ),
 ];
 
+/// Why packets, messages and orders were dropped, of those that a client or the machine's load can cause.
+fn reasons(worker: &WorkerCounters) -> [(&'static str, u64); 10] {
+    let dropped = &worker.dropped;
+    [
+        ("unknown_path", dropped.unknown_path),
+        ("flooded", dropped.flooded),
+        ("occupied_path", dropped.occupied),
+        ("too_many_reports", dropped.reports),
+        ("unknown_ssrc", dropped.unknown_ssrc),
+        ("too_old", dropped.too_old + dropped.duplicate),
+        ("retransmission", dropped.retransmissions),
+        ("data_message", dropped.messages),
+        ("socket_full", worker.sockets.dropped_full + worker.tcp.dropped_full),
+        ("panic", dropped.panics),
+    ]
+}
+
 fn seconds(us: u64) -> String {
     format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
 }
@@ -273,6 +303,17 @@ impl Page {
         for (n, worker) in answered(media) {
             for (word, count) in ["poor", "good", "excellent"].into_iter().zip(worker.totals.grades) {
                 writeln!(self.0, "{name}{{worker=\"{n}\",quality=\"{word}\"}} {count}")
+                    .expect("a string takes any text");
+            }
+        }
+    }
+
+    fn drops(&mut self, media: &[Option<WorkerCounters>]) {
+        let name = "caside_media_dropped_total";
+        self.head(name, "counter", "what was dropped, by reason");
+        for (n, worker) in answered(media) {
+            for (reason, count) in reasons(worker) {
+                writeln!(self.0, "{name}{{worker=\"{n}\",reason=\"{reason}\"}} {count}")
                     .expect("a string takes any text");
             }
         }
