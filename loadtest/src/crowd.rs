@@ -1,5 +1,6 @@
 //! Light bots in rooms: each signs in, joins, publishes and subscribes by the protocol that browsers use.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use caside_media::parameters::MediaKind;
-use serde_json::json;
-use tokio::sync::{Semaphore, watch};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -53,12 +54,28 @@ impl Clients {
     }
 }
 
+/// What a bot is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// Mutes its own tracks, or lets them be heard and seen again.
+    Mute(bool),
+    /// Wants pictures of this `quality`.
+    Want(&'static str),
+    /// Leaves its room.
+    Leave,
+}
+
+/// Errands that may wait for a bot; one that has so many to do is passed over.
+const MAX_ERRANDS: usize = 16;
+
 /// Bots that are in their rooms, until it is dismissed.
 pub(crate) struct Crowd {
     clients: Clients,
     address: Arc<str>,
     token: Arc<str>,
     bots: JoinSet<Result<()>>,
+    /// The ways to the bots, those that came first at the front.
+    ways: VecDeque<(Bot, mpsc::Sender<Errand>)>,
     joined: Arc<Semaphore>,
     count: u32,
     leave: watch::Sender<bool>,
@@ -86,6 +103,7 @@ impl Crowd {
             address: address.into(),
             token: token.into(),
             bots: JoinSet::new(),
+            ways: VecDeque::new(),
             joined: Arc::new(Semaphore::new(0)),
             count: 0,
             leave: watch::Sender::new(false),
@@ -101,8 +119,11 @@ impl Crowd {
             tokio::time::sleep_until(next).await;
             next += Duration::from_secs(1) / per_second.max(1);
             self.count += 1;
+            let (way, errands) = mpsc::channel(MAX_ERRANDS);
+            self.ways.push_back((bot.clone(), way));
             let member = Member {
                 bot,
+                errands,
                 clients: self.clients.clone(),
                 address: self.address.clone(),
                 token: self.token.clone(),
@@ -120,6 +141,38 @@ impl Crowd {
                     ended??;
                 }
                 bail!("not everybody joined in time");
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the bots that `is_meant`.
+    pub(crate) fn ask(&self, errand: Errand, mut is_meant: impl FnMut(&Bot) -> bool) {
+        for (_, way) in self.ways.iter().filter(|(bot, _)| is_meant(bot)) {
+            // Whoever is gone, or has too much to do, is passed over.
+            way.try_send(errand).ok();
+        }
+    }
+
+    /// Lets those leave who came first of the bots that only subscribe, and waits until they are gone.
+    pub(crate) async fn part(&mut self, count: usize) -> Result<()> {
+        let before = self.bots.len();
+        let mut parted = 0;
+        let mut stay = VecDeque::new();
+        for (bot, way) in std::mem::take(&mut self.ways) {
+            if bot.tracks.is_empty() && parted < count {
+                parted += 1;
+                way.send(Errand::Leave).await.context("a bot left before it was to")?;
+            } else {
+                stay.push_back((bot, way));
+            }
+        }
+        self.ways = stay;
+        while self.bots.len() > before - parted {
+            match timeout(2 * ANSWER_LIMIT, self.bots.join_next()).await {
+                Ok(Some(ended)) => ended??,
+                Ok(None) => break,
+                Err(_) => bail!("not everybody left in time"),
             }
         }
         Ok(())
@@ -151,6 +204,14 @@ impl Crowd {
         }
     }
 
+    /// What light bots are made of; `None` when they are others.
+    pub(crate) fn light(&self) -> Option<&Light> {
+        match &self.clients {
+            Clients::Light(light) => Some(light),
+            Clients::Real(_) => None,
+        }
+    }
+
     /// What was seen since the last snapshot.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot> {
         self.clients.snapshot().await
@@ -173,6 +234,7 @@ impl Crowd {
 /// A bot and what it works with.
 struct Member {
     bot: Bot,
+    errands: mpsc::Receiver<Errand>,
     clients: Clients,
     address: Arc<str>,
     token: Arc<str>,
@@ -180,7 +242,7 @@ struct Member {
 }
 
 impl Member {
-    async fn run(self, joined: Arc<Semaphore>, mut leave: watch::Receiver<bool>) -> Result<()> {
+    async fn run(mut self, joined: Arc<Semaphore>, mut leave: watch::Receiver<bool>) -> Result<()> {
         let mut session = Session::connect(&self.address, &self.token).await?;
         let subscribe = if self.bot.subscribes { "auto" } else { "manual" };
         session
@@ -193,13 +255,21 @@ impl Member {
             Clients::Light(light) => Media::Light(LightBot::new(light.clone(), self.numbers.clone())),
             Clients::Real(real) => Media::Real(RealBot::new(real.clone(), self.numbers.clone())),
         };
+        let mut tracks = Tracks::default();
         if !self.bot.tracks.is_empty() {
-            media.publish(&mut session, &self.bot.tracks).await?;
+            tracks.own = media.publish(&mut session, &self.bot.tracks).await?;
         }
         joined.add_permits(1);
         loop {
             let event = tokio::select! {
                 _ = leave.changed() => break,
+                errand = self.errands.recv() => match errand {
+                    Some(Errand::Leave) | None => break,
+                    Some(errand) => {
+                        tracks.run(errand, &mut session).await?;
+                        continue;
+                    }
+                },
                 event = session.event() => event?,
             };
             if event["type"] == "offer" && event["payload"]["target"] == "subscribe" {
@@ -209,10 +279,50 @@ impl Member {
                     .request("answer", json!({"target": "subscribe", "sdp": answer}))
                     .await?;
                 media.answered().await?;
+                tracks.offered(&event["payload"]["tracks"]);
             }
         }
         media.close().await?;
         session.close().await
+    }
+}
+
+/// The ids of the tracks that a bot has to do with.
+#[derive(Debug, Default)]
+struct Tracks {
+    own: Vec<String>,
+    /// Of others' cameras.
+    cameras: Vec<String>,
+}
+
+impl Tracks {
+    /// Notes what an offer's `tracks` say.
+    fn offered(&mut self, tracks: &Value) {
+        let cameras = tracks.as_object().into_iter().flatten().filter_map(|(_, track)| {
+            let is_camera = track["source"] == "camera";
+            is_camera.then(|| track["track"].as_str().map(str::to_owned))?
+        });
+        self.cameras = cameras.collect();
+    }
+
+    async fn run(&self, errand: Errand, session: &mut Session) -> Result<()> {
+        match errand {
+            Errand::Mute(muted) => {
+                let kind = if muted { "mute" } else { "unmute" };
+                for track in &self.own {
+                    session.request(kind, json!({"track": track})).await?;
+                }
+            }
+            Errand::Want(quality) => {
+                for track in &self.cameras {
+                    session
+                        .request("subscribe", json!({"track": track, "quality": quality}))
+                        .await?;
+                }
+            }
+            Errand::Leave => {}
+        }
+        Ok(())
     }
 }
 
@@ -223,11 +333,14 @@ enum Media {
 }
 
 impl Media {
-    async fn publish(&mut self, session: &mut Session, tracks: &[Track]) -> Result<()> {
-        match self {
-            Self::Light(bot) => bot.publish(session, tracks).await,
-            Self::Real(bot) => bot.publish(session, tracks).await,
-        }
+    /// The ids of the tracks.
+    async fn publish(&mut self, session: &mut Session, tracks: &[Track]) -> Result<Vec<String>> {
+        let published = match self {
+            Self::Light(bot) => bot.publish(session, tracks).await?,
+            Self::Real(bot) => bot.publish(session, tracks).await?,
+        };
+        let ids = published.as_object().into_iter().flatten();
+        Ok(ids.filter_map(|(_, id)| id.as_str().map(str::to_owned)).collect())
     }
 
     async fn answer(&mut self, offer: &str) -> Result<String> {
@@ -247,14 +360,14 @@ impl Media {
 
     async fn close(&mut self) -> Result<()> {
         match self {
-            Self::Light(_) => Ok(()),
+            Self::Light(bot) => bot.close(),
             Self::Real(bot) => bot.close().await,
         }
     }
 }
 
 /// What a publish offer says of its tracks, by mid, beside the SDP.
-pub(crate) fn labels<'t>(tracks: impl Iterator<Item = (String, &'t Track)>) -> serde_json::Value {
+pub(crate) fn labels<'t>(tracks: impl Iterator<Item = (String, &'t Track)>) -> Value {
     tracks
         .map(|(mid, track)| {
             let source = match track.kind {

@@ -9,18 +9,18 @@
 mod bot;
 mod checker;
 mod client;
-mod dtls;
-mod socket;
 mod source;
-mod stun;
 mod thread;
 
+pub(crate) mod dtls;
 pub(crate) mod sdp;
+pub(crate) mod socket;
+pub(crate) mod stun;
 
 pub(crate) use bot::LightBot;
 pub(crate) use checker::{Checker, Received, Totals};
-pub(crate) use source::SourceOptions;
-pub(crate) use thread::{Connect, Light, Snapshot};
+pub(crate) use source::{SourceOptions, extension};
+pub(crate) use thread::{Connect, Instant, Light, Snapshot, now};
 
 /// Nanoseconds since 1970, which is what the kernel stamps arrivals with.
 pub(crate) fn unix_ns() -> u64 {

@@ -5,6 +5,7 @@
 mod crowd;
 mod gauges;
 mod guests;
+mod hostile;
 mod http;
 mod ledger;
 mod light;
@@ -15,6 +16,8 @@ mod real;
 mod report;
 mod session;
 mod signaling;
+mod soak;
+mod states;
 mod synthetic;
 mod throughput;
 
@@ -37,6 +40,10 @@ enum Scenario {
     Media(media::Options),
     /// Bots in a room of a node that runs already: what they get, second by second.
     Guests(guests::Options),
+    /// Attacks of all kinds beside a call: what the call notices of them, and what the node keeps.
+    Hostile(hostile::Options),
+    /// A room with video for hours, whose members come, go, mute and choose: whether memory stays what it is.
+    Soak(soak::Options),
     /// What forwarding costs, from few subscribers to many, beside the least that it can cost.
     Throughput(throughput::Options),
 }
@@ -47,6 +54,8 @@ async fn main() -> Result<()> {
         Scenario::Signaling(options) => signaling::run(&options).await,
         Scenario::Media(options) => media::run(&options).await,
         Scenario::Guests(options) => guests::run(&options).await,
+        Scenario::Hostile(options) => hostile::run(&options).await,
+        Scenario::Soak(options) => soak::run(&options).await,
         Scenario::Throughput(options) => throughput::run(&options).await,
     }
 }

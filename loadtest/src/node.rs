@@ -66,6 +66,8 @@ impl Node {
             .env("CASIDE_MEDIA_PORT", "0")
             .env("CASIDE_DATA_DIR", folder.path().join("data"))
             .env("RUST_LOG", "warn")
+            // Ours, and no setting of the node.
+            .env_remove("CASIDE_BIN")
             .envs(extra.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -194,14 +194,14 @@ async fn client(
 }
 
 /// What is left of those who have left.
-struct Left {
-    kib: u64,
-    gauges: Gauges,
-    ledger: Ledger,
+pub(crate) struct Left {
+    pub(crate) kib: u64,
+    pub(crate) gauges: Gauges,
+    pub(crate) ledger: Ledger,
 }
 
 /// Waits until nobody is there any more and every row is closed, and then for the allocator.
-async fn settle(node: &Node) -> Result<Left> {
+pub(crate) async fn settle(node: &Node) -> Result<Left> {
     let end = Instant::now() + SETTLE;
     let (gauges, ledger) = loop {
         let (gauges, ledger) = (Gauges::read(node).await?, Ledger::read(node).await?);

@@ -24,6 +24,8 @@ cargo xtask <chore>
   netem      Chromium and bots over links with loss, delay and steps of the rate, in network namespaces; ten minutes
   bench      the benchmarks, with their ratios
   throughput packets forwarded for each second of processor time, beside the least that can cost
+  hostile    attacks of all kinds beside a call: what the call notices, what the node keeps
+  soak [M]   a room with video for M minutes (default 60) whose members come and go: whether memory stays what it is
   load       2,000 WebSockets in rooms of two: how fast they join, what they cost, what is left of them
   ci         lint, then test";
 
@@ -54,7 +56,9 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some("netem") => netem(),
         Some("bench") => run(&cargo(&["bench", "-p", "caside-media"])),
         Some("throughput") => throughput(arguments.get(1..).unwrap_or_default()),
-        Some("load") => load(arguments.get(1..).unwrap_or_default()),
+        Some("load") => bots("signaling", arguments.get(1..).unwrap_or_default()),
+        Some("hostile") => bots("hostile", arguments.get(1..).unwrap_or_default()),
+        Some("soak") => soak(arguments.get(1..).unwrap_or_default()),
         Some("ci") => {
             lint()?;
             unit()?;
@@ -169,12 +173,23 @@ fn fuzz(seconds: &str) -> Result<()> {
     Ok(())
 }
 
-fn load(arguments: &[String]) -> Result<()> {
+/// One of the bots' scenarios, against the release binary.
+fn bots(scenario: &str, arguments: &[String]) -> Result<()> {
     build_release()?;
     let bots = repository().join("target/release/caside-bots");
-    let mut step = Step::new(&bots.to_string_lossy(), &["signaling"]);
+    let mut step = Step::new(&bots.to_string_lossy(), &[scenario]);
     step.extend(arguments);
     run(&step.with("CASIDE_BIN", repository().join("target/release/caside")))
+}
+
+/// The minutes come first; what follows goes to the bots as it is.
+fn soak(arguments: &[String]) -> Result<()> {
+    match arguments.split_first() {
+        Some((minutes, rest)) if !minutes.starts_with('-') => {
+            bots("soak", &[&["--minutes".to_owned(), minutes.clone()], rest].concat())
+        }
+        _ => bots("soak", arguments),
+    }
 }
 
 /// The node on one core, the bots on the next.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use caside_media::parameters::{IceCredentials, MediaKind};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -23,6 +23,8 @@ pub(crate) struct LightBot {
     ice: IceCredentials,
     /// That connection, once it was negotiated.
     receiving: Option<usize>,
+    /// The one that we send over.
+    publishing: Option<usize>,
     /// What the last offer said.
     offered: Option<Remote>,
 }
@@ -34,12 +36,13 @@ impl LightBot {
             numbers,
             ice: IceCredentials::random(),
             receiving: None,
+            publishing: None,
             offered: None,
         }
     }
 
-    /// Publishes tracks and waits until they flow.
-    pub(crate) async fn publish(&self, session: &mut Session, tracks: &[Track]) -> Result<()> {
+    /// Publishes tracks and waits until they flow. Returns their ids by mid.
+    pub(crate) async fn publish(&mut self, session: &mut Session, tracks: &[Track]) -> Result<Value> {
         let ice = IceCredentials::random();
         let sources: Vec<SourceOptions> = (b'0'..)
             .zip(tracks)
@@ -52,18 +55,26 @@ impl LightBot {
                 ssrc: source.ssrc,
             })
             .collect();
-        let sdp = sdp::offer(&offered, &ice, self.light.identity())?;
+        let sdp = sdp::offer(&offered, false, &ice, self.light.identity())?;
         let labels = labels(
             sources
                 .iter()
                 .map(|source| (char::from(source.mid).to_string(), &source.track)),
         );
-        let answer = session
+        let mut answer = session
             .request("offer", json!({"target": "publish", "sdp": sdp, "tracks": labels}))
             .await?;
         let remote = Remote::read(answer["sdp"].as_str().context("an answer without SDP")?)?;
-        self.connect(ice, remote, sources).await?;
-        Ok(())
+        self.publishing = Some(self.connect(ice, remote, sources).await?);
+        Ok(answer["tracks"].take())
+    }
+
+    /// Falls silent.
+    pub(crate) fn close(&self) -> Result<()> {
+        [self.publishing, self.receiving]
+            .into_iter()
+            .flatten()
+            .try_for_each(|client| self.light.leave(client))
     }
 
     /// Answers the node's offer.

@@ -12,7 +12,7 @@ use caside_media::srtp::{SRTCP_OVERHEAD, SrtpSession};
 use tokio::sync::oneshot;
 
 use super::checker::{Checker, Received, Totals};
-use super::dtls::{Handshake, Identity};
+use super::dtls::{self, Handshake, Identity};
 use super::socket::{Arrival, Socket};
 use super::source::Source;
 use super::stun;
@@ -30,8 +30,8 @@ const MAX_ARRIVALS: usize = 4096;
 /// The way of a client's datagrams.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way {
-    pub(super) from: Ipv4Addr,
-    pub(super) to: SocketAddrV4,
+    from: Ipv4Addr,
+    to: SocketAddrV4,
 }
 
 enum Stage {
@@ -40,6 +40,8 @@ enum Stage {
     Handshaking(Box<Handshake>),
     Connected(Box<SrtpSession>),
     Failed,
+    /// It left.
+    Gone,
 }
 
 /// A client's connection.
@@ -147,8 +149,23 @@ impl Client {
         from..self.sources.len()
     }
 
-    /// Does what is due, and says when to come again.
-    pub(super) fn handle_timeout(&mut self, now: Instant, link: &mut Link<'_>) -> Duration {
+    /// Sends a datagram that is none of its own.
+    pub(super) fn forge(&self, datagram: &[u8], link: &mut Link<'_>) {
+        link.send(self.way, datagram, datagram.len());
+    }
+
+    /// Falls silent for good, and gives its memory back.
+    pub(super) fn leave(&mut self, totals: &mut Totals) {
+        self.checker.end_window(totals);
+        self.checker = Checker::default();
+        self.stage = Stage::Gone;
+        self.sources = Vec::new();
+        self.arrivals = Vec::new();
+        self.decoding_after = None;
+    }
+
+    /// Does what is due, and says when to come again; `None` for never.
+    pub(super) fn handle_timeout(&mut self, now: Instant, link: &mut Link<'_>) -> Option<Duration> {
         let result = match &mut self.stage {
             Stage::Checking => send_check(self.way, &self.local, &self.remote, link).map(|()| EAGER),
             Stage::Handshaking(handshake) => handshake
@@ -157,11 +174,12 @@ impl Client {
                 .map(|()| EAGER),
             Stage::Connected(_) => send_check(self.way, &self.local, &self.remote, link).map(|()| CONSENT),
             Stage::Failed => Ok(CONSENT),
+            Stage::Gone => return None,
         };
-        result.unwrap_or_else(|error| {
+        Some(result.unwrap_or_else(|error| {
             self.fail(&error, link);
             CONSENT
-        })
+        }))
     }
 
     /// Sends a source's next frame.
@@ -191,7 +209,8 @@ impl Client {
         };
         handshake.receive(now, datagram)?;
         flush(handshake, self.way, link)?;
-        if let Some(srtp) = handshake.keys()? {
+        if let Some(material) = handshake.material()? {
+            let srtp = dtls::session(&material)?;
             self.stage = Stage::Connected(Box::new(srtp));
             for source in &mut self.sources {
                 source.due = source.due.max(now);
@@ -319,7 +338,7 @@ impl Client {
     }
 
     fn fail(&mut self, error: &anyhow::Error, link: &mut Link<'_>) {
-        if !self.has_failed() {
+        if !matches!(self.stage, Stage::Failed | Stage::Gone) {
             link.failures.push(format!("{}: {error:#}", self.way.from));
             self.stage = Stage::Failed;
             self.connected = None;
@@ -345,7 +364,7 @@ impl Link<'_> {
 }
 
 fn send_check(way: Way, local: &IceCredentials, remote: &IceCredentials, link: &mut Link<'_>) -> Result<()> {
-    let check = stun::check(local, remote).context("cannot build a check")?;
+    let check = stun::write_check(local, remote, stun::NOMINATES).context("cannot build a check")?;
     link.send(way, &check, check.len());
     Ok(())
 }

@@ -51,28 +51,35 @@ impl Identity {
     }
 }
 
-/// A handshake on its way.
-pub(super) struct Handshake {
+/// What SRTP keys of AES-128-GCM are made of: two keys of 16 and two salts of 12 bytes (RFC 5764 §4.2, RFC 7714 §12).
+pub(crate) type Material = [u8; 56];
+
+/// A handshake on its way, and the association that comes of it.
+pub(crate) struct Handshake {
     endpoint: Endpoint,
     complete: bool,
+    /// Decrypted application data that was not taken yet.
+    data: Vec<BytesMut>,
 }
 
 impl Handshake {
     /// Begins with a ClientHello.
-    pub(super) fn begin(now: Instant, identity: &Identity) -> Result<Self> {
+    pub(crate) fn begin(now: Instant, identity: &Identity) -> Result<Self> {
         let mut endpoint = Endpoint::new(NODE, TransportProtocol::UDP, None);
         endpoint.connect(now, NODE, identity.config.clone(), None)?;
         Ok(Self {
             endpoint,
             complete: false,
+            data: Vec::new(),
         })
     }
 
     /// Takes a datagram of the node's.
-    pub(super) fn receive(&mut self, now: Instant, datagram: &[u8]) -> Result<()> {
+    pub(crate) fn receive(&mut self, now: Instant, datagram: &[u8]) -> Result<()> {
         for event in self.endpoint.read(now, NODE, None, BytesMut::from(datagram))? {
             match event {
                 EndpointEvent::HandshakeComplete => self.complete = true,
+                EndpointEvent::ApplicationData(data) => self.data.push(data),
                 EndpointEvent::PeerClosed => bail!("the node closed the connection"),
                 _ => {}
             }
@@ -81,20 +88,30 @@ impl Handshake {
     }
 
     /// The next datagram to send.
-    pub(super) fn transmit(&mut self) -> Option<BytesMut> {
+    pub(crate) fn transmit(&mut self) -> Option<BytesMut> {
         self.endpoint.poll_transmit().map(|transmit| transmit.message)
     }
 
     /// Sends again what was not answered in time.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<()> {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<()> {
         if self.endpoint.poll_timeout(&NODE).is_some_and(|at| at <= now) {
             self.endpoint.handle_timeout(NODE, now)?;
         }
         Ok(())
     }
 
-    /// The keys, once the handshake is complete.
-    pub(super) fn keys(&self) -> Result<Option<SrtpSession>> {
+    /// Encrypts application data.
+    pub(crate) fn write(&mut self, now: Instant, data: &[u8]) -> Result<()> {
+        Ok(self.endpoint.write(now, NODE, data)?)
+    }
+
+    /// The application data that came.
+    pub(crate) fn take_data(&mut self) -> Vec<BytesMut> {
+        std::mem::take(&mut self.data)
+    }
+
+    /// What the keys are made of, once the handshake is complete.
+    pub(crate) fn material(&self) -> Result<Option<Material>> {
         if !self.complete {
             return Ok(None);
         }
@@ -105,12 +122,12 @@ impl Handshake {
         ) {
             bail!("the node chose another profile than the one offered");
         }
-        // Two keys of 16 and two salts of 12 bytes (RFC 5764 §4.2, RFC 7714 §12).
-        let material = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], 56)?;
-        Ok(Some(SrtpSession::new(
-            SrtpProfile::AeadAes128Gcm,
-            material.as_ref(),
-            true,
-        )?))
+        let material = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], size_of::<Material>())?;
+        Ok(Some(material.as_ref().try_into()?))
     }
+}
+
+/// The client's end of SRTP.
+pub(crate) fn session(material: &Material) -> Result<SrtpSession> {
+    Ok(SrtpSession::new(SrtpProfile::AeadAes128Gcm, material, true)?)
 }

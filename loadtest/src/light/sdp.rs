@@ -72,9 +72,10 @@ pub(crate) const OPUS: u8 = 111;
 /// Payload types of our offers.
 pub(crate) const VP8: u8 = 96;
 
-/// An offer to publish tracks; their mids count from 0.
-pub(crate) fn offer(tracks: &[OfferedTrack], ice: &IceCredentials, identity: &Identity) -> Result<String> {
-    let mids: Vec<String> = (0..tracks.len()).map(|mid| mid.to_string()).collect();
+/// An offer to publish tracks, and data channels if `data`; mids count from 0.
+pub(crate) fn offer(tracks: &[OfferedTrack], data: bool, ice: &IceCredentials, identity: &Identity) -> Result<String> {
+    let sections = tracks.len() + usize::from(data);
+    let mids: Vec<String> = (0..sections).map(|mid| mid.to_string()).collect();
     let mut sdp = head(&mids)?;
     for (mid, track) in mids.iter().zip(tracks) {
         let (kind, payload_types) = match track.kind {
@@ -107,6 +108,11 @@ pub(crate) fn offer(tracks: &[OfferedTrack], ice: &IceCredentials, identity: &Id
             }
         }
         write!(sdp, "a=ssrc:{} cname:bot\r\n", track.ssrc)?;
+    }
+    if let Some(mid) = mids.get(tracks.len()) {
+        sdp.push_str("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n");
+        transport(&mut sdp, mid, ice, identity, "actpass")?;
+        sdp.push_str("a=sctp-port:5000\r\na=max-message-size:65536\r\n");
     }
     Ok(sdp)
 }
@@ -222,9 +228,10 @@ mod tests {
                 ssrc: 6,
             },
         ];
-        let offer = offer(&tracks, &ice, &identity).unwrap();
+        let offer = offer(&tracks, true, &ice, &identity).unwrap();
         let description = caside_media::sdp::parse(&offer).unwrap();
-        assert_eq!(description.media.len(), 2);
+        assert_eq!(description.media.len(), 3);
+        assert!(!description.media[2].is_rtp());
         assert_eq!(description.media[1].sources[0].ssrc.0, 6);
         let answer = answer(&offer, &ice, &identity).unwrap();
         let description = caside_media::sdp::parse(&answer).unwrap();

@@ -15,32 +15,29 @@ use nix::sys::socket::{
 const MESSAGES: usize = 32;
 /// Room for one: coalesced datagrams come as one of up to 64 KiB.
 const MESSAGE_BYTES: usize = 65_536;
-/// Asked of the kernel, which gives as much to root alone: a frame to a thousand clients waits here.
-const BUFFER_BYTES: usize = 256 << 20;
-
 /// A datagram's way and time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Arrival {
+pub(crate) struct Arrival {
     /// Which of our addresses it was sent to.
-    pub(super) to: Ipv4Addr,
+    pub(crate) to: Ipv4Addr,
     /// When the kernel had it, in nanoseconds since 1970; 0 when it does not say.
-    pub(super) at_ns: u64,
+    pub(crate) at_ns: u64,
 }
 
 /// A socket bound to every address.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     socket: UdpSocket,
     /// Datagrams that the kernel dropped because we were too slow.
-    pub(super) overflowed: u64,
+    pub(crate) overflowed: u64,
 }
 
 /// Memory to receive into.
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     buffers: Vec<Vec<u8>>,
 }
 
 impl Inbox {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buffers: vec![vec![0; MESSAGE_BYTES]; MESSAGES],
         }
@@ -48,22 +45,23 @@ impl Inbox {
 }
 
 impl Socket {
-    /// Binds it to a port of the kernel's choice.
-    pub(super) fn bind() -> Result<Self> {
+    /// Binds it to a port of the kernel's choice, and asks for a receive buffer of so many bytes, which the kernel gives in
+    /// full to root alone.
+    pub(crate) fn bind(buffer_bytes: usize) -> Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot bind a UDP socket")?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         setsockopt(&socket, sockopt::RxqOvfl, &1)?;
         setsockopt(&socket, sockopt::UdpGroSegment, &true)?;
-        if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES).is_err() {
-            setsockopt(&socket, sockopt::RcvBuf, &BUFFER_BYTES)?;
+        if setsockopt(&socket, sockopt::RcvBufForce, &buffer_bytes).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &buffer_bytes)?;
         }
         Ok(Self { socket, overflowed: 0 })
     }
 
     /// Its port.
-    pub(super) fn port(&self) -> Result<u16> {
+    pub(crate) fn port(&self) -> Result<u16> {
         Ok(self.socket.local_addr()?.port())
     }
 
@@ -74,7 +72,7 @@ impl Socket {
     }
 
     /// Hands over what waits, one batch of it. Returns whether there may be more.
-    pub(super) fn receive(&mut self, inbox: &mut Inbox, mut take: impl FnMut(Arrival, &mut [u8])) -> Result<bool> {
+    pub(crate) fn receive(&mut self, inbox: &mut Inbox, mut take: impl FnMut(Arrival, &mut [u8])) -> Result<bool> {
         let mut arrivals: [(Option<Arrival>, usize, usize); MESSAGES] = [(None, 0, 0); MESSAGES];
         let mut count = 0;
         {
@@ -126,7 +124,7 @@ impl Socket {
 
     /// Sends datagrams of `segment` bytes each, the last of which may be shorter, from one of our addresses. What the kernel
     /// has no room for is lost, as in a network.
-    pub(super) fn send(&self, from: Ipv4Addr, to: SocketAddrV4, bytes: &[u8], segment: usize) -> Result<()> {
+    pub(crate) fn send(&self, from: Ipv4Addr, to: SocketAddrV4, bytes: &[u8], segment: usize) -> Result<()> {
         let info = in_pktinfo {
             ipi_ifindex: 0,
             ipi_spec_dst: libc::in_addr {
@@ -159,8 +157,8 @@ mod tests {
 
     #[test]
     fn datagrams_come_with_the_address_they_were_sent_to() {
-        let mut socket = Socket::bind().unwrap();
-        let sender = Socket::bind().unwrap();
+        let mut socket = Socket::bind(1 << 20).unwrap();
+        let sender = Socket::bind(1 << 20).unwrap();
         let port = socket.port().unwrap();
         let before = super::super::unix_ns();
         let (one, two) = (Ipv4Addr::new(127, 1, 0, 1), Ipv4Addr::new(127, 1, 2, 3));

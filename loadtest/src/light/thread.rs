@@ -22,19 +22,21 @@ use super::source::SourceOptions;
     clippy::disallowed_types,
     reason = "media is sent and received in real time, beside the runtime"
 )]
-pub(super) type Instant = std::time::Instant;
+pub(crate) type Instant = std::time::Instant;
 
 /// Now.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Orders that may wait.
-const ORDERS: usize = 4096;
+const ORDERS: usize = 16_384;
 /// The longest sleep: how late an order may be seen.
 const LONGEST_WAIT: Duration = Duration::from_millis(2);
 /// Batches taken from the socket before something else has its turn.
 const BATCHES: usize = 8;
+/// Asked of the kernel: a frame to a thousand clients waits here.
+const BUFFER_BYTES: usize = 256 << 20;
 /// How often all clients are asked for feedback that is due.
 const SWEEP: Duration = Duration::from_millis(20);
 /// Unless others are asked for: every address of 127.0.0.0/8 leads to this machine.
@@ -72,6 +74,8 @@ pub(crate) struct Snapshot {
     pub(crate) shortest_request: Option<Duration>,
     /// Requests for key frames since the beginning.
     pub(crate) requests: usize,
+    /// When each source was asked for key frames, since the beginning.
+    pub(crate) asked: Vec<Vec<Instant>>,
     /// Datagrams that the kernel dropped because this program was too slow, since the beginning.
     pub(crate) overflowed: u64,
     /// Datagrams for no client of ours, such as those of the bare loop.
@@ -84,6 +88,9 @@ enum Order {
     Connect(Box<Connect>, oneshot::Sender<usize>),
     /// More was negotiated on a connection.
     Update(usize, Option<u8>, u128),
+    /// A datagram to send from a client's address, which is not the client's own.
+    Forge(usize, Vec<u8>),
+    Leave(usize),
     Snapshot(oneshot::Sender<Snapshot>),
     Stop,
 }
@@ -106,7 +113,7 @@ impl Light {
     pub(crate) fn start_from(first: Ipv4Addr) -> Result<Self> {
         let (orders, receiver) = sync_channel(ORDERS);
         let identity = Identity::generate()?;
-        let socket = Socket::bind()?;
+        let socket = Socket::bind(BUFFER_BYTES)?;
         let light = Self {
             orders,
             identity: identity.clone(),
@@ -149,6 +156,16 @@ impl Light {
     /// Says that more was negotiated.
     pub(crate) fn update(&self, client: usize, remote: &Remote) -> Result<()> {
         self.order(Order::Update(client, remote.transport_cc, remote.rtx))
+    }
+
+    /// Sends a datagram from a client's address and port: what somebody could do who forges addresses.
+    pub(crate) fn forge(&self, client: usize, datagram: Vec<u8>) -> Result<()> {
+        self.order(Order::Forge(client, datagram))
+    }
+
+    /// Lets a client fall silent for good. Its address is not given away again.
+    pub(crate) fn leave(&self, client: usize) -> Result<()> {
+        self.order(Order::Leave(client))
     }
 
     /// What was seen since the last snapshot.
@@ -247,6 +264,21 @@ impl Thread {
                         client.rtx = rtx;
                     }
                 }
+                Ok(Order::Forge(client, datagram)) => {
+                    if let Some(client) = self.clients.get(client) {
+                        let mut link = Link {
+                            socket: &self.socket,
+                            identity: &self.identity,
+                            failures: &mut self.failures,
+                        };
+                        client.forge(&datagram, &mut link);
+                    }
+                }
+                Ok(Order::Leave(client)) => {
+                    if let Some(client) = self.clients.get_mut(client) {
+                        client.leave(&mut self.totals);
+                    }
+                }
                 Ok(Order::Snapshot(reply)) => {
                     let snapshot = self.snapshot();
                     reply.send(snapshot).map_err(|_| ())?;
@@ -333,8 +365,9 @@ impl Thread {
             };
             match task {
                 Task::Maintain => {
-                    let again = client.handle_timeout(now, &mut link);
-                    self.due.push(Reverse((now + again, number, task)));
+                    if let Some(again) = client.handle_timeout(now, &mut link) {
+                        self.due.push(Reverse((now + again, number, task)));
+                    }
                 }
                 Task::Frame(source) => {
                     client.send_frame(now, source, &mut link);
@@ -364,6 +397,7 @@ impl Thread {
                 let gaps = source.asked.windows(2).map(|pair| pair[1] - pair[0]);
                 snapshot.shortest_request = snapshot.shortest_request.into_iter().chain(gaps).min();
                 snapshot.requests += source.asked.len();
+                snapshot.asked.push(source.asked.clone());
             }
         }
         snapshot

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -62,7 +62,7 @@ impl RealBot {
     }
 
     /// Publishes tracks and waits until they flow.
-    pub(crate) async fn publish(&mut self, session: &mut Session, tracks: &[Track]) -> Result<()> {
+    pub(crate) async fn publish(&mut self, session: &mut Session, tracks: &[Track]) -> Result<Value> {
         let (connection, state) = open(&self.real, None).await?;
         let mut sources = Vec::new();
         for track in tracks {
@@ -90,15 +90,15 @@ impl RealBot {
             let track = tracks.iter().find(|track| track.kind == kind)?;
             Some((mid, track))
         }));
-        let answer = session
+        let mut answer = session
             .request(
                 "offer",
                 json!({"target": "publish", "sdp": offer.sdp, "tracks": labels}),
             )
             .await?;
-        let answer = answer["sdp"].as_str().context("an answer without SDP")?.to_owned();
+        let sdp = answer["sdp"].as_str().context("an answer without SDP")?.to_owned();
         connection
-            .set_remote_description(RTCSessionDescription::answer(answer)?)
+            .set_remote_description(RTCSessionDescription::answer(sdp)?)
             .await?;
         is_connected(state).await?;
         for source in sources {
@@ -113,7 +113,7 @@ impl RealBot {
             self.tasks.spawn(source.send());
         }
         self.sending = Some(connection);
-        Ok(())
+        Ok(answer["tracks"].take())
     }
 
     /// Answers the node's offer.
