@@ -20,19 +20,28 @@ pub(super) trait Attack: Send {
     fn volley(&mut self) -> Result<u64>;
 }
 
-/// How long an attack goes on: until one of both is reached.
+/// How long an attack goes on: until time or number is reached.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limit {
     pub(super) time: Duration,
     pub(super) sent: u64,
+    /// How much is sent a second, at most.
+    pub(super) per_second: u64,
 }
+
+/// The pause of an attack that is ahead of its rate.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Runs an attack and says how much was sent, and for how long.
 pub(super) fn run(attack: &mut dyn Attack, limit: Limit) -> Result<(u64, Duration)> {
     let start = now();
     let mut sent = 0;
     while sent < limit.sent && since(start) < limit.time {
-        sent += attack.volley()?;
+        if sent as f64 <= limit.per_second as f64 * since(start).as_secs_f64() {
+            sent += attack.volley()?;
+        } else {
+            std::thread::sleep(PAUSE);
+        }
     }
     Ok((sent, since(start)))
 }

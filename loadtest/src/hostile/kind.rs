@@ -15,7 +15,7 @@ use super::rtcp::{Report, ReportFlood};
 use super::srtp::{Media, MediaFlood};
 use super::strangers::{Pretence, Strangers};
 use super::tcp::{Stream, Streams};
-use super::{INTRUDERS, Scene};
+use super::{INTRUDERS, Options, Scene};
 
 /// Those who join only to be in the way.
 const SQUATTERS: u8 = 12;
@@ -106,17 +106,19 @@ impl Kind {
     }
 
     /// How long it goes on.
-    pub(super) fn limit(self, seconds: u64, spoofed: u64) -> Limit {
+    pub(super) fn limit(self, options: &Options) -> Limit {
         let kinds = ALL.iter().filter(|kind| kind.is_of_strangers()).count() as u64;
         if self.is_of_strangers() {
             Limit {
                 time: STRANGERS_LIMIT,
-                sent: spoofed / kinds,
+                sent: options.spoofed / kinds,
+                per_second: options.rate,
             }
         } else {
             Limit {
-                time: Duration::from_secs(seconds),
+                time: Duration::from_secs(options.seconds),
                 sent: u64::MAX,
+                per_second: options.rate,
             }
         }
     }
