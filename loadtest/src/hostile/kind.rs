@@ -152,7 +152,7 @@ impl Kind {
 async fn squatters(scene: &Scene, guests: &mut Vec<Guest>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for number in 0..SQUATTERS {
-        let from = Ipv4Addr::from(INTRUDERS | u32::from(number) + 16);
+        let from = Ipv4Addr::from(INTRUDERS | (u32::from(number) + 16));
         let (line, guest) = squat(scene.door(), from).await?;
         lines.push(line);
         guests.push(guest);

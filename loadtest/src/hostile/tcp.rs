@@ -50,7 +50,7 @@ impl Streams {
 
     /// A connection, unless none can be had now.
     fn connect(&mut self) -> Result<Option<TcpStream>> {
-        let from = Ipv4Addr::from(ADDRESSES | 1 + self.dice.below(PLACES) as u32);
+        let from = Ipv4Addr::from(ADDRESSES | (1 + self.dice.below(PLACES) as u32));
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         // Without this the ports of those that were closed are not free again for a minute.
         socket.set_linger(Some(Duration::ZERO))?;
