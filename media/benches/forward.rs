@@ -1,7 +1,8 @@
 //! What forwarding a packet costs: find the transport, open, parse and keep it once; copy, rewrite and seal it for each
 //! receiver. Beside it the bare AES-128-GCM of the same bytes, which is the limit.
 //!
-//! Prints a line like `forward 1→50: 312 ns/packet, bare GCM 246 ns, ratio 1.27` for each number of receivers.
+//! Prints a line like `forward 1→50: 312 ns/packet, bare GCM 246 ns, ratio 1.27` for each number of receivers, and one of what it
+//! costs to bring a packet to another engine, beside two copies of its bytes, which is the least.
 
 #![expect(clippy::unwrap_used, reason = "a bench may panic")]
 #![expect(clippy::disallowed_methods, reason = "a bench is about real time")]
@@ -19,6 +20,9 @@ mod fan_out;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../tests/support/parameters.rs"]
 mod parameters;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../tests/support/piped.rs"]
+mod piped;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -30,6 +34,7 @@ use caside_media::rtp::RtpHeader;
 use caside_media::transport::TransportConfig;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fan_out::FanOut;
+use piped::PipedFanOut;
 use rtc_crypto::AeadAlgorithm;
 
 /// A full packet as browsers send it: about 1200 bytes with its header.
@@ -43,9 +48,13 @@ const PACKETS: usize = 4;
 
 const RECEIVERS: [usize; 4] = [1, 5, 10, 50];
 
-fn fan_out(receivers: usize) -> FanOut {
+fn config() -> EngineConfig {
     let transport = Arc::new(TransportConfig::new(Certificate::generate().unwrap()));
-    let config = EngineConfig::new(transport, (Instant::now(), Duration::from_secs(1_800_000_000)));
+    EngineConfig::new(transport, (Instant::now(), Duration::from_secs(1_800_000_000)))
+}
+
+fn fan_out(receivers: usize) -> FanOut {
+    let config = config();
     let now = config.clock.0 + Duration::from_secs(1);
     let mut fan_out = FanOut::new(config, now, receivers, PAYLOAD);
     // Two turns of the ring.
@@ -140,6 +149,44 @@ fn forward(c: &mut Criterion) {
     }
 }
 
+/// Time that packets take from a ring of one engine into that of another.
+fn crossings(piped: &mut PipedFanOut, count: u64) -> Duration {
+    let mut took = Duration::ZERO;
+    for _ in 0..count {
+        piped.check();
+        let mut datagrams = piped.home.datagrams(PACKETS);
+        piped.home.round(&mut datagrams);
+        let start = Instant::now();
+        piped.cross();
+        took += start.elapsed();
+    }
+    took
+}
+
+fn pipe(c: &mut Criterion) {
+    let mut piped = PipedFanOut::new(config(), 0, PAYLOAD);
+    crossings(&mut piped, 256);
+    let mut group = c.benchmark_group("pipe");
+    group.throughput(Throughput::Elements(PACKETS as u64));
+    group.bench_function("a packet to another engine", |b| {
+        b.iter_custom(|count| crossings(&mut piped, count))
+    });
+    group.finish();
+    let crossing = least(|| crossings(&mut piped, 50).as_nanos() as f64 / (50 * PACKETS) as f64);
+    assert_eq!(piped.home.engine.dropped().pipe_full, 0);
+    // As scattered as in the rings.
+    let (mut from, mut slots) = (vec![vec![0x55u8; PAYLOAD]; 512], vec![vec![0u8; PAYLOAD]; 512]);
+    let copies = least(|| {
+        let start = Instant::now();
+        for (from, slot) in from.iter_mut().zip(&mut slots) {
+            slot.copy_from_slice(black_box(from));
+            from.copy_from_slice(black_box(slot));
+        }
+        start.elapsed().as_nanos() as f64 / 512.0
+    });
+    println!("pipe: {crossing:.0} ns/packet, two copies of its bytes {copies:.0} ns");
+}
+
 fn parse(c: &mut Criterion) {
     let mut packet = vec![0x55; 12 + 12 + PAYLOAD];
     packet[..12].copy_from_slice(&[0x90, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]);
@@ -156,5 +203,5 @@ fn parse(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, forward, parse);
+criterion_group!(benches, forward, pipe, parse);
 criterion_main!(benches);

@@ -56,6 +56,9 @@ pub(crate) struct Consumer {
     target: Option<Layer>,
     /// Whether that was shared out to it, rather than being no bound.
     is_bounded: bool,
+    /// The highest layer while the machine has too little time; `None` while it is given up. Whether that takes something away.
+    limit: Option<Layer>,
+    is_pressed: bool,
     /// Since when there is room for none, while it is sent all the same.
     without_room: Option<Instant>,
     /// The stream to follow, and the highest layer to send of it.
@@ -133,6 +136,8 @@ impl Consumer {
             ceiling: Layer::TOP,
             target: Some(Layer::TOP),
             is_bounded: false,
+            limit: Some(Layer::TOP),
+            is_pressed: false,
             without_room: None,
             encoding: 0,
             within: Layer::TOP,
@@ -147,7 +152,7 @@ impl Consumer {
         self.preference = preference;
     }
 
-    /// The highest layer by what the receiver asked for.
+    /// The highest layer by what the receiver asked for, and what the machine has time for.
     pub(crate) fn ceiling(&self) -> Layer {
         self.ceiling
     }
@@ -208,7 +213,23 @@ impl Consumer {
 
     /// The layer to send, as far as there is one: the lower of ceiling and target.
     pub(crate) fn wanted(&self) -> Option<Layer> {
+        self.limit?;
         Some(self.ceiling.capped(self.target?))
+    }
+
+    /// Whether packets go out when they come; of a picture that there is no room or no time for, none do.
+    pub(crate) fn is_sent(&self) -> bool {
+        !self.paused && (self.kind == MediaKind::Audio || self.wanted().is_some())
+    }
+
+    /// Whether it is given up because the machine has too little time.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.kind == MediaKind::Video && self.limit.is_none()
+    }
+
+    /// Whether it is given up, or is less than it could be, because the machine has too little time.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.is_pressed
     }
 
     /// The layer that is sent now, unless it waits for one.
@@ -224,15 +245,18 @@ impl Consumer {
         })
     }
 
-    /// Works out anew what to send: the receiver's wish, its bandwidth, or the producer's layers changed. Gives the encoding of
-    /// which a key frame is needed.
-    pub(crate) fn follow(&mut self, producer: &Producer) -> Option<usize> {
+    /// Works out anew what to send: the receiver's wish, its bandwidth, the producer's layers or the `limit` of what the machine
+    /// has time for changed. Gives the encoding of which a key frame is needed.
+    pub(crate) fn follow(&mut self, producer: &Producer, limit: Option<Layer>) -> Option<usize> {
         if self.kind == MediaKind::Audio {
             return None;
         }
-        self.ceiling = self
-            .preference
-            .ceiling(producer.layers.rates(), producer.content.screen);
+        let rates = producer.layers.rates();
+        let wish = self.preference.ceiling(rates, producer.content.screen);
+        self.limit = limit;
+        self.ceiling = wish.capped(limit.unwrap_or(Layer::LOWEST));
+        let taken = |layer: Layer| layer.capped(wish) == layer && layer.capped(self.ceiling) != layer;
+        self.is_pressed = limit.is_none() || rates.iter().any(|rate| taken(rate.layer));
         let Some(wanted) = self.wanted() else {
             self.stop_for_room();
             return None;
@@ -288,7 +312,7 @@ impl Consumer {
         let highest = stream.highest().unwrap_or(info.extended);
         match self.kind {
             MediaKind::Audio if info.extended + MAX_AUDIO_BACKLOG < highest => Decision::Skip,
-            MediaKind::Video if self.target.is_none() => Decision::Skip,
+            MediaKind::Video if self.wanted().is_none() => Decision::Skip,
             // Until what is wanted comes, less will do.
             MediaKind::Video if encoding > self.encoding => Decision::Skip,
             MediaKind::Video if !info.key_frame => match encoding == self.encoding {
@@ -353,7 +377,7 @@ impl Consumer {
 
     /// Whether it waits for a key frame (or, with sound, for a packet).
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.paused && self.mapping.live().is_none()
+        self.is_sent() && self.mapping.live().is_none()
     }
 
     /// Counts a packet that went out.

@@ -11,6 +11,7 @@ use crate::parameters::{
     ConsumerId, ConsumerParameters, DtlsParameters, IceCredentials, PayloadType, ProducerId, ProducerParameters,
     RouterId, Ssrc, TapId, TransportId,
 };
+use crate::pipe::Neighbour;
 use crate::quality::{Cause, Grade};
 
 /// An order to the engine. Ids are chosen by whoever gives it. An order that names an unknown id is counted and ignored:
@@ -79,6 +80,34 @@ pub enum Command {
     CloseProducer {
         /// The producer.
         producer: ProducerId,
+    },
+    /// Lets a producer's packets go to another engine too, where a piped producer stands for it.
+    Pipe {
+        /// The producer, of this engine.
+        producer: ProducerId,
+        /// The other engine.
+        to: Neighbour,
+    },
+    /// Ends what [`Command::Pipe`] began.
+    Unpipe {
+        /// The producer.
+        producer: ProducerId,
+        /// The other engine.
+        to: Neighbour,
+    },
+    /// Makes a piped producer, which stands for one of another engine. It is told of pauses, renegotiations, content and its end
+    /// by the same orders as that one.
+    ProducePiped {
+        /// The router of those who receive it here.
+        router: RouterId,
+        /// The producer's id in its home, and here.
+        producer: ProducerId,
+        /// The engine that is its home.
+        home: Neighbour,
+        /// The transport it comes over there.
+        publisher: TransportId,
+        /// As in its home.
+        parameters: ProducerParameters,
     },
     /// Sends a producer's track to a client. Starts paused when `paused`; starting video asks for a key frame.
     Consume {

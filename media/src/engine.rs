@@ -8,8 +8,10 @@
 //! A panic while a transport is handled closes that transport with [`CloseReason::Internal`] and no other.
 //!
 //! What receivers tell of their paths bounds what they are given (`downlink`, `sharing`), and how much at once (`backlog`). Which
-//! layers a consumer gets follows from that, from its wish, and from what comes (`layers`). A new one begins with what is kept,
-//! where it can (`beginnings`).
+//! layers a consumer gets follows from that, from its wish, from what comes, and from what there is time for (`layers`,
+//! `pressed`). A new one begins with what is kept, where it can (`beginnings`).
+//!
+//! What goes to receivers of other engines, and comes from them, is the business of `pipes`.
 //!
 //! Absent on purpose: sockets, clocks and signaling.
 //!
@@ -28,6 +30,8 @@ mod feedback;
 mod ingress;
 mod layers;
 mod lifecycle;
+mod pipes;
+mod pressed;
 mod quality;
 mod redundancy;
 mod reports;
@@ -56,6 +60,7 @@ use crate::engine::timers::{Due, Timers};
 use crate::ice;
 
 use crate::parameters::{ConsumerId, Path, ProducerId, RouterId, TapId, TransportId};
+use crate::pressure::Pressure;
 use crate::producer::Producer;
 use crate::rtcp::NtpTime;
 use crate::send_buffer::SendBuffer;
@@ -102,10 +107,13 @@ pub struct Engine {
     feedback: Vec<Key<Association>>,
     /// Streams whose consumers wait for a key frame that nobody asked for yet.
     key_frames_wanted: Vec<(Key<Producer>, usize)>,
+    /// What is to go to other engines.
+    outgoing: pipes::Outgoing,
     /// Scratch memory of one NACK.
     nack_pairs: Vec<(u16, u16)>,
     /// Scratch memory of sharing out what a path carries.
     sharing: sharing::Scratch,
+    pressure: Pressure,
     dropped: DropCounters,
     /// What was counted of producers, consumers and transports that are gone.
     ended: Totals,
@@ -134,8 +142,10 @@ impl Engine {
             sending: Vec::new(),
             feedback: Vec::new(),
             key_frames_wanted: Vec::new(),
+            outgoing: pipes::Outgoing::default(),
             nack_pairs: Vec::new(),
             sharing: sharing::Scratch::default(),
+            pressure: Pressure::NONE,
             dropped: DropCounters::default(),
             ended: Totals::default(),
         }

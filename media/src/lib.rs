@@ -19,6 +19,8 @@ pub mod framing;
 pub mod ice;
 pub mod layers;
 pub mod parameters;
+pub mod pipe;
+pub mod pressure;
 pub mod producer;
 pub mod quality;
 pub mod record;

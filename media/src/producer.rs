@@ -9,10 +9,12 @@ pub(crate) mod receiver_report;
 pub(crate) mod ring;
 pub(crate) mod stream;
 pub(crate) mod twcc;
+pub(crate) mod wishes;
 
 use std::time::Instant;
 
 use crate::consumer::Consumer;
+use crate::consumer::sender_report::ClockOffset;
 use crate::control::{ProducerStats, TapItem, TapSink};
 use crate::engine::slab::Key;
 use crate::engine::speakers::LevelMeter;
@@ -20,9 +22,12 @@ use crate::engine::{Association, Router};
 use crate::layers::{Content, Dynacast, Layer, LayerMeter, LayerRate};
 use crate::parameters::{
     Codec, CodecKind, ExtensionIds, Feedback, MediaKind, PayloadType, ProducerId, ProducerParameters, TapId,
+    TransportId,
 };
+use crate::pipe::Neighbour;
 use crate::producer::ring::PacketInfo;
 use crate::producer::stream::Stream;
+use crate::producer::wishes::Wish;
 
 /// One codec of a producer: what the per-packet path needs of [`Codec`].
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +50,9 @@ pub(crate) struct Fresh {
 pub(crate) struct Producer {
     pub(crate) id: ProducerId,
     pub(crate) router: Key<Router>,
-    pub(crate) transport: Key<Association>,
+    pub(crate) origin: Origin,
+    /// The transport that its publisher sends it over; of a piped one, in another engine.
+    pub(crate) publisher: TransportId,
     pub(crate) kind: MediaKind,
     pub(crate) mid: String,
     pub(crate) extensions: ExtensionIds,
@@ -56,6 +63,8 @@ pub(crate) struct Producer {
     /// Lowest layer first.
     pub(crate) streams: Vec<Stream>,
     pub(crate) consumers: Vec<Key<Consumer>>,
+    /// Engines in which a piped producer stands for it.
+    pub(crate) pipes: Vec<Pipe>,
     pub(crate) taps: Vec<Tap>,
     pub(crate) paused: bool,
     pub(crate) started: bool,
@@ -76,6 +85,29 @@ pub(crate) struct Producer {
     pub(crate) tapped: usize,
     pub(crate) content: Content,
     pub(crate) stats: ProducerCounters,
+}
+
+/// Where a producer's packets come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin {
+    /// Its publisher, over this transport.
+    Transport(Key<Association>),
+    /// Its home, over a pipe.
+    Pipe {
+        home: Neighbour,
+        /// The publisher's wall clock against ours, as the home knows it.
+        clock_offset: Option<ClockOffset>,
+        /// Whether it is in the engine's list of those with wishes to pass on.
+        queued: bool,
+    },
+}
+
+/// A way to another engine.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(crate) to: Neighbour,
+    /// Streams of which it dropped packets; bit n stands for encoding n.
+    pub(crate) lost: u32,
 }
 
 /// An observer.
@@ -100,14 +132,16 @@ impl Producer {
     pub(crate) fn new(
         id: ProducerId,
         router: Key<Router>,
-        transport: Key<Association>,
+        origin: Origin,
+        publisher: TransportId,
         parameters: &ProducerParameters,
     ) -> Self {
         let capacity = ring::capacity(parameters.kind);
         Self {
             id,
             router,
-            transport,
+            origin,
+            publisher,
             kind: parameters.kind,
             mid: parameters.mid.clone(),
             extensions: parameters.extensions,
@@ -120,6 +154,7 @@ impl Producer {
                 .map(|encoding| Stream::new(encoding, capacity, 0))
                 .collect(),
             consumers: Vec::new(),
+            pipes: Vec::new(),
             taps: Vec::new(),
             paused: false,
             started: false,
@@ -175,23 +210,40 @@ impl Producer {
 
     /// Asks the publisher for a key frame of one stream, throttled. Nothing for sound.
     pub(crate) fn request_key_frame(&mut self, now: Instant, encoding: usize) {
-        if let Some(stream) = self.askable(encoding) {
-            stream.key_frames.request(now);
-        }
+        self.ask_for_key_frame(now, encoding, Wish::Asked);
     }
 
     /// Asks for a key frame where none is being asked for: a consumer still waits.
     pub(crate) fn want_key_frame(&mut self, now: Instant, encoding: usize) {
-        if let Some(stream) = self.askable(encoding) {
-            stream.key_frames.request_if_idle(now);
+        self.ask_for_key_frame(now, encoding, Wish::Waiting);
+    }
+
+    fn ask_for_key_frame(&mut self, now: Instant, encoding: usize, wish: Wish) {
+        if self.kind == MediaKind::Audio || self.paused {
+            return;
+        }
+        let Some(stream) = self.streams.get_mut(encoding) else {
+            return;
+        };
+        match (self.origin, wish) {
+            (Origin::Pipe { .. }, _) => stream.wishes.want(now, wish),
+            (Origin::Transport(_), _) if stream.ssrc.is_none() => {}
+            (Origin::Transport(_), Wish::Asked) => stream.key_frames.request(now),
+            (Origin::Transport(_), Wish::Waiting) => stream.key_frames.request_if_idle(now),
         }
     }
 
-    fn askable(&mut self, encoding: usize) -> Option<&mut Stream> {
-        if self.kind == MediaKind::Audio || self.paused {
-            return None;
+    /// The transport that its packets come over; of a piped one there is none.
+    pub(crate) fn transport(&self) -> Option<Key<Association>> {
+        match self.origin {
+            Origin::Transport(key) => Some(key),
+            Origin::Pipe { .. } => None,
         }
-        self.streams.get_mut(encoding).filter(|stream| stream.ssrc.is_some())
+    }
+
+    /// Whether it stands for one of another engine.
+    pub(crate) fn is_piped(&self) -> bool {
+        matches!(self.origin, Origin::Pipe { .. })
     }
 
     /// The stream to follow for a layer, and the highest layer within it. What does not come now is not waited for.

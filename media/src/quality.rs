@@ -26,6 +26,8 @@ pub enum Cause {
     Jitter,
     /// There is room for less than is wanted.
     Bandwidth,
+    /// We have too little time for all that is wanted.
+    Overload,
 }
 
 /// What was seen in about a second.
@@ -41,6 +43,8 @@ pub struct Sample {
     pub lowered: bool,
     /// Whether there is no room for a picture at all.
     pub starved: bool,
+    /// Whether that is for want of time on our side.
+    pub overloaded: bool,
 }
 
 /// The least score of each word, of 93.2. In G.107's terms "excellent" leaves users satisfied, "good" at least most of them.
@@ -92,7 +96,11 @@ impl Sample {
             (false, false) => BEST,
         };
         let cause = if by_picture < by_sound {
-            Cause::Bandwidth
+            if self.overloaded {
+                Cause::Overload
+            } else {
+                Cause::Bandwidth
+            }
         } else if loss >= delay {
             Cause::Loss
         } else if uneven > way {
@@ -177,6 +185,7 @@ mod tests {
         jitter_ms: 3.0,
         lowered: false,
         starved: false,
+        overloaded: false,
     };
 
     /// The words told over these samples.
@@ -219,6 +228,15 @@ mod tests {
             ),
             (Sample { lowered: true, ..FINE }, Grade::Good, Some(Cause::Bandwidth)),
             (Sample { starved: true, ..FINE }, Grade::Poor, Some(Cause::Bandwidth)),
+            (
+                Sample {
+                    starved: true,
+                    overloaded: true,
+                    ..FINE
+                },
+                Grade::Poor,
+                Some(Cause::Overload),
+            ),
         ];
         for (sample, grade, cause) in cases {
             assert_eq!(lasting(sample), (grade, cause), "{sample:?}");

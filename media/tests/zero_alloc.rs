@@ -14,6 +14,8 @@ mod fan_out;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "support/parameters.rs"]
 mod parameters;
+#[path = "support/piped.rs"]
+mod piped;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -24,6 +26,7 @@ use caside_media::certificate::Certificate;
 use caside_media::engine::EngineConfig;
 use caside_media::transport::TransportConfig;
 use fan_out::FanOut;
+use piped::PipedFanOut;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -63,9 +66,13 @@ fn start() -> Instant {
     Instant::now()
 }
 
-fn fan_out(receivers: usize) -> FanOut {
+fn config() -> EngineConfig {
     let transport = Arc::new(TransportConfig::new(Certificate::generate().unwrap()));
-    let config = EngineConfig::new(transport, (start(), Duration::from_secs(1_800_000_000)));
+    EngineConfig::new(transport, (start(), Duration::from_secs(1_800_000_000)))
+}
+
+fn fan_out(receivers: usize) -> FanOut {
+    let config = config();
     let now = config.clock.0 + Duration::from_secs(1);
     FanOut::new(config, now, receivers, 1100)
 }
@@ -114,6 +121,34 @@ fn a_forwarded_packet_allocates_nothing() {
             .poll_timeout()
             .is_some_and(|at| at <= fan_out.now + Duration::from_millis(5));
         let allocated = allocations(|| sent = fan_out.round(&mut datagrams));
+        if reports_due {
+            continue;
+        }
+        assert_eq!(sent, RECEIVERS * PACKETS);
+        assert_eq!(allocated, 0, "in a round of {PACKETS} packets to {RECEIVERS} receivers");
+        without += 1;
+    }
+    assert!(without > 60, "only {without} rounds were measured");
+}
+
+#[test]
+fn a_packet_over_a_pipe_allocates_nothing() {
+    const RECEIVERS: usize = 20;
+    let mut piped = PipedFanOut::new(config(), RECEIVERS, 1100);
+    for _ in 0..400 {
+        piped.check();
+        let mut datagrams = piped.home.datagrams(PACKETS);
+        piped.round(&mut datagrams);
+    }
+    let mut without = 0;
+    for _ in 0..200 {
+        piped.check();
+        let mut datagrams = piped.home.datagrams(PACKETS);
+        let soon = piped.home.now + Duration::from_millis(5);
+        let engines = [&piped.home.engine, &piped.other];
+        let reports_due = engines.iter().any(|it| it.poll_timeout().is_some_and(|at| at <= soon));
+        let mut sent = 0;
+        let allocated = allocations(|| sent = piped.round(&mut datagrams));
         if reports_due {
             continue;
         }

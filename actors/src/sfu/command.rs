@@ -246,7 +246,7 @@ pub enum SfuEvent {
         participant: ParticipantId,
         /// Of the worse of the two.
         quality: Quality,
-        /// A stable word for what is wrong, unless nothing is: `loss`, `delay`, `jitter`, `bandwidth`.
+        /// A stable word for what is wrong, unless nothing is: `loss`, `delay`, `jitter`, `bandwidth`, `overload`.
         cause: Option<&'static str>,
     },
     /// Who speaks, loudest first; sent on change.

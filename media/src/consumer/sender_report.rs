@@ -29,6 +29,16 @@ impl ClockOffset {
             _ => Self { offset },
         }
     }
+
+    /// As another engine knows it.
+    pub(crate) fn from_raw(offset: i64) -> Self {
+        Self { offset }
+    }
+
+    /// Ours less theirs, in 1/2^32 s.
+    pub(crate) fn raw(self) -> i64 {
+        self.offset
+    }
 }
 
 /// The RTP timestamp, as the receiver sees it, of the moment that is `ours` on our wall clock.

@@ -4,9 +4,9 @@
 use std::time::Instant;
 
 use crate::consumer::Consumer;
+use crate::engine::Engine;
 use crate::engine::downlink::Downlink;
 use crate::engine::slab::Key;
-use crate::engine::{Association, Engine};
 use crate::producer::Producer;
 use crate::producer::kept::KeptRun;
 
@@ -33,7 +33,7 @@ impl Engine {
     /// Lets a consumer that waits begin: in this round with what is kept, or with the next key frame, which is asked for. Before
     /// its transport has a path it cannot; this is done again then.
     pub(super) fn begin(&mut self, now: Instant, key: Key<Consumer>) {
-        let Some(consumer) = self.consumers.get(key) else {
+        let Some(consumer) = self.consumers.get(key).filter(|consumer| consumer.is_sent()) else {
             return;
         };
         let Some(producer) = self.producers.get_mut(consumer.producer) else {
@@ -48,7 +48,7 @@ impl Engine {
             return;
         }
         producer.request_key_frame(now, consumer.encoding());
-        let transport: Key<Association> = producer.transport;
-        self.queue_feedback(transport);
+        let producer = consumer.producer;
+        self.queue_request(producer);
     }
 }

@@ -6,13 +6,13 @@ use crate::consumer::Consumer;
 use crate::control::{CloseReason, Command, EventKind, TapItem, TapSink, TransportStats};
 use crate::engine::association::MAX_RETIRED;
 use crate::engine::slab::Key;
-use crate::engine::{Association, Engine, Router};
+use crate::engine::{Association, Engine, Router, pipes};
 use crate::layers::Layer;
 use crate::parameters::{
     ConsumerId, ConsumerParameters, DtlsParameters, IceCredentials, MediaKind, ProducerId, ProducerParameters,
     RouterId, TapId, TransportId,
 };
-use crate::producer::{Producer, Tap};
+use crate::producer::{Origin, Producer, Tap};
 use crate::transport::Transport;
 
 impl Engine {
@@ -56,6 +56,15 @@ impl Engine {
                 self.close_producer(key);
                 Some(())
             }
+            Command::Pipe { producer, to } => self.pipe(producer, to),
+            Command::Unpipe { producer, to } => self.unpipe(producer, to),
+            Command::ProducePiped {
+                router,
+                producer,
+                home,
+                publisher,
+                parameters,
+            } => self.produce_piped(router, producer, home, publisher, parameters),
             Command::Consume {
                 transport,
                 producer,
@@ -123,6 +132,9 @@ impl Engine {
         for transport in self.routers.get(key)?.transports.clone() {
             self.close_association(now, transport, CloseReason::Requested);
         }
+        for producer in self.routers.get(key)?.piped.clone() {
+            self.close_producer(producer);
+        }
         self.router_ids.remove(&id);
         self.routers.remove(key).map(drop)
     }
@@ -188,9 +200,10 @@ impl Engine {
             return None;
         }
         let router = association.router;
+        let origin = Origin::Transport(transport_key);
         let key = self
             .producers
-            .insert_with(|_| Producer::new(id, router, transport_key, parameters));
+            .insert_with(|_| Producer::new(id, router, origin, transport, parameters));
         self.producer_ids.insert(id, key);
         association.producers.push(key);
         if parameters.kind == MediaKind::Audio {
@@ -218,8 +231,11 @@ impl Engine {
         if !acceptable {
             return None;
         }
+        let Some(transport) = producer.transport() else {
+            producer.update(&pipes::without_ssrcs(parameters.clone()));
+            return Some(());
+        };
         producer.update(parameters);
-        let transport = producer.transport;
         self.associations.get_mut(transport)?.ssrcs.remove(key, producer);
         self.enter_producer(transport, key);
         Some(())
@@ -336,8 +352,7 @@ impl Engine {
         producer.tapped = producer.nearest(Layer::TOP).0;
         let tapped = producer.tapped;
         producer.request_key_frame(now, tapped);
-        let transport = producer.transport;
-        self.queue_feedback(transport);
+        self.queue_request(key);
         self.follow(now, key);
         Some(())
     }

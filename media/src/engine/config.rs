@@ -57,6 +57,8 @@ pub struct Limits {
     pub consumers_per_transport: usize,
     /// Taps a producer; 8 by default.
     pub taps_per_producer: usize,
+    /// Other engines that a producer's packets go to; 64 by default.
+    pub pipes_per_producer: usize,
 }
 
 impl Default for Limits {
@@ -66,6 +68,7 @@ impl Default for Limits {
             encodings_per_producer: 4,
             consumers_per_transport: 1024,
             taps_per_producer: 8,
+            pipes_per_producer: 64,
         }
     }
 }
@@ -96,6 +99,10 @@ pub struct DropCounters {
     pub round_full: u64,
     /// Packets of sound in RED that its receiver does not have, and that could not be taken out of it.
     pub opaque: u64,
+    /// Packets and notices that a pipe had no room for.
+    pub pipe_full: u64,
+    /// Packets and notices from pipes that are of no producer here: it ended, or is yet to be made.
+    pub pipe_unknown: u64,
     /// Copies that would exceed [`MAX_DATAGRAM`](crate::send_buffer::MAX_DATAGRAM).
     pub oversized: u64,
     /// Copies that could not be sealed.

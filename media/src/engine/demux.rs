@@ -200,8 +200,10 @@ impl SsrcTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::{Codec, CodecKind, Encoding, Feedback, MediaKind, ProducerId, ProducerParameters};
-    use crate::producer::test_start;
+    use crate::parameters::{
+        Codec, CodecKind, Encoding, Feedback, MediaKind, ProducerId, ProducerParameters, TransportId,
+    };
+    use crate::producer::{Origin, test_start};
 
     struct Table {
         ssrcs: SsrcTable,
@@ -264,7 +266,8 @@ mod tests {
                 encodings: encodings.to_vec(),
             };
             let nowhere = Slab::<u8>::default().insert_with(|_| 0);
-            let producer = Producer::new(ProducerId(0), nowhere.cast(), nowhere.cast(), &parameters);
+            let origin = Origin::Transport(nowhere.cast());
+            let producer = Producer::new(ProducerId(0), nowhere.cast(), origin, TransportId(0), &parameters);
             let key = self.producers.insert_with(|_| producer);
             self.keys.push(key);
             self.ssrcs.enter(key, self.producers.get(key).expect("just made"));

@@ -132,8 +132,7 @@ impl Engine {
         for (key, encoding) in wanted.drain(..) {
             if let Some(producer) = self.producers.get_mut(key) {
                 producer.want_key_frame(now, encoding);
-                let transport = producer.transport;
-                self.queue_feedback(transport);
+                self.queue_request(key);
             }
         }
         self.key_frames_wanted = wanted;
@@ -202,7 +201,7 @@ impl Engine {
                     continue;
                 };
                 if !flows(consumer, producer) {
-                    if consumer.kind == MediaKind::Video && consumer.target().is_none() {
+                    if consumer.kind == MediaKind::Video && consumer.wanted().is_none() {
                         consumer.stop_for_room();
                     }
                     consumer.retransmit.clear();
@@ -262,9 +261,9 @@ fn queue_consumer(
     association.pending.push(key);
 }
 
-/// Whether a track goes out now: nobody stopped it, and there is room for it.
+/// Whether a track goes out now: nobody stopped it, and there are room and time for it.
 fn flows(consumer: &Consumer, producer: &Producer) -> bool {
-    let has_room = consumer.kind == MediaKind::Audio || consumer.target().is_some();
+    let has_room = consumer.kind == MediaKind::Audio || consumer.wanted().is_some();
     has_room && !consumer.paused && !producer.paused
 }
 

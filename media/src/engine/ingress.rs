@@ -13,7 +13,7 @@ use crate::parameters::{MediaKind, PayloadType, Ssrc};
 use crate::producer::nack::Gap;
 use crate::producer::ring::{PacketInfo, Wrapping};
 use crate::producer::stream::Place;
-use crate::producer::{Form, Fresh, ProducerCodec, twcc};
+use crate::producer::{Form, Fresh, Producer, ProducerCodec, twcc};
 use crate::rtp::RtpHeader;
 use crate::rtp::frame::{Description, describe};
 use crate::rtp::red::Red;
@@ -37,6 +37,26 @@ struct Incoming<'p> {
     /// The payload taken apart, if it is RED and can be.
     red: Option<Red<'p>>,
     wrapping: Wrapping,
+}
+
+/// A packet that has its place in its stream.
+pub(super) struct Placed<'p> {
+    pub(super) arrival: Instant,
+    pub(super) producer: Key<Producer>,
+    pub(super) encoding: usize,
+    pub(super) extended: u64,
+    pub(super) timestamp: u32,
+    pub(super) marker: bool,
+    pub(super) codec_index: usize,
+    pub(super) codec: ProducerCodec,
+    pub(super) audio_level: Option<u8>,
+    pub(super) orientation: Option<u8>,
+    pub(super) descriptor: &'p [u8],
+    pub(super) payload: &'p [u8],
+    pub(super) red: Option<Red<'p>>,
+    pub(super) wrapping: Wrapping,
+    /// What is missing before it may be taken out of it.
+    pub(super) in_sequence: bool,
 }
 
 impl Engine {
@@ -153,13 +173,55 @@ impl Engine {
                 return;
             }
         };
+        let since_origin = incoming.arrival.saturating_duration_since(self.config.clock.0);
+        let (timestamp, rate) = (incoming.header.timestamp, incoming.codec.clock_rate);
+        stream
+            .reception
+            .packet(extended, timestamp, since_origin, rate, incoming.restored);
+        let ssrc = stream.ssrc.unwrap_or(incoming.header.ssrc);
+        let placed = Placed {
+            arrival: incoming.arrival,
+            producer: route.producer,
+            encoding: route.encoding,
+            extended,
+            timestamp,
+            marker: incoming.header.marker,
+            codec_index: incoming.codec_index,
+            codec: incoming.codec,
+            audio_level: incoming.elements.audio_level,
+            orientation: incoming.elements.orientation,
+            descriptor: incoming.elements.descriptor,
+            payload: incoming.payload,
+            red: incoming.red,
+            wrapping: incoming.wrapping,
+            in_sequence,
+        };
+        let Some((info, recovered)) = self.keep(now, &placed) else {
+            return;
+        };
+        let Some(producer) = self.producers.get_mut(route.producer) else {
+            return;
+        };
+        if !producer.paused && !producer.taps.is_empty() {
+            producer.observe_recovered(route.encoding, &recovered, ssrc, incoming.codec.payload_type);
+            if producer.is_tapped(route.encoding, &info) {
+                let packet = tap_packet(incoming, &info, ssrc);
+                producer.observe(|| TapItem::Packet(packet.clone()));
+            }
+        }
+        if tell_publisher {
+            self.queue_feedback(key);
+        }
+    }
+
+    /// Keeps a packet that has its place, and lets it go to whom it is for at the end of the round.
+    pub(super) fn keep(&mut self, now: Instant, placed: &Placed<'_>) -> Option<(PacketInfo, Recovered)> {
+        let producer = self.producers.get_mut(placed.producer)?;
+        let is_video = producer.kind == MediaKind::Video;
+        let stream = producer.streams.get_mut(placed.encoding)?;
         let description = if is_video {
-            describe(
-                incoming.codec.kind,
-                incoming.payload,
-                incoming.elements.descriptor,
-                &mut stream.structure,
-            )
+            let structure = &mut stream.structure;
+            describe(placed.codec.kind, placed.payload, placed.descriptor, structure)
         } else {
             Description {
                 key_frame: true,
@@ -167,46 +229,40 @@ impl Engine {
             }
         };
         let info = PacketInfo {
-            extended,
+            extended: placed.extended,
             epoch: stream.epoch(),
-            timestamp: incoming.header.timestamp,
-            arrival: incoming.arrival,
-            codec: incoming.codec_index as u8,
-            marker: incoming.header.marker,
+            timestamp: placed.timestamp,
+            arrival: placed.arrival,
+            codec: placed.codec_index as u8,
+            marker: placed.marker,
             key_frame: description.key_frame,
-            audio_level: incoming.elements.audio_level,
-            orientation: incoming.elements.orientation,
+            audio_level: placed.audio_level,
+            orientation: placed.orientation,
             frame: description.frame,
-            wrapping: incoming.wrapping,
+            wrapping: placed.wrapping,
             recovered: false,
         };
         stream.last_packet = Some((now, info.codec));
         stream.first_packet.get_or_insert(now);
-        let since_origin = incoming.arrival.saturating_duration_since(self.config.clock.0);
-        let rate = incoming.codec.clock_rate;
-        stream
-            .reception
-            .packet(extended, info.timestamp, since_origin, rate, incoming.restored);
         let begins = is_video && info.key_frame && !producer.paused;
-        stream.keep(info, incoming.elements.descriptor, incoming.payload, begins);
+        stream.keep(info, placed.descriptor, placed.payload, begins);
         if is_video && info.key_frame {
             stream.key_frames.arrived();
+            stream.wishes.arrived();
         }
-        let recovered = match &incoming.red {
-            Some(red) if in_sequence && !producer.paused => recover(stream, &info, red),
+        let recovered = match &placed.red {
+            Some(red) if placed.in_sequence && !producer.paused => recover(stream, &info, red),
             _ => Recovered::default(),
         };
-        let ssrc = stream.ssrc.unwrap_or(incoming.header.ssrc);
-
         if is_video {
             let layer = match producer.streams.len() {
                 1 => info.frame.layer,
                 _ => Layer {
-                    spatial: route.encoding as u8,
+                    spatial: placed.encoding as u8,
                     ..info.frame.layer
                 },
             };
-            let (len, starts) = (incoming.payload.len() + HEADERS, info.frame.starts);
+            let (len, starts) = (placed.payload.len() + HEADERS, info.frame.starts);
             producer.layers_changed |= producer.layers.packet(layer, len, starts);
             for (spatial, (width, height)) in (0u8..).zip(description.sizes.into_iter().flatten()) {
                 if width > 0 && height > 0 {
@@ -221,46 +277,45 @@ impl Engine {
             if producer.planned_layers.is_none() {
                 let due = now + layers::INTERVAL;
                 producer.planned_layers = Some(due);
-                self.timers.plan(due, Due::Producer(route.producer));
+                self.timers.plan(due, Due::Producer(placed.producer));
             }
         }
         producer.stats.packets += 1;
-        producer.stats.payload_bytes += incoming.payload.len() as u64;
+        producer.stats.payload_bytes += placed.payload.len() as u64;
         producer.stats.recovered += recovered.len() as u64;
         let router = producer.router;
-        let started = !std::mem::replace(&mut producer.started, true);
+        let started = !std::mem::replace(&mut producer.started, true) && !producer.is_piped();
         let id = producer.id;
         if !is_video && !producer.paused {
             let loud = producer.level.packet(now, info.timestamp, info.audio_level);
             if loud && !producer.audible {
-                self.let_speak(now, route.producer);
+                self.let_speak(now, placed.producer);
             }
         }
-        let Some(producer) = self.producers.get_mut(route.producer) else {
-            return;
-        };
+        let producer = self.producers.get_mut(placed.producer)?;
         if !producer.paused {
+            let came = || recovered.oldest_first().chain([placed.extended]);
+            let fresh = |extended| Fresh {
+                encoding: placed.encoding,
+                extended,
+            };
+            if !producer.pipes.is_empty() {
+                for extended in came() {
+                    let has_room = self.outgoing.packet(placed.producer, fresh(extended));
+                    self.dropped.round_full += u64::from(!has_room);
+                }
+            }
             if !producer.consumers.is_empty() && producer.audible {
                 if producer.round.is_empty() {
-                    self.fresh.push(route.producer);
+                    self.fresh.push(placed.producer);
                 }
-                for extended in recovered.oldest_first().chain([extended]) {
+                for extended in came() {
                     if producer.round.len() < MAX_ROUND {
-                        producer.round.push(Fresh {
-                            encoding: route.encoding,
-                            extended,
-                        });
+                        producer.round.push(fresh(extended));
                     } else {
                         self.dropped.round_full += 1;
                     }
                 }
-            }
-            if !producer.taps.is_empty() {
-                producer.observe_recovered(route.encoding, &recovered, ssrc, incoming.codec.payload_type);
-            }
-            if !producer.taps.is_empty() && producer.is_tapped(route.encoding, &info) {
-                let packet = tap_packet(incoming, &info, ssrc);
-                producer.observe(|| TapItem::Packet(packet.clone()));
             }
             if !is_video
                 && info.audio_level.is_some()
@@ -272,12 +327,10 @@ impl Engine {
                     .no_later_than(&mut self.timers, due, Due::Router(router));
             }
         }
-        if tell_publisher {
-            self.queue_feedback(key);
-        }
         if started {
             self.emit(router, EventKind::ProducerStarted { producer: id });
         }
+        Some((info, recovered))
     }
 }
 

@@ -15,6 +15,7 @@ impl Engine {
     /// Lets the consumers of a producer take what they are to have now, asks for the key frames this needs, and tells the
     /// publisher what nobody wants.
     pub(super) fn follow(&mut self, now: Instant, key: Key<Producer>) {
+        let limit = self.limit(key);
         let Some(producer) = self.producers.get_mut(key) else {
             return;
         };
@@ -26,7 +27,7 @@ impl Engine {
             let Some(consumer) = self.consumers.get_mut(*consumer) else {
                 continue;
             };
-            if let Some(encoding) = consumer.follow(producer) {
+            if let Some(encoding) = consumer.follow(producer, limit) {
                 let association = self.associations.get(consumer.transport);
                 // Who can begin with what is kept needs none.
                 let needs = |it: &Association| {
@@ -55,9 +56,9 @@ impl Engine {
             streams if producer.started => producer.dynacast.settle(now, wanted, streams as u8 - 1),
             _ => None,
         };
-        let (id, router, transport) = (producer.id, producer.router, producer.transport);
+        let (id, router) = (producer.id, producer.router);
         if needed != 0 {
-            self.queue_feedback(transport);
+            self.queue_request(key);
         }
         if let Some(highest) = told {
             self.emit(router, EventKind::EncodingsWanted { producer: id, highest });
@@ -79,21 +80,23 @@ impl Engine {
 
     /// Lets one consumer take what its bandwidth allows now. `resumes`: there was no room for it before.
     pub(super) fn follow_one(&mut self, now: Instant, key: Key<Consumer>, resumes: bool) {
+        let producer = self.consumers.get(key).map(|consumer| consumer.producer);
+        let limit = producer.map_or(Some(Layer::TOP), |producer| self.limit(producer));
         let Some(consumer) = self.consumers.get_mut(key) else {
             return;
         };
         let Some(producer) = self.producers.get_mut(consumer.producer) else {
             return;
         };
-        let needed = consumer.follow(producer);
+        let needed = consumer.follow(producer, limit);
         if resumes {
             self.request_key_frame_for(now, key);
         } else if needed.is_some() && consumer.is_waiting() {
             self.begin(now, key);
         } else if let Some(encoding) = needed {
             producer.want_key_frame(now, encoding);
-            let transport = producer.transport;
-            self.queue_feedback(transport);
+            let producer = consumer.producer;
+            self.queue_request(producer);
         }
     }
 
@@ -111,8 +114,8 @@ impl Engine {
         if let Some(live) = live.filter(|live| *live != consumer.encoding()) {
             producer.request_key_frame(now, live);
         }
-        let transport = producer.transport;
-        self.queue_feedback(transport);
+        let producer = consumer.producer;
+        self.queue_request(producer);
     }
 
     /// Asks the publisher for key frames of all that comes.
@@ -123,7 +126,6 @@ impl Engine {
         for encoding in 0..producer.streams.len() {
             producer.request_key_frame(now, encoding);
         }
-        let transport = producer.transport;
-        self.queue_feedback(transport);
+        self.queue_request(key);
     }
 }

@@ -207,12 +207,14 @@ impl Engine {
         }
         if let Some(router) = self.routers.get_mut(producer.router) {
             router.audio.retain(|other| *other != key);
+            router.piped.retain(|other| *other != key);
         }
-        if let Some(association) = self.associations.get_mut(producer.transport) {
+        let Some(transport) = producer.transport() else { return };
+        if let Some(association) = self.associations.get_mut(transport) {
             association.producers.retain(|other| *other != key);
             association.ssrcs.remove(key, &producer);
         }
-        self.agree_extensions(producer.transport);
+        self.agree_extensions(transport);
     }
 
     /// Ends a consumer.

@@ -48,7 +48,7 @@ impl Engine {
             return;
         };
         let mut told = Observed::default();
-        let (mut lowered, mut starved) = (false, false);
+        let (mut lowered, mut starved, mut overloaded) = (false, false, false);
         for consumer in &association.consumers {
             let Some(consumer) = self.consumers.get(*consumer).filter(|it| !it.paused) else {
                 continue;
@@ -57,8 +57,10 @@ impl Engine {
                 told.track(consumer.kind, consumer.stats.fraction_lost, consumer.jitter_ms());
             }
             if consumer.kind == MediaKind::Video {
-                starved |= consumer.target().is_none();
+                starved |= consumer.wanted().is_none();
                 lowered |= association.downlink.estimate().is_some() && association.downlink.desired > 0.0;
+                lowered |= consumer.is_pressed();
+                overloaded |= consumer.is_pressed();
             }
         }
         let Some((loss, jitter_ms)) = worse(received.means(), told.means()) else {
@@ -70,6 +72,7 @@ impl Engine {
             jitter_ms,
             lowered,
             starved,
+            overloaded,
         };
         let Some(association) = self.associations.get_mut(key) else {
             return;

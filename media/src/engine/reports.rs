@@ -60,10 +60,7 @@ impl Engine {
             let Some(stream) = producer.streams.get(encoding) else {
                 continue;
             };
-            let offset = self
-                .associations
-                .get(producer.transport)
-                .and_then(|publisher| publisher.clock_offset);
+            let offset = self.clock_offset(producer);
             let clock = stream.clock.as_ref().zip(offset);
             let rate = consumer.codec.clock_rate;
             let rtp = timestamp_at(now, ntp, &consumer.mapping, clock, rate, stream.first_packet);

@@ -12,6 +12,8 @@ use crate::producer::Producer;
 pub(crate) struct Router {
     pub(crate) id: RouterId,
     pub(crate) transports: Vec<Key<Association>>,
+    /// Producers that stand for those of other engines.
+    pub(crate) piped: Vec<Key<Producer>>,
     /// Producers of sound, to be asked who speaks.
     pub(crate) audio: Vec<Key<Producer>>,
     pub(crate) speakers: Speakers,
@@ -26,6 +28,7 @@ impl Router {
         Self {
             id,
             transports: Vec::new(),
+            piped: Vec::new(),
             audio: Vec::new(),
             speakers: Speakers::default(),
             voices: None,

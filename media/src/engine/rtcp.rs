@@ -81,6 +81,7 @@ impl Engine {
                 received: arrival,
             });
         }
+        self.tell_clocks(route.producer, route.encoding);
     }
 
     fn report_blocks(&mut self, arrival: Instant, key: Key<Association>, blocks: ReportBlocks<'_>) {
@@ -165,7 +166,7 @@ impl Engine {
             return;
         };
         consumer.stats.key_frame_requests += 1;
-        if !consumer.paused {
+        if consumer.is_sent() {
             self.request_key_frame_for(now, key);
         }
     }

@@ -7,9 +7,10 @@ use crate::consumer::Consumer;
 use crate::engine::downlink::{SHARE_AMPLE, SHARE_SCARCE, SLOT};
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
-use crate::engine::{Association, Engine};
+use crate::engine::{Association, Engine, Router};
 use crate::layers::Layer;
-use crate::parameters::MediaKind;
+use crate::parameters::{MediaKind, TransportId};
+use crate::pressure::Pressure;
 use crate::producer::Producer;
 use crate::rtcp::transport_cc::Feedback;
 
@@ -64,7 +65,13 @@ impl Engine {
 
     /// Begins a probe if one is wanted, and sends what is due of it.
     fn probe(&mut self, now: Instant, key: Key<Association>) {
+        let may_probe = self.pressure == Pressure::NONE;
         if let Some(association) = self.associations.get_mut(key) {
+            if !may_probe {
+                // A machine without time looks for no more to send.
+                association.downlink.end_probe();
+                return;
+            }
             association.downlink.begin_probe(now);
         }
         self.send_probe(now, key);
@@ -122,7 +129,8 @@ impl Engine {
     }
 
     fn share_with(&mut self, now: Instant, key: Key<Association>, scratch: &mut Scratch) {
-        let speaking = self.speaking(key);
+        let router = self.associations.get(key).map(|association| association.router);
+        let speaking = router.map(|router| self.speaking(router)).unwrap_or_default();
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
@@ -147,7 +155,8 @@ impl Engine {
             }
             flows |= consumer.stats.packets > 0;
             let producer = self.producers.get(consumer.producer);
-            if let Some(producer) = producer.filter(|producer| !producer.paused && !consumer.paused) {
+            let is_live = |producer: &&Producer| !producer.paused && !consumer.paused && !consumer.is_given_up();
+            if let Some(producer) = producer.filter(is_live) {
                 let demand = demand(consumer, producer, &speaking);
                 if consumer.is_new() {
                     newcomers += demand.ladder.lowest_rate() * (1.0 + HEADROOM);
@@ -239,14 +248,14 @@ impl Engine {
         }
     }
 
-    /// The publishers of a receiver's room who speak now.
-    fn speaking(&self, key: Key<Association>) -> [Option<Key<Association>>; MAX_SPEAKERS] {
+    /// The publishers of a room who speak now.
+    pub(super) fn speaking(&self, router: Key<Router>) -> Speaking {
         let mut speaking = [None; MAX_SPEAKERS];
-        let router = self.associations.get(key).and_then(|it| self.routers.get(it.router));
+        let router = self.routers.get(router);
         let speakers = router.map(|router| router.speakers.reported()).unwrap_or_default();
         for (slot, speaker) in speaking.iter_mut().zip(speakers) {
             let producer = self.producer_ids.get(speaker).and_then(|key| self.producers.get(*key));
-            *slot = producer.map(|producer| producer.transport);
+            *slot = producer.map(|producer| producer.publisher);
         }
         speaking
     }
@@ -263,20 +272,26 @@ fn live_rate(consumer: &Consumer, producer: &Producer) -> f64 {
     live.map_or(0.0, |rate| rate.bits_per_second as f64)
 }
 
-fn demand(consumer: &Consumer, producer: &Producer, speaking: &[Option<Key<Association>>]) -> Demand {
-    let (rates, ceiling) = (producer.layers.rates(), consumer.ceiling());
-    let wanted = rates.iter().rfind(|rate| rate.layer.spatial <= ceiling.spatial);
-    let screen = producer.content.screen;
-    let importance = if screen {
+/// The transports of those who speak.
+pub(super) type Speaking = [Option<TransportId>; MAX_SPEAKERS];
+
+/// How much a picture matters.
+pub(super) fn importance(producer: &Producer, speaking: &Speaking) -> Importance {
+    if producer.content.screen {
         Importance::Screen
-    } else if speaking.contains(&Some(producer.transport)) {
+    } else if speaking.contains(&Some(producer.publisher)) {
         Importance::Speaker
     } else {
         Importance::Camera
-    };
+    }
+}
+
+fn demand(consumer: &Consumer, producer: &Producer, speaking: &Speaking) -> Demand {
+    let (rates, ceiling) = (producer.layers.rates(), consumer.ceiling());
+    let wanted = rates.iter().rfind(|rate| rate.layer.spatial <= ceiling.spatial);
     Demand {
-        ladder: Ladder::new(rates, ceiling, screen),
-        importance,
+        ladder: Ladder::new(rates, ceiling, producer.content.screen),
+        importance: importance(producer, speaking),
         pixels: wanted.map_or(0, |rate| u32::from(rate.width) * u32::from(rate.height)),
         current: consumer.share_before(),
     }

@@ -76,6 +76,18 @@ impl<T> Slab<T> {
         self.entries.iter().filter_map(|entry| entry.value.as_ref())
     }
 
+    /// The keys of all of them.
+    pub(crate) fn keys(&self) -> Vec<Key<T>> {
+        let there = (0..).zip(&self.entries).filter(|(_, entry)| entry.value.is_some());
+        there
+            .map(|(index, entry)| Key {
+                index,
+                generation: entry.generation,
+                of: PhantomData,
+            })
+            .collect()
+    }
+
     /// Adds an object, which may know its own key.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key<T>) -> T) -> Key<T> {
         let index = self.free.pop().unwrap_or_else(|| {

@@ -11,6 +11,8 @@ use crate::quality::Grade;
 pub struct Totals {
     /// Packets that came from publishers, duplicates left out.
     pub packets_received: u64,
+    /// Packets that came from other engines.
+    pub packets_piped: u64,
     /// Packets that went out for the first time.
     pub packets_forwarded: u64,
     /// Packets that went out again because they were asked for.
@@ -29,6 +31,8 @@ pub struct Totals {
     pub estimated: usize,
     /// Of those, the ones that are given less than is wanted.
     pub constrained: usize,
+    /// Outgoing pictures that are less than they could be, or are not sent, because the machine has too little time.
+    pub pressed: usize,
     /// The sum of their estimates, in bits a second.
     pub estimate_bps: u64,
 }
@@ -40,7 +44,10 @@ impl Totals {
     }
 
     pub(crate) fn add_producer(&mut self, producer: &Producer) {
-        self.packets_received += producer.stats.packets;
+        match producer.is_piped() {
+            true => self.packets_piped += producer.stats.packets,
+            false => self.packets_received += producer.stats.packets,
+        }
         self.packets_nacked += producer.stats.nacks;
         self.key_frame_requests += producer.stats.key_frame_requests;
     }
@@ -56,6 +63,7 @@ impl Engine {
     pub fn totals(&self) -> Totals {
         let mut totals = self.ended;
         self.consumers.iter().for_each(|consumer| totals.add_consumer(consumer));
+        totals.pressed = self.consumers.iter().filter(|consumer| consumer.is_pressed()).count();
         self.producers.iter().for_each(|producer| totals.add_producer(producer));
         for association in self.associations.iter() {
             totals.add_path(association);

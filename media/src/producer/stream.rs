@@ -9,6 +9,7 @@ use crate::producer::key_frame::KeyFrameRequests;
 use crate::producer::nack::{Gap, NackGenerator};
 use crate::producer::receiver_report::{Reception, SenderClock};
 use crate::producer::ring::{PacketInfo, Ring};
+use crate::producer::wishes::Wishes;
 use crate::rtp::dependency::Structure;
 use crate::rtp::unwrap_near;
 
@@ -39,6 +40,8 @@ pub(crate) struct Stream {
     pub(crate) key_frames: KeyFrameRequests,
     /// Since the latest key frame, of video.
     run: Option<KeptRun>,
+    /// Of a piped producer, in place of `key_frames`.
+    pub(crate) wishes: Wishes,
     pub(crate) clock: Option<SenderClock>,
     /// What its dependency descriptors refer to.
     pub(crate) structure: Option<Box<Structure>>,
@@ -82,6 +85,7 @@ impl Stream {
             lost_before: 0,
             key_frames: KeyFrameRequests::default(),
             run: None,
+            wishes: Wishes::default(),
             clock: None,
             structure: None,
             last_packet: None,
@@ -239,6 +243,25 @@ impl Stream {
         {
             self.reception.late(slot.info.extended);
         }
+    }
+
+    /// Takes the place that its home gave to a piped packet. `false` when it came before, or is too old to be of use.
+    pub(crate) fn place_piped(&mut self, extended: u64, epoch: u32) -> bool {
+        if self.highest.is_none() || epoch != self.epoch {
+            if self.highest.is_some() {
+                // They are of the SSRC before.
+                self.clock = None;
+                self.first_packet = None;
+            }
+            self.epoch = epoch;
+            self.highest = Some(extended);
+            return true;
+        }
+        if extended < self.oldest() || self.ring.get(extended).is_some() {
+            return false;
+        }
+        self.highest = self.highest.max(Some(extended));
+        true
     }
 
     /// The feedback agreed for the codec in use, or for the first while none is.

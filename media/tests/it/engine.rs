@@ -8,6 +8,8 @@ mod data;
 mod feedback;
 mod layers;
 mod loss;
+mod pipes;
+mod pressure;
 mod redundancy;
 mod restart;
 mod rooms;

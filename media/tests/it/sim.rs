@@ -23,6 +23,8 @@ use caside_media::engine::{Engine, EngineConfig};
 use caside_media::parameters::{
     ConsumerId, ConsumerParameters, Encoding, MediaKind, ProducerId, RouterId, Ssrc, TransportId,
 };
+use caside_media::pipe::carrier::{PipeReceiver, PipeSender};
+use caside_media::pipe::{Neighbour, PipeSink, Piped};
 use caside_media::rtcp::NtpTime;
 use caside_media::send_buffer::SendBuffer;
 
@@ -54,14 +56,35 @@ pub(crate) struct Sim {
     pub(crate) events: Vec<Event>,
     pub(crate) conditions: Conditions,
     pub(crate) rng: Rng,
+    pub(crate) pipes: Pipes,
     out: SendBuffer,
     next_id: u64,
+}
+
+/// An engine's ends of the pipes from and to others.
+#[derive(Default)]
+pub(crate) struct Pipes {
+    pub(crate) to: Vec<(Neighbour, PipeSender)>,
+    pub(crate) from: Vec<(Neighbour, PipeReceiver)>,
+}
+
+impl PipeSink for Pipes {
+    fn push(&mut self, to: Neighbour, item: &Piped<'_>) -> bool {
+        let mut pipes = self.to.iter_mut();
+        pipes
+            .find(|(other, _)| *other == to)
+            .is_some_and(|(_, pipe)| pipe.push(item))
+    }
 }
 
 impl Sim {
     /// A failure prints the seed with the test's name; the same seed gives the same run but for keys.
     pub(crate) fn new(seed: u64, conditions: Conditions) -> Self {
-        let now = world::start();
+        Self::beside(world::start(), 1, seed, conditions)
+    }
+
+    /// One that shares time with another, and whose ids begin with another number.
+    pub(crate) fn beside(now: Instant, next_id: u64, seed: u64, conditions: Conditions) -> Self {
         let mut engine = Engine::new(EngineConfig::new(world::config(), (now, EPOCH)));
         engine.handle(now, Command::OpenRouter { router: ROUTER });
         Self {
@@ -72,8 +95,9 @@ impl Sim {
             events: Vec::new(),
             conditions,
             rng: Rng(seed),
+            pipes: Pipes::default(),
             out: SendBuffer::default(),
-            next_id: 1,
+            next_id,
         }
     }
 
@@ -228,13 +252,7 @@ impl Sim {
     pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
-            let links = self
-                .clients
-                .iter()
-                .flat_map(|client| [client.up.next_arrival(), client.down.next_arrival()]);
-            let clients = self.clients.iter().map(|client| Some(client.next_time()));
-            let next = links.chain(clients).chain([self.engine.poll_timeout()]).flatten().min();
-            match next {
+            match self.next() {
                 Some(next) if next <= end => self.now = self.now.max(next),
                 _ => break,
             }
@@ -243,7 +261,32 @@ impl Sim {
         self.now = end;
     }
 
-    fn step(&mut self) {
+    /// When something happens next.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let links = self
+            .clients
+            .iter()
+            .flat_map(|client| [client.up.next_arrival(), client.down.next_arrival()]);
+        let clients = self.clients.iter().map(|client| Some(client.next_time()));
+        links.chain(clients).chain([self.engine.poll_timeout()]).flatten().min()
+    }
+
+    /// Takes what came over pipes. Says whether anything did.
+    pub(crate) fn take_piped(&mut self) -> bool {
+        let mut came = false;
+        for (home, pipe) in &mut self.pipes.from {
+            pipe.receive(usize::MAX, |item| {
+                came = true;
+                self.engine.receive_piped(self.now, *home, item);
+            });
+        }
+        if came {
+            self.flush();
+        }
+        came
+    }
+
+    pub(crate) fn step(&mut self) {
         let wall = self.wall();
         for client in &mut self.clients {
             while let Some((_, datagram)) = client.down.receive(self.now) {
@@ -266,7 +309,9 @@ impl Sim {
     }
 
     pub(crate) fn flush(&mut self) {
+        self.engine.flush_pipes(self.now, &mut self.pipes);
         self.engine.flush(self.now, &mut self.out);
+        self.engine.flush_pipes(self.now, &mut self.pipes);
         for (path, datagram) in self.out.iter() {
             assert!(datagram.len() <= caside_media::send_buffer::MAX_DATAGRAM);
             // The latest client of a port has it.

@@ -50,5 +50,6 @@ fn trouble(cause: Cause) -> &'static str {
         Cause::Delay => "delay",
         Cause::Jitter => "jitter",
         Cause::Bandwidth => "bandwidth",
+        Cause::Overload => "overload",
     }
 }

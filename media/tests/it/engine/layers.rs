@@ -15,16 +15,16 @@ use crate::sim::source::Piece;
 use crate::sim::{Sim, Watch};
 use crate::transport::link::{Conditions, for_seeds};
 
-const RIDS: [&str; 3] = ["q", "h", "f"];
+pub(super) const RIDS: [&str; 3] = ["q", "h", "f"];
 
 /// A whole frame as it was received.
 #[derive(Debug, Clone, Copy)]
-struct Frame {
-    encoding: u32,
+pub(super) struct Frame {
+    pub(super) encoding: u32,
     number: u32,
     key: bool,
     timestamp: u32,
-    descriptor: Vp8Descriptor,
+    pub(super) descriptor: Vp8Descriptor,
 }
 
 fn watch(sim: &mut Sim, producer: ProducerId) -> (ConsumerId, Watch) {
@@ -41,7 +41,7 @@ fn prefer(sim: &mut Sim, consumer: ConsumerId, quality: Quality) {
 }
 
 /// The frames that came whole, in order.
-fn frames(sink: &Sink) -> Vec<Frame> {
+pub(super) fn frames(sink: &Sink) -> Vec<Frame> {
     let mut parts: BTreeMap<u32, (u16, u64)> = BTreeMap::new();
     let mut frames = BTreeMap::new();
     for (place, got) in &sink.packets {
@@ -73,7 +73,7 @@ fn frames(sink: &Sink) -> Vec<Frame> {
 }
 
 /// Whether a decoder could show every frame: each refers to those it was made from, by the pattern of the source.
-fn check_decodable(frames: &[Frame]) {
+pub(super) fn check_decodable(frames: &[Frame]) {
     let mut last: [Option<u32>; 3] = [None; 3];
     for frame in frames {
         let temporal = usize::from(frame.descriptor.temporal.unwrap());
@@ -93,7 +93,7 @@ fn check_decodable(frames: &[Frame]) {
 }
 
 /// Numbers of pictures count what is received, those of the lowest layer its frames, and time goes forward.
-fn check_continuous(frames: &[Frame]) {
+pub(super) fn check_continuous(frames: &[Frame]) {
     for pair in frames.windows(2) {
         let [before, frame] = [pair[0].descriptor, pair[1].descriptor];
         let step = frame.picture.wrapping_sub(before.picture) & 0x7fff;
@@ -125,7 +125,7 @@ fn settled(sim: &mut Sim, watch: Watch, run: Duration, last: Duration) -> Vec<(u
     layers
 }
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_receiver_goes_down_and_up_without_a_seam() {
