@@ -1,21 +1,25 @@
-//! Media workers: one OS thread a core, each with its port (UDP and TCP) and a sans-I/O engine, to which rooms are pinned.
+//! Media workers: one OS thread a core, each with its port (UDP and TCP) and a sans-I/O engine. A room is on one of them, or on
+//! several when one is too little.
 //!
-//! Actors give orders through a bounded channel and hear of events through a callback; packets never leave the thread
-//! (but for a recorder's taps, which have bounded queues of their own).
+//! Actors give orders through a bounded channel and hear of events through a callback. Packets leave the thread for a
+//! recorder's taps, and for other workers that carry the same room (`pipes`); each way has a bounded queue of its own.
 
 mod addresses;
-mod load;
+mod gauge;
 mod mmsg;
+mod pipes;
+mod rest;
 mod socket;
 mod tcp;
 mod thread;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -25,13 +29,23 @@ use caside_media::certificate::Certificate;
 use caside_media::control::{Command, EventKind};
 pub use caside_media::engine::{Counts, DropCounters, Totals};
 use caside_media::parameters::{Fingerprint, RouterId};
+use caside_media::pipe::{Neighbour, carrier};
 use caside_media::sdp::Candidate;
 use caside_media::transport::TransportConfig;
 use rustix::event::{EventfdFlags, eventfd};
 
 pub use addresses::{MediaAddress, MediaAddressError};
+use gauge::Published;
+pub use pipes::PipeCounters;
+use pipes::PipeEnds;
 pub use socket::SocketCounters;
 pub use tcp::TcpCounters;
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "sockets live on real time; the engine itself is tested on virtual time"
+)]
+type Instant = std::time::Instant;
 
 /// Orders that may wait for a worker; beyond it a command is refused as overloaded.
 const ORDER_QUEUE: usize = 8192;
@@ -53,6 +67,8 @@ pub struct MediaWorkersConfig {
     pub loopback: bool,
     /// What media travels by.
     pub protocols: MediaProtocols,
+    /// Participants on one worker at most; beyond it they are placed on another.
+    pub max_participants: usize,
 }
 
 /// What media travels by.
@@ -154,7 +170,7 @@ pub enum WorkerEvent {
 pub type EventSink = Box<dyn FnMut(WorkerEvent) + Send>;
 
 /// Counters of one worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct WorkerCounters {
     /// Of its UDP sockets.
     pub sockets: SocketCounters,
@@ -166,26 +182,84 @@ pub struct WorkerCounters {
     pub dropped: DropCounters,
     /// What its engine did, and how connections do.
     pub totals: Totals,
+    /// What it handed to other workers.
+    pub pipes: PipeCounters,
+    /// How much it has to do.
+    pub load: WorkerLoad,
+}
+
+/// How much a worker has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct WorkerLoad {
+    /// The share of time, 0 to 1, that it was busy in the last second.
+    pub busy: f64,
+    /// Datagrams it sent a second, over the last one.
+    pub packets_per_second: u32,
+    /// How much it gives up of pictures to keep sound whole ([`Pressure::level`](caside_media::pressure::Pressure::level)); 0 is
+    /// nothing.
+    pub pressure: u8,
+    /// Participants placed on it.
+    pub participants: usize,
+    /// Rooms on it.
+    pub rooms: usize,
+    /// How many participants it takes.
+    pub max_participants: usize,
 }
 
 enum Order {
     Command(Command),
     Register(RouterId, EventSink),
     Counters(SyncSender<WorkerCounters>),
+    Pipes(PipeEnds),
     Stop,
+}
+
+/// Wakes a worker.
+#[derive(Clone)]
+struct Waker {
+    event: Arc<OwnedFd>,
+    pending: Arc<AtomicBool>,
+}
+
+impl Waker {
+    fn new() -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            event: Arc::new(event),
+            pending: Arc::default(),
+        })
+    }
+
+    /// Lets the worker look at what is new for it. One wake-up is enough until it has looked; says whether this was one.
+    fn wake(&self) -> bool {
+        let is_first = !self.pending.swap(true, Ordering::AcqRel);
+        if is_first {
+            self.wake_anyway();
+        }
+        is_first
+    }
+
+    fn wake_anyway(&self) {
+        // It fails only when the counter is at its maximum, which wakes too.
+        if let Err(e) = rustix::io::write(&*self.event, &1u64.to_ne_bytes()) {
+            tracing::debug!(error = %e, "waking a media worker failed");
+        }
+    }
 }
 
 /// A way to one worker; cheap to clone.
 #[derive(Clone)]
 pub struct MediaWorkerHandle {
     orders: SyncSender<Order>,
-    wake: Arc<OwnedFd>,
-    pending: Arc<AtomicBool>,
+    waker: Waker,
     /// Data channel messages among the orders that wait.
     data: Arc<AtomicUsize>,
     candidates: Arc<[Candidate]>,
     fingerprint: Arc<Fingerprint>,
     rooms: Arc<AtomicUsize>,
+    participants: Arc<AtomicUsize>,
+    max_participants: usize,
+    measured: Arc<Published>,
     /// Routers to close, which must not depend on room in the queue.
     closed: Arc<Mutex<Vec<RouterId>>>,
 }
@@ -216,20 +290,31 @@ impl MediaWorkerHandle {
         given
     }
 
-    /// Makes a room's router, whose events go to `sink`. The room counts as pinned to this worker until the
-    /// returned registration is dropped, which also closes the router.
+    /// Makes a room's router under an id of the caller's choice, unique in this process; its events go to `sink`. The room is on
+    /// this worker until the returned registration is dropped, which also closes the router.
     ///
     /// # Errors
     /// [`WorkerOverloaded`] when its queue is full.
-    pub fn register(&self, sink: EventSink) -> Result<Registration, WorkerOverloaded> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let router = RouterId(NEXT.fetch_add(1, Ordering::Relaxed));
+    pub fn register(&self, router: RouterId, sink: EventSink) -> Result<Registration, WorkerOverloaded> {
         self.order(Order::Register(router, sink))?;
         self.rooms.fetch_add(1, Ordering::Relaxed);
         Ok(Registration {
             worker: self.clone(),
             router,
+            participants: 0,
         })
+    }
+
+    /// How much it has to do.
+    pub fn load(&self) -> WorkerLoad {
+        WorkerLoad {
+            busy: self.measured.busy(),
+            packets_per_second: self.measured.packets_per_second(),
+            pressure: self.measured.pressure(),
+            participants: self.participants.load(Ordering::Relaxed),
+            rooms: self.rooms.load(Ordering::Relaxed),
+            max_participants: self.max_participants,
+        }
     }
 
     /// Where clients reach it, most preferred first.
@@ -246,25 +331,19 @@ impl MediaWorkerHandle {
     pub fn counters(&self) -> Option<WorkerCounters> {
         let (reply, answer) = sync_channel(1);
         self.order(Order::Counters(reply)).ok()?;
-        answer.recv_timeout(COUNTERS_TIMEOUT).ok()
+        let counters = answer.recv_timeout(COUNTERS_TIMEOUT).ok()?;
+        Some(WorkerCounters {
+            load: self.load(),
+            ..counters
+        })
     }
 
     fn order(&self, order: Order) -> Result<(), WorkerOverloaded> {
         self.orders.try_send(order).map_err(|e| match e {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => WorkerOverloaded,
         })?;
-        // One wake-up is enough until the worker has looked again.
-        if !self.pending.swap(true, Ordering::AcqRel) {
-            self.wake();
-        }
+        self.waker.wake();
         Ok(())
-    }
-
-    fn wake(&self) {
-        // It fails only when the counter is at its maximum, which wakes too.
-        if let Err(e) = rustix::io::write(&*self.wake, &1u64.to_ne_bytes()) {
-            tracing::debug!(error = %e, "waking a media worker failed");
-        }
     }
 }
 
@@ -273,6 +352,7 @@ impl MediaWorkerHandle {
 pub struct Registration {
     worker: MediaWorkerHandle,
     router: RouterId,
+    participants: usize,
 }
 
 impl Registration {
@@ -285,17 +365,25 @@ impl Registration {
     pub fn worker(&self) -> &MediaWorkerHandle {
         &self.worker
     }
+
+    /// Says how many participants of the room are placed on the worker.
+    pub fn set_participants(&mut self, participants: usize) {
+        let before = std::mem::replace(&mut self.participants, participants);
+        self.worker.participants.fetch_add(participants, Ordering::Relaxed);
+        self.worker.participants.fetch_sub(before, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        self.set_participants(0);
         self.worker.rooms.fetch_sub(1, Ordering::Relaxed);
         self.worker
             .closed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(self.router);
-        self.worker.wake();
+        self.worker.waker.wake_anyway();
     }
 }
 
@@ -304,6 +392,8 @@ impl Drop for Registration {
 pub struct MediaWorkers {
     workers: Vec<MediaWorkerHandle>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Pairs of workers with pipes between them, the lower index first.
+    joined: Mutex<HashSet<(usize, usize)>>,
 }
 
 impl MediaWorkers {
@@ -318,6 +408,7 @@ impl MediaWorkers {
         let mut started = Self {
             workers: Vec::new(),
             threads: Mutex::default(),
+            joined: Mutex::default(),
         };
         for index in 0..config.workers.max(1) {
             let port = match config.port {
@@ -326,25 +417,27 @@ impl MediaWorkers {
             };
             let sockets = socket::Sockets::bind(&plan, port, config.protocols)?;
             let candidates = sockets.candidates().into();
-            let wake =
-                eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| StartError::Thread(e.into()))?;
+            let waker = Waker::new().map_err(StartError::Thread)?;
             let (orders, receiver) = sync_channel(ORDER_QUEUE);
             let handle = MediaWorkerHandle {
                 orders,
-                wake: Arc::new(wake),
-                pending: Arc::default(),
+                waker: waker.clone(),
                 data: Arc::default(),
                 candidates,
                 fingerprint: fingerprint.clone(),
                 rooms: Arc::default(),
+                participants: Arc::default(),
+                max_participants: config.max_participants,
+                measured: Arc::default(),
                 closed: Arc::default(),
             };
             let thread = thread::Thread {
                 sockets,
                 orders: receiver,
-                wake: handle.wake.clone(),
-                pending: handle.pending.clone(),
+                waker,
                 data: handle.data.clone(),
+                pipes: pipes::Pipes::default(),
+                measured: handle.measured.clone(),
                 closed: handle.closed.clone(),
                 transport: transport.clone(),
             };
@@ -362,10 +455,36 @@ impl MediaWorkers {
         Ok(started)
     }
 
-    /// The worker with the fewest rooms.
-    pub fn least_loaded(&self) -> MediaWorkerHandle {
-        let least = self.workers.iter().min_by_key(|w| w.rooms.load(Ordering::Relaxed));
-        least.expect("`start` makes at least one worker").clone()
+    /// Makes the pipes between two workers, each way, unless they are there.
+    ///
+    /// # Errors
+    /// [`WorkerOverloaded`] when a queue is full; it may be tried again.
+    pub fn join(&self, one: usize, other: usize) -> Result<(), WorkerOverloaded> {
+        let pair = (one.min(other), one.max(other));
+        let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        if pair.0 == pair.1 || joined.contains(&pair) {
+            return Ok(());
+        }
+        let (Some(low), Some(high)) = (self.workers.get(pair.0), self.workers.get(pair.1)) else {
+            return Err(WorkerOverloaded);
+        };
+        let index = |index: usize| u16::try_from(index).map(Neighbour).map_err(|_| WorkerOverloaded);
+        let (up, from_low) = carrier::channel(pipes::CAPACITY);
+        let (down, from_high) = carrier::channel(pipes::CAPACITY);
+        low.order(Order::Pipes(PipeEnds {
+            other: index(pair.1)?,
+            sender: up,
+            receiver: from_high,
+            waker: high.waker.clone(),
+        }))?;
+        high.order(Order::Pipes(PipeEnds {
+            other: index(pair.0)?,
+            sender: down,
+            receiver: from_low,
+            waker: low.waker.clone(),
+        }))?;
+        joined.insert(pair);
+        Ok(())
     }
 
     /// Every worker.
@@ -377,7 +496,7 @@ impl MediaWorkers {
     pub fn stop(&self) {
         for worker in &self.workers {
             if worker.orders.send(Order::Stop).is_ok() {
-                worker.wake();
+                worker.waker.wake_anyway();
             }
         }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));

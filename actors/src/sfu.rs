@@ -1,5 +1,5 @@
-//! One room's selective forwarding unit: negotiates with each participant and drives a media worker. Its wishes come as
-//! [`SfuCommand`]s from the room, what happened goes back as [`SfuEvent`]s. Packets stay in the worker.
+//! One room's selective forwarding unit: negotiates with each participant and drives the media workers that they sit on. Its wishes come as
+//! [`SfuCommand`]s from the room, what happened goes back as [`SfuEvent`]s. Packets stay in the workers.
 //!
 //! `state` decides, as a pure function of orders and engine events; `actor` carries the decisions out.
 
@@ -7,6 +7,7 @@ mod actor;
 mod command;
 mod factory;
 mod member;
+mod placement;
 mod state;
 mod stats;
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use caside_media::parameters::MediaKind;
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::crowd::{Bot, Crowd, Kind};
+use crate::http;
 use crate::light::Snapshot;
 use crate::node::{Node, Pinning, own_cpu_seconds};
 use crate::report::Times;
@@ -56,6 +57,15 @@ pub(crate) struct Options {
     /// What bots are made of.
     #[arg(long, value_enum, default_value_t = Kind::Light)]
     pub(crate) kind: Kind,
+    /// The node's media workers.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: u32,
+    /// Bots on one media worker; more are placed on others, also of the same room.
+    #[arg(long)]
+    pub(crate) worker_participants: Option<u32>,
+    /// Fails unless every packet came once and in order.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Prints the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -113,9 +123,43 @@ pub(crate) struct Outcome {
     pub(crate) receivers: u32,
     /// Of subscribers, from connecting to a whole key frame.
     pub(crate) decoding: Times,
+    /// What each media worker had.
+    pub(crate) workers: Vec<Worker>,
+}
+
+/// A media worker, by the node's metrics.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Worker {
+    participants: u64,
+    piped: u64,
+}
+
+impl Worker {
+    async fn read_all(node: &Node, count: u32) -> Result<Vec<Self>> {
+        let page = http::text(&node.address, "GET", "/metrics", Some(&node.token), None).await?;
+        let read = |name: &str, worker: u32| -> Result<u64> {
+            let start = format!("caside_media_{name}{{worker=\"{worker}\"}} ");
+            let value = page.lines().find_map(|line| line.strip_prefix(start.as_str()));
+            Ok(value.with_context(|| format!("the metrics have no {start}"))?.parse()?)
+        };
+        (0..count)
+            .map(|worker| {
+                Ok(Self {
+                    participants: read("participants", worker)?,
+                    piped: read("packets_piped_total", worker)?,
+                })
+            })
+            .collect()
+    }
 }
 
 impl Outcome {
+    /// Whether every packet came once and in order.
+    fn is_whole(&self) -> bool {
+        let totals = &self.snapshot.totals;
+        totals.expected == totals.received && totals.reordered + totals.unmarked == 0
+    }
+
     /// Packets forwarded for each second of the node's processor time.
     pub(crate) fn per_cpu_second(&self) -> f64 {
         self.snapshot.totals.received as f64 / self.server_cpu.max(0.01)
@@ -149,6 +193,7 @@ impl Outcome {
             "kib_per_receiver": self.kib_per_receiver(),
             "decoding_after_p50_ms": self.decoding.quantile_ms(0.5),
             "decoding_after_max_ms": self.decoding.quantile_ms(1.0),
+            "workers": self.workers.iter().map(|it| json!({"participants": it.participants, "packets_piped": it.piped})).collect::<Vec<_>>(),
             "key_frame_requests": self.snapshot.requests,
             "key_frame_requests_shortest_gap_ms": self.snapshot.shortest_request.map(|gap| gap.as_secs_f64() * 1000.0),
         })
@@ -190,6 +235,12 @@ impl Outcome {
             self.per_cpu_second(),
             self.kib_per_receiver(),
         );
+        for (n, worker) in self.workers.iter().enumerate().filter(|_| self.workers.len() > 1) {
+            println!(
+                "media worker {n}: {} bots, {} packets from others",
+                worker.participants, worker.piped
+            );
+        }
         println!(
             "bots: {:.2} CPU-seconds; {} datagrams were lost here because they were too slow",
             self.own_cpu, self.snapshot.overflowed,
@@ -209,6 +260,9 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     if totals.began_blind + totals.backwards > 0 {
         bail!("streams are not as they were published");
     }
+    if options.strict && !outcome.is_whole() {
+        bail!("not every packet came once and in order");
+    }
     Ok(())
 }
 
@@ -220,7 +274,11 @@ pub(crate) async fn measure(options: &Options) -> Result<Outcome> {
         ("CASIDE_MAX_CONNECTIONS", (connections + 100).to_string()),
         ("CASIDE_MAX_ROOM_SIZE", size.max(2).to_string()),
         ("CASIDE_MEDIA_IP", "127.0.0.1".to_owned()),
-        ("CASIDE_MEDIA_WORKERS", "1".to_owned()),
+        ("CASIDE_MEDIA_WORKERS", options.workers.to_string()),
+        (
+            "CASIDE_MEDIA_WORKER_PARTICIPANTS",
+            options.worker_participants.unwrap_or(10_000).to_string(),
+        ),
     ];
     let pinning = options.server_core.map_or(Pinning::Anywhere, Pinning::Core);
     let node = Node::start(&settings, pinning).await?;
@@ -248,6 +306,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Outcome> {
         own_cpu: own_cpu_seconds()? - own_before,
         idle_kib,
         loaded_kib: node.rss_kib()?,
+        workers: Worker::read_all(&node, options.workers).await?,
         receivers: options.rooms * (options.subscribers + if options.publishers > 1 { options.publishers } else { 0 }),
         decoding,
         snapshot: {

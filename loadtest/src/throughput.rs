@@ -101,6 +101,9 @@ impl Options {
             rate: self.rate,
             seconds: self.seconds,
             kind: Kind::Light,
+            workers: 1,
+            worker_participants: None,
+            strict: false,
             json: false,
             server_core: Some(self.server_core),
         }

@@ -52,6 +52,9 @@ pub(crate) struct Settings {
     /// Threads that carry media.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) media_workers: Bounded<1, 256>,
+    /// Participants on one of them; more are placed on others.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) media_worker_participants: Bounded<1, 1_000_000>,
     /// WebSockets at a time; more are refused.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) max_connections: Bounded<1, 1_000_000>,
@@ -145,6 +148,7 @@ impl Default for Settings {
             media_ip: Vec::new(),
             media_protocols: MediaProtocols::Both,
             media_workers: Bounded::of(1),
+            media_worker_participants: Bounded::of(10_000),
             max_connections: Bounded::of(10_000),
             max_connections_per_address: Bounded::of(256),
             write_timeout: Span(Duration::from_secs(30)),

@@ -134,6 +134,7 @@ fn start_media(settings: &Settings) -> anyhow::Result<MediaWorkers> {
         // A browser on this machine that reached HTTP by loopback may have no other way.
         loopback: settings.loopback_only(),
         protocols: settings.media_protocols,
+        max_participants: usize::try_from(settings.media_worker_participants.get()).unwrap_or(usize::MAX),
     };
     MediaWorkers::start(&config, certificate).map_err(|e| {
         let cause = std::error::Error::source(&e)

@@ -1,13 +1,13 @@
 //! The loop of a media worker: rest, wait, take orders, receive, forward, send, report.
 //!
-//! A worker that has time forwards packets as they come. A busy one rests between two rounds ([`Load::slot`]): what comes
+//! A worker that has time forwards packets as they come. A busy one rests between two rounds ([`rest`]): what comes
 //! meanwhile is taken and sent by few system calls. When a packet came is told by the kernel, so that nothing that is
 //! measured by it is the worse for the rest.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -18,9 +18,11 @@ use caside_media::parameters::RouterId;
 use caside_media::send_buffer::SendBuffer;
 use caside_media::transport::TransportConfig;
 
-use super::load::Load;
+use super::gauge::{Gauge, Published};
+use super::pipes::Pipes;
+use super::rest::rest;
 use super::socket::Sockets;
-use super::{EventSink, Order, WorkerCounters, WorkerEvent};
+use super::{EventSink, Instant, Order, Waker, WorkerCounters, WorkerEvent};
 
 /// Orders carried out in one round, so that a burst of them does not delay packets.
 const ORDERS_PER_ROUND: usize = 128;
@@ -31,18 +33,12 @@ const PART_BYTES: usize = 512 << 10;
 /// Datagrams that a round's buffer holds before it grows.
 const ROUND_DATAGRAMS: usize = 512;
 
-#[expect(
-    clippy::disallowed_types,
-    reason = "sockets live on real time; the engine itself is tested on virtual time"
-)]
-type Instant = std::time::Instant;
-
 /// How a round ended.
 enum Turn {
     /// Every order was carried out.
     Idle,
-    /// Some orders wait for the next round.
-    MoreOrders,
+    /// Some orders, or items of a pipe, wait for the next round.
+    More,
     /// The thread ends.
     Stop,
 }
@@ -51,9 +47,10 @@ enum Turn {
 pub(super) struct Thread {
     pub(super) sockets: Sockets,
     pub(super) orders: Receiver<Order>,
-    pub(super) wake: Arc<OwnedFd>,
-    pub(super) pending: Arc<AtomicBool>,
+    pub(super) waker: Waker,
     pub(super) data: Arc<AtomicUsize>,
+    pub(super) pipes: Pipes,
+    pub(super) measured: Arc<Published>,
     pub(super) closed: Arc<Mutex<Vec<RouterId>>>,
     pub(super) transport: Arc<TransportConfig>,
 }
@@ -64,16 +61,16 @@ impl Thread {
         let mut engine = self.engine();
         let mut routers: HashMap<RouterId, EventSink> = HashMap::new();
         let mut out = SendBuffer::with_capacity(ROUND_DATAGRAMS);
-        let mut more_orders = false;
-        let mut load = Load::new(Instant::now());
+        let mut more = false;
+        let mut gauge = Gauge::new(Instant::now(), self.measured.clone());
         loop {
             let now = Instant::now();
             let idle = match engine.poll_timeout() {
-                _ if more_orders => Duration::ZERO,
+                _ if more => Duration::ZERO,
                 Some(due) => due.saturating_duration_since(now).min(LONGEST_WAIT),
                 None => LONGEST_WAIT,
             };
-            match self.sockets.wait(self.wake.as_fd(), idle) {
+            match self.sockets.wait(self.waker.event.as_fd(), idle) {
                 Ok(true) => self.drain_wake(),
                 Ok(false) => {}
                 Err(e) => {
@@ -82,15 +79,15 @@ impl Thread {
                 }
             }
             // Orders given from here on wake again; those before are seen in this round.
-            self.pending.swap(false, Ordering::AcqRel);
+            self.waker.pending.swap(false, Ordering::AcqRel);
             let began = Instant::now();
             let sent = self.sockets.counters.sent;
             // A panic that the engine did not pin on one transport costs this worker's media, not the process: clients are
             // told and connect anew.
             let round = catch_unwind(AssertUnwindSafe(|| self.round(&mut engine, &mut routers, &mut out)));
             match round {
-                Ok(Turn::Idle) => more_orders = false,
-                Ok(Turn::MoreOrders) => more_orders = true,
+                Ok(Turn::Idle) => more = false,
+                Ok(Turn::More) => more = true,
                 Ok(Turn::Stop) => return,
                 Err(_) => {
                     tracing::error!("the media engine panicked; its connections start anew");
@@ -100,12 +97,19 @@ impl Thread {
                         engine.handle(Instant::now(), Command::OpenRouter { router: *router });
                         sink(WorkerEvent::Restarted);
                     }
+                    engine.set_pressure(Instant::now(), gauge.pressure());
                 }
             }
             let ended = Instant::now();
-            load.round(began, ended);
+            if let Some(pressure) = gauge.round(began, ended, self.sockets.counters.sent) {
+                tracing::warn!(
+                    level = pressure.level(),
+                    "a media worker's share of busy time changes what it gives up"
+                );
+                engine.set_pressure(ended, pressure);
+            }
             if self.sockets.counters.sent != sent {
-                std::thread::sleep((began + load.slot()).saturating_duration_since(ended));
+                std::thread::sleep((began + rest(gauge.busy())).saturating_duration_since(ended));
             }
         }
     }
@@ -120,7 +124,7 @@ impl Thread {
 
     fn round(&mut self, engine: &mut Engine, routers: &mut HashMap<RouterId, EventSink>, out: &mut SendBuffer) -> Turn {
         let now = Instant::now();
-        let mut turn = Turn::MoreOrders;
+        let mut turn = Turn::More;
         for _ in 0..ORDERS_PER_ROUND {
             match self.orders.try_recv() {
                 Ok(Order::Command(command)) => {
@@ -142,11 +146,14 @@ impl Thread {
                         engine: engine.counts(),
                         dropped: engine.dropped(),
                         totals: engine.totals(),
+                        pipes: self.pipes.counters,
+                        ..WorkerCounters::default()
                     };
                     if reply.send(counters).is_err() {
                         tracing::debug!("nobody waits for the worker's counters any more");
                     }
                 }
+                Ok(Order::Pipes(ends)) => self.pipes.add(ends),
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
                     engine.flush(now, out);
                     self.sockets.send(out);
@@ -164,6 +171,9 @@ impl Thread {
             routers.remove(&router);
             engine.handle(now, Command::CloseRouter { router });
         }
+        if self.pipes.receive(engine, now) {
+            turn = Turn::More;
+        }
         self.sockets
             .receive(|path, times, datagram| engine.receive_late(times.now, times.arrival, path, datagram));
         let now = Instant::now();
@@ -177,12 +187,15 @@ impl Thread {
         if engine.poll_timeout().is_some_and(|t| t <= now) {
             engine.handle_timeout(now);
         }
+        // The others begin to send meanwhile.
+        self.pipes.send(engine, now);
         let sockets = &mut self.sockets;
         engine.flush_in_parts(now, out, PART_BYTES, &mut |part| sockets.send(part));
         if !out.is_empty() {
             self.sockets.send(out);
             out.clear();
         }
+        self.pipes.send(engine, now);
         // Sending finds out about them too.
         while let Some(path) = self.sockets.tcp.take_lost() {
             engine.path_lost(now, path);
@@ -198,7 +211,7 @@ impl Thread {
     fn drain_wake(&self) {
         let mut count = [0; 8];
         // Only its being readable matters; a failed read leaves it so, and costs one more turn.
-        if let Err(e) = rustix::io::read(&*self.wake, &mut count) {
+        if let Err(e) = rustix::io::read(&*self.waker.event, &mut count) {
             tracing::debug!(error = %e, "reading the wake-up counter failed");
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use caside_media::control::{Command, EventKind};
-use caside_media::parameters::IceCredentials;
+use caside_media::parameters::{IceCredentials, RouterId};
 use caside_media::sdp::CodecPolicy;
 use caside_protocol::ParticipantId;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
@@ -14,7 +14,7 @@ use ractor_cluster::RactorMessage;
 
 use super::command::{SfuCommand, SfuEvent};
 use super::state::{Effects, Setting, SfuState};
-use crate::media_worker::{MediaWorkerHandle, Registration, WorkerEvent};
+use crate::media_worker::{EventSink, MediaWorkerHandle, MediaWorkers, Registration, WorkerEvent};
 
 /// How long an offer waits for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -30,8 +30,8 @@ pub struct SfuOverloaded;
 
 /// What an SFU is started with.
 pub struct SfuArgs {
-    /// The worker that forwards for the room.
-    pub worker: MediaWorkerHandle,
+    /// The workers that forward for the room.
+    pub workers: Arc<MediaWorkers>,
     /// What may be published, and how.
     pub policy: CodecPolicy,
     /// Takes what happens; must not block.
@@ -41,7 +41,7 @@ pub struct SfuArgs {
 impl fmt::Debug for SfuArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SfuArgs")
-            .field("worker", &self.worker)
+            .field("workers", &self.workers)
             .finish_non_exhaustive()
     }
 }
@@ -76,7 +76,7 @@ impl SfuHandle {
     /// Starts an SFU under `supervisor`, usually its room.
     ///
     /// # Errors
-    /// [`SpawnErr`] when its worker takes no orders.
+    /// [`SpawnErr`] when the actor does not start.
     pub async fn spawn(supervisor: ActorCell, args: SfuArgs) -> Result<Self, SpawnErr> {
         let depth = Arc::new(AtomicUsize::new(0));
         let (actor, _) = Actor::spawn_linked(None, Sfu { depth: depth.clone() }, args, supervisor).await?;
@@ -126,7 +126,7 @@ fn cast(actor: &ActorRef<SfuMsg>, depth: &AtomicUsize, bound: usize, message: Sf
 #[derive(Debug, RactorMessage)]
 enum SfuMsg {
     Order(SfuCommand),
-    Worker(WorkerEvent),
+    Worker(RouterId, WorkerEvent),
     OfferTimeout(ParticipantId, u64),
 }
 
@@ -136,9 +136,12 @@ struct Sfu {
 
 struct Running {
     state: SfuState,
-    registration: Registration,
+    workers: Arc<MediaWorkers>,
+    /// One for each seat that is taken.
+    registrations: Vec<Registration>,
     events: Box<dyn FnMut(SfuEvent) + Send>,
     myself: ActorRef<SfuMsg>,
+    depth: Arc<AtomicUsize>,
 }
 
 impl Actor for Sfu {
@@ -147,33 +150,27 @@ impl Actor for Sfu {
     type Arguments = SfuArgs;
 
     async fn pre_start(&self, myself: ActorRef<SfuMsg>, args: SfuArgs) -> Result<Running, ActorProcessingErr> {
-        let sink = {
-            let (actor, depth) = (myself.clone(), self.depth.clone());
-            Box::new(move |event| {
-                // The engine reports changes, a few a second, which must arrive; only data messages can flood, and those are
-                // dropped long before orders are refused.
-                let is_data = matches!(event, WorkerEvent::Media(EventKind::Data { .. }));
-                let bound = if is_data { DATA_MESSAGES } else { usize::MAX };
-                if cast(&actor, &depth, bound, SfuMsg::Worker(event)).is_err() && !is_data {
-                    tracing::debug!("a media event came after the end of its SFU");
-                }
-            })
-        };
-
-        let registration = args.worker.register(sink)?;
+        let workers = args.workers;
+        let handles = || workers.workers().iter();
+        let fingerprint = handles().next().map(|worker| worker.fingerprint().clone());
         let state = SfuState::new(Setting {
-            router: registration.router(),
-            candidates: args.worker.candidates().to_vec(),
-            fingerprint: args.worker.fingerprint().clone(),
+            candidates: handles().map(|worker| worker.candidates().to_vec()).collect(),
+            fingerprint: fingerprint.ok_or("there is no media worker")?,
+            loads: {
+                let workers = workers.clone();
+                Box::new(move || workers.workers().iter().map(MediaWorkerHandle::load).collect())
+            },
             policy: args.policy,
             next_id: Box::new(next_id),
             credentials: Box::new(fresh_credentials),
         });
         Ok(Running {
             state,
-            registration,
+            workers,
+            registrations: Vec::new(),
             events: args.events,
             myself,
+            depth: self.depth.clone(),
         })
     }
 
@@ -188,11 +185,11 @@ impl Actor for Sfu {
                 self.depth.fetch_sub(1, Ordering::Relaxed);
                 running.state.apply(command)
             }
-            SfuMsg::Worker(event) => {
+            SfuMsg::Worker(router, event) => {
                 self.depth.fetch_sub(1, Ordering::Relaxed);
                 match event {
-                    WorkerEvent::Media(kind) => running.state.media(kind),
-                    WorkerEvent::Restarted => running.state.restarted(),
+                    WorkerEvent::Media(kind) => running.state.media(router, kind),
+                    WorkerEvent::Restarted => running.state.restarted(router),
                 }
             }
             SfuMsg::OfferTimeout(participant, offer) => running.state.offer_timed_out(participant, offer),
@@ -202,10 +199,16 @@ impl Actor for Sfu {
 }
 
 impl Running {
-    /// Ends the actor when the worker takes no orders: media would no longer be what was agreed, and the room starts anew.
+    /// Ends the actor when a worker takes no orders: media would no longer be what was agreed, and the room starts anew.
     fn carry_out(&mut self, effects: Effects) -> Result<(), ActorProcessingErr> {
-        let worker = self.registration.worker();
-        for command in effects.commands {
+        self.register_new_seats()?;
+        for (index, command) in effects.commands {
+            let Some(worker) = self.workers.workers().get(index) else {
+                continue;
+            };
+            if let Command::Pipe { to, .. } = &command {
+                self.workers.join(index, usize::from(to.0))?;
+            }
             // Data messages are what a client can flood with: they are dropped before anything else suffers.
             let droppable = matches!(command, Command::SendData { .. });
             match worker.send(command) {
@@ -213,6 +216,7 @@ impl Running {
                 sent => sent?,
             }
         }
+        self.settle_registrations();
         for event in effects.events {
             (self.events)(event);
         }
@@ -227,7 +231,46 @@ impl Running {
     }
 }
 
-/// Ids of transports, producers and consumers, unique in this process.
+impl Running {
+    fn register_new_seats(&mut self) -> Result<(), ActorProcessingErr> {
+        for taken in self.state.seats() {
+            let router = taken.seat.router;
+            let is_known = self.registrations.iter().any(|known| known.router() == router);
+            if let Some(worker) = self.workers.workers().get(taken.seat.worker).filter(|_| !is_known) {
+                let sink = event_sink(router, self.myself.clone(), self.depth.clone());
+                self.registrations.push(worker.register(router, sink)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells workers how many sit there, and closes the routers of seats that nobody has any more.
+    fn settle_registrations(&mut self) {
+        let seats = self.state.seats();
+        self.registrations.retain_mut(|registration| {
+            let taken = seats.iter().find(|taken| taken.seat.router == registration.router());
+            if let Some(taken) = taken {
+                registration.set_participants(taken.participants);
+            }
+            taken.is_some()
+        });
+    }
+}
+
+/// Takes the events of one router to the actor.
+fn event_sink(router: RouterId, actor: ActorRef<SfuMsg>, depth: Arc<AtomicUsize>) -> EventSink {
+    Box::new(move |event| {
+        // The engine reports changes, a few a second, which must arrive; only data messages can flood, and those are
+        // dropped long before orders are refused.
+        let is_data = matches!(event, WorkerEvent::Media(EventKind::Data { .. }));
+        let bound = if is_data { DATA_MESSAGES } else { usize::MAX };
+        if cast(&actor, &depth, bound, SfuMsg::Worker(router, event)).is_err() && !is_data {
+            tracing::debug!("a media event came after the end of its SFU");
+        }
+    })
+}
+
+/// Ids of routers, transports, producers and consumers, unique in this process.
 fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)

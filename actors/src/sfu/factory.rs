@@ -9,7 +9,7 @@ use super::actor::{SfuArgs, SfuHandle};
 use crate::media_worker::MediaWorkers;
 use crate::ports::{Later, SfuEvents, SfuFactory, SfuStartError};
 
-/// SFUs on local media workers, each on the one with the fewest rooms.
+/// SFUs on local media workers.
 #[derive(Debug, Clone)]
 pub struct LocalSfus {
     workers: Arc<MediaWorkers>,
@@ -26,7 +26,7 @@ impl LocalSfus {
 impl SfuFactory for LocalSfus {
     fn start(&self, supervisor: ActorCell, events: SfuEvents) -> Later<'_, Result<SfuHandle, SfuStartError>> {
         let args = SfuArgs {
-            worker: self.workers.least_loaded(),
+            workers: self.workers.clone(),
             policy: self.policy.clone(),
             events,
         };

@@ -10,6 +10,8 @@ use caside_protocol::client::{Subscribe, SubscribePolicy, SubscribeQuality};
 use caside_protocol::view;
 use caside_protocol::{ParticipantId, TrackId};
 
+use super::state::Seat;
+
 /// A participant.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -21,6 +23,10 @@ pub(super) struct Member {
     pub(super) may_send_data: bool,
     /// Cleared while they hold.
     pub(super) receiving: bool,
+    /// Where their connections are, from the first one on.
+    pub(super) seat: Option<Seat>,
+    /// Whether they were told that there is no seat for what they are to receive.
+    pub(super) refused: bool,
     /// The connection they publish over.
     pub(super) publish: Option<Publishing>,
     /// The connection they receive over.
@@ -121,6 +127,8 @@ impl Member {
             may_subscribe,
             may_send_data,
             receiving: true,
+            seat: None,
+            refused: false,
             publish: None,
             subscribe: None,
             view: None,
@@ -177,9 +185,26 @@ impl Subscribing {
             .find(|(_, c)| c.track == track)
             .map(|(id, c)| (*id, *c))
     }
+
+    /// The tracks that are sent.
+    pub(super) fn sent(&self) -> Vec<TrackId> {
+        let mut sent: Vec<_> = self
+            .consumers
+            .values()
+            .filter(|it| it.started)
+            .map(|it| it.track)
+            .collect();
+        sent.sort_unstable();
+        sent
+    }
 }
 
 impl Viewing {
+    /// The tracks that are sent.
+    pub(super) fn sent(&self) -> Vec<TrackId> {
+        self.consumers.values().map(|(_, track)| *track).collect()
+    }
+
     /// Takes a track off its m-line, which stays for the next one. Its consumer, if it was sent.
     pub(super) fn take(&mut self, track: TrackId) -> Option<ConsumerId> {
         let mid = self.consumers.iter().find(|(_, (_, sent))| *sent == track)?.0.clone();

@@ -3,6 +3,7 @@
 mod cameras;
 mod publishing;
 mod quality;
+mod seats;
 mod subscribing;
 mod viewing;
 
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use caside_media::control::{CloseReason, Command, EventKind};
 use caside_media::layers::{Content, Preference};
 use caside_media::parameters::{
-    ConsumerId, Fingerprint, IceCredentials, MediaKind, ProducerId, ProducerParameters, RouterId, TransportId,
+    ConsumerId, Fingerprint, IceCredentials, MediaKind, ProducerId, ProducerParameters, RouterId, TapId, TransportId,
 };
 use caside_media::sdp::{
     self, Candidate, CodecPolicy, LocalDescription, NegotiateError, PublishAnswer, PublishSession, SubscribeSession,
@@ -23,15 +24,17 @@ use caside_protocol::server::{PublishLayer, SfuOfferTrack};
 use caside_protocol::view::{Source, Track, TrackKind};
 use caside_protocol::{ErrorCode, ParticipantId, TrackId};
 
+pub(super) use self::seats::{Seat, Taken};
 use super::command::{PublishedTrack, SfuCommand, SfuEvent};
 use super::member::{Consumption, Member, Publishing, Subscribing, Wish};
 use super::stats;
+use crate::media_worker::WorkerLoad;
 
 /// What to do after an order or an event.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    /// For the engine, in order.
-    pub(super) commands: Vec<Command>,
+    /// For the engines, in order, each with the index of its worker. Those of the seats that are new are to be there first.
+    pub(super) commands: Vec<(usize, Command)>,
     /// For the room, in order.
     pub(super) events: Vec<SfuEvent>,
     /// Offers whose answers are to be waited for: participant and offer number.
@@ -40,8 +43,10 @@ pub(super) struct Effects {
 
 /// What all descriptions of this SFU have in common, and where ids come from.
 pub(super) struct Setting {
-    pub(super) router: RouterId,
-    pub(super) candidates: Vec<Candidate>,
+    /// Where clients reach each worker.
+    pub(super) candidates: Vec<Vec<Candidate>>,
+    /// What each worker has to do now.
+    pub(super) loads: Box<dyn Fn() -> Vec<WorkerLoad> + Send>,
     pub(super) fingerprint: Fingerprint,
     pub(super) policy: CodecPolicy,
     /// Makes ids that are unique in this process.
@@ -55,8 +60,20 @@ pub(super) struct Setting {
 struct Producer {
     participant: ParticipantId,
     published: PublishedTrack,
-    /// Muted or held.
+    /// The publisher's seat, and the transport that it comes over.
+    home: Seat,
+    transport: TransportId,
+    places: seats::Places,
+    content: Content,
     paused: bool,
+    /// The highest encoding that its publisher was told to send; `None`: all.
+    wanted: Option<u8>,
+}
+
+impl Producer {
+    fn is_sound(&self) -> bool {
+        self.published.parameters.kind == MediaKind::Audio
+    }
 }
 
 /// One room's SFU.
@@ -66,6 +83,11 @@ pub(super) struct SfuState {
     producers: HashMap<ProducerId, Producer>,
     tracks: HashMap<TrackId, ProducerId>,
     transports: HashMap<TransportId, (ParticipantId, Target)>,
+    /// What each tap observes.
+    taps: HashMap<TapId, ProducerId>,
+    /// The oldest first: its engine says who speaks.
+    seats: Vec<Taken>,
+    speakers: Vec<TrackId>,
     stats_requests: HashMap<u64, (ParticipantId, u64)>,
     /// Everybody, who spoke last first; who never spoke in the order in which they came.
     floor: Vec<ParticipantId>,
@@ -86,6 +108,9 @@ impl SfuState {
             producers: HashMap::new(),
             tracks: HashMap::new(),
             transports: HashMap::new(),
+            taps: HashMap::new(),
+            seats: Vec::new(),
+            speakers: Vec::new(),
             stats_requests: HashMap::new(),
             floor: Vec::new(),
             last_n: 0,
@@ -166,28 +191,40 @@ impl SfuState {
             SfuCommand::OfferAgain { participant } => self.offer_again(participant),
             SfuCommand::Stats { participant, request } => self.ask_stats(participant, request),
             SfuCommand::Tap { track, tap, sink } => {
-                if let Some(producer) = self.tracks.get(&track) {
-                    self.effects.commands.push(Command::Tap {
-                        producer: *producer,
-                        tap,
-                        sink,
-                    });
-                }
-            }
-            SfuCommand::Untap { tap } => self.effects.commands.push(Command::Untap { tap }),
-            SfuCommand::RequestKeyFrame { track } => {
-                if let Some(producer) = self.tracks.get(&track) {
+                if let Some((producer, home)) = self.home_of(track) {
+                    self.taps.insert(tap, producer);
                     self.effects
                         .commands
-                        .push(Command::RequestKeyFrame { producer: *producer });
+                        .push((home.worker, Command::Tap { producer, tap, sink }));
+                }
+            }
+            SfuCommand::Untap { tap } => {
+                let producer = self.taps.remove(&tap).and_then(|id| self.producers.get(&id));
+                if let Some(producer) = producer {
+                    self.effects
+                        .commands
+                        .push((producer.home.worker, Command::Untap { tap }));
+                }
+            }
+            SfuCommand::RequestKeyFrame { track } => {
+                if let Some((producer, home)) = self.home_of(track) {
+                    self.effects
+                        .commands
+                        .push((home.worker, Command::RequestKeyFrame { producer }));
                 }
             }
         }
         std::mem::take(&mut self.effects)
     }
 
-    /// Takes an event of the engine.
-    pub(super) fn media(&mut self, event: EventKind) -> Effects {
+    /// The engine's name of a track, and where its publisher sits.
+    fn home_of(&self, track: TrackId) -> Option<(ProducerId, Seat)> {
+        let producer = *self.tracks.get(&track)?;
+        Some((producer, self.producers.get(&producer)?.home))
+    }
+
+    /// Takes an event of the engine that has this router.
+    pub(super) fn media(&mut self, router: RouterId, event: EventKind) -> Effects {
         match event {
             EventKind::TransportConnected { .. } | EventKind::ProducerStarted { .. } => {}
             EventKind::TransportSecured { transport } => {
@@ -196,21 +233,13 @@ impl SfuState {
                 }
             }
             EventKind::TransportClosed { transport, reason } => self.transport_closed(transport, reason),
-            EventKind::EncodingsWanted { producer, highest } => self.encodings_wanted(producer, highest),
+            EventKind::EncodingsWanted { producer, highest } => self.encodings_wanted(router, producer, highest),
             EventKind::Quality {
                 transport,
                 grade,
                 cause,
             } => self.judged(transport, grade, cause),
-            EventKind::ActiveSpeakers { producers } => {
-                self.spoke(&producers);
-                let tracks = producers
-                    .iter()
-                    .filter_map(|p| self.producers.get(p))
-                    .map(|p| p.published.track.track)
-                    .collect();
-                self.effects.events.push(SfuEvent::ActiveSpeakers { tracks });
-            }
+            EventKind::ActiveSpeakers { producers } => self.heard(router, producers),
             EventKind::Data {
                 transport,
                 label,
@@ -237,19 +266,24 @@ impl SfuState {
         std::mem::take(&mut self.effects)
     }
 
-    /// The engine was lost with every transport.
-    pub(super) fn restarted(&mut self) -> Effects {
-        let mut transports: Vec<_> = self.transports.keys().copied().collect();
+    /// The engine that has this router was lost with every transport, and an empty one took its place.
+    pub(super) fn restarted(&mut self, router: RouterId) -> Effects {
+        let seat = self
+            .seats
+            .iter()
+            .map(|taken| taken.seat)
+            .find(|seat| seat.router == router);
+        let Some(seat) = seat else {
+            return Effects::default();
+        };
+        let sits = |participant| self.members.get(participant).is_some_and(|it| it.seat == Some(seat));
+        let lost = self.transports.iter().filter(|(_, (participant, _))| sits(participant));
+        let mut transports: Vec<_> = lost.map(|(transport, _)| *transport).collect();
         transports.sort_unstable();
         for transport in transports {
             self.transport_closed(transport, CloseReason::Internal);
         }
-        // The engine that comes has none of what the others would close.
-        let opens = |command: &Command| matches!(command, Command::OpenTransport { .. });
-        self.effects.commands.retain(opens);
-        if self.audio_last_n > 0 {
-            self.limit_voices();
-        }
+        self.renew_seat(seat);
         std::mem::take(&mut self.effects)
     }
 
@@ -276,25 +310,35 @@ impl SfuState {
         };
         self.stats_requests.retain(|_, (p, _)| *p != participant);
         self.floor.retain(|other| *other != participant);
+        // Without a seat there are no connections.
+        let Some(seat) = member.seat else { return };
         if let Some(subscribing) = member.subscribe {
-            self.close_transport(subscribing.transport);
+            self.close_transport(seat, subscribing.transport);
+            self.discount_consumers(seat, subscribing.sent());
         }
         if let Some(viewing) = member.view {
-            self.close_transport(viewing.transport);
+            self.close_transport(seat, viewing.transport);
+            self.discount_consumers(seat, viewing.sent());
         }
+        let published = member.publish.is_some();
         if let Some(publishing) = member.publish {
-            self.close_transport(publishing.transport);
+            self.close_transport(seat, publishing.transport);
             for track in publishing.tracks.into_values() {
                 self.withdraw(track);
             }
+        }
+        self.leave_seat(seat);
+        if published {
             self.select_cameras();
             self.offer_where_wanted();
         }
     }
 
-    fn close_transport(&mut self, transport: TransportId) {
+    fn close_transport(&mut self, seat: Seat, transport: TransportId) {
         self.transports.remove(&transport);
-        self.effects.commands.push(Command::CloseTransport { transport });
+        self.effects
+            .commands
+            .push((seat.worker, Command::CloseTransport { transport }));
     }
 
     /// A connection ended on its own.
@@ -329,10 +373,14 @@ impl SfuState {
                 self.offer_where_wanted();
             }
             Target::Subscribe if member.view.as_ref().is_some_and(|view| view.transport == transport) => {
-                member.view = None;
+                if let (Some(seat), Some(view)) = (member.seat, member.view.take()) {
+                    self.discount_consumers(seat, view.sent());
+                }
             }
             Target::Subscribe => {
-                member.subscribe = None;
+                if let (Some(seat), Some(subscribing)) = (member.seat, member.subscribe.take()) {
+                    self.discount_consumers(seat, subscribing.sent());
+                }
                 // Whoever is still there answers the offer of a new connection.
                 self.offer_all_tracks(participant);
             }
@@ -352,16 +400,23 @@ impl SfuState {
             let Some(publishing) = member.publish.as_ref().filter(|p| p.data && *id != sender) else {
                 continue;
             };
-            self.effects.commands.push(Command::SendData {
+            let Some(seat) = member.seat else { continue };
+            let send = Command::SendData {
                 transport: publishing.transport,
                 label: label.to_owned(),
                 data: data.clone(),
                 text,
-            });
+            };
+            self.effects.commands.push((seat.worker, send));
         }
     }
 
     fn ask_stats(&mut self, participant: ParticipantId, request: u64) {
+        let Some(seat) = self.members.get(&participant).and_then(|member| member.seat) else {
+            let stats = stats::of_participant(&[], |_| None, |_| None, |_| None);
+            self.effects.events.push(SfuEvent::Stats { request, stats });
+            return;
+        };
         if self.stats_requests.len() >= MAX_STATS_REQUESTS
             && let Some(oldest) = self.stats_requests.keys().min().copied()
         {
@@ -369,10 +424,11 @@ impl SfuState {
         }
         let number = (self.setting.next_id)();
         self.stats_requests.insert(number, (participant, request));
-        self.effects.commands.push(Command::Stats {
-            router: self.setting.router,
+        let stats = Command::Stats {
+            router: seat.router,
             request: number,
-        });
+        };
+        self.effects.commands.push((seat.worker, stats));
     }
 }
 
@@ -403,11 +459,14 @@ impl AnswerError {
     }
 }
 
-fn local_description(candidates: &[Candidate], fingerprint: &Fingerprint, ice: IceCredentials) -> LocalDescription {
-    LocalDescription {
-        ice,
-        fingerprint: fingerprint.clone(),
-        candidates: candidates.to_vec(),
+impl Setting {
+    /// What a client is told of a connection at this seat.
+    fn local_description(&self, seat: Seat, ice: IceCredentials) -> LocalDescription {
+        LocalDescription {
+            ice,
+            fingerprint: self.fingerprint.clone(),
+            candidates: self.candidates.get(seat.worker).cloned().unwrap_or_default(),
+        }
     }
 }
 

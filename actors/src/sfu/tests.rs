@@ -1,16 +1,21 @@
 //! The SFU's decisions, with the offers of real clients.
 
+mod seats;
+
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 
 use caside_media::control::{CloseReason, Command, EventKind};
 use caside_media::layers::{Preference, Quality};
-use caside_media::parameters::{Fingerprint, IceCredentials, RouterId, TransportId};
+use caside_media::parameters::{Fingerprint, IceCredentials, TransportId};
 use caside_media::sdp::{Candidate, CandidateTransport, CodecPolicy};
 use caside_protocol::client::{Subscribe, SubscribePolicy, SubscribeQuality, Target};
 use caside_protocol::{ErrorCode, ParticipantId, TrackId};
 
 use super::command::{SfuCommand, SfuEvent};
 use super::state::{Effects, Setting, SfuState};
+use crate::media_worker::WorkerLoad;
 
 mod cameras;
 
@@ -18,14 +23,34 @@ const OFFER: &str = include_str!("../../../media/tests/fixtures/sdp/chromium_cam
 const SIMULCAST: &str = include_str!("../../../media/tests/fixtures/sdp/chromium_simulcast.sdp");
 
 fn state() -> SfuState {
+    state_on(Arc::new(Mutex::new(vec![IDLE])))
+}
+
+const IDLE: WorkerLoad = WorkerLoad {
+    busy: 0.0,
+    packets_per_second: 0,
+    pressure: 0,
+    participants: 0,
+    rooms: 0,
+    max_participants: 100,
+};
+
+/// An SFU on workers that have so much to do.
+fn state_on(loads: Arc<Mutex<Vec<WorkerLoad>>>) -> SfuState {
     let mut next = 0;
     let mut ufrag = 0;
+    let workers = loads.lock().unwrap().len();
     SfuState::new(Setting {
-        router: RouterId(1),
-        candidates: vec![Candidate {
-            address: "127.0.0.1:40000".parse().unwrap(),
-            transport: CandidateTransport::Udp,
-        }],
+        candidates: (40_000..)
+            .take(workers)
+            .map(|port| {
+                vec![Candidate {
+                    address: (Ipv4Addr::LOCALHOST, port).into(),
+                    transport: CandidateTransport::Udp,
+                }]
+            })
+            .collect(),
+        loads: Box::new(move || loads.lock().unwrap().clone()),
         fingerprint: Fingerprint {
             algorithm: "sha-256".to_owned(),
             digest: vec![7; 32],
@@ -119,16 +144,27 @@ fn answer(state: &mut SfuState, participant: ParticipantId, sdp: String) -> Effe
     })
 }
 
+/// What the engines are told, whichever.
+fn orders(effects: &Effects) -> impl Iterator<Item = &Command> {
+    effects.commands.iter().map(|(_, command)| command)
+}
+
+/// Takes an event of the first engine.
+fn media(state: &mut SfuState, event: EventKind) -> Effects {
+    let router = state.seats()[0].seat.router;
+    state.media(router, event)
+}
+
 fn consumed(effects: &Effects) -> Vec<bool> {
     let paused = |c: &Command| match c {
         Command::Consume { paused, .. } => Some(*paused),
         _ => None,
     };
-    effects.commands.iter().filter_map(paused).collect()
+    orders(effects).filter_map(paused).collect()
 }
 
 fn transport_of(effects: &Effects) -> TransportId {
-    let opened = effects.commands.iter().find_map(|c| match c {
+    let opened = orders(effects).find_map(|c| match c {
         Command::OpenTransport { transport, .. } => Some(*transport),
         _ => None,
     });
@@ -152,12 +188,7 @@ fn a_publishers_tracks_are_offered_to_the_others_and_sent_once_answered() {
     assert!(consumed(&effects).is_empty(), "nothing is sent before the answer");
     let effects = answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
     assert_eq!(consumed(&effects), [false, false]);
-    assert!(
-        effects
-            .commands
-            .iter()
-            .any(|c| matches!(c, Command::ConnectTransport { .. }))
-    );
+    assert!(orders(&effects).any(|c| matches!(c, Command::ConnectTransport { .. })));
 }
 
 #[test]
@@ -234,18 +265,11 @@ fn leaving_takes_the_tracks_from_everybody() {
     let offered = offers(&publish(&mut state, ada, OFFER));
     answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
     let effects = state.apply(SfuCommand::Detach { participant: ada });
-    let closed = effects
-        .commands
-        .iter()
+    let closed = orders(&effects)
         .filter(|c| matches!(c, Command::CloseConsumer { .. }))
         .count();
     assert_eq!(closed, 2);
-    assert!(
-        effects
-            .commands
-            .iter()
-            .any(|c| matches!(c, Command::CloseTransport { .. }))
-    );
+    assert!(orders(&effects).any(|c| matches!(c, Command::CloseTransport { .. })));
     assert!(offers(&effects)[0].2.is_empty(), "the m-lines become inactive");
 }
 
@@ -263,12 +287,7 @@ fn another_peer_connection_replaces_the_one_before() {
         _ => None,
     });
     assert_eq!(gone.unwrap(), before);
-    assert!(
-        effects
-            .commands
-            .iter()
-            .any(|c| matches!(c, Command::CloseTransport { .. }))
-    );
+    assert!(orders(&effects).any(|c| matches!(c, Command::CloseTransport { .. })));
 }
 
 #[test]
@@ -297,20 +316,26 @@ fn a_closed_connection_is_told_and_a_subscriber_offered_another() {
     let publishing = transport_of(&effects);
     let offered = offers(&effects);
     let effects = answer(&mut state, grace, answer_to(&offered[0].1, "AB"));
-    let subscribing = effects.commands.iter().find_map(|c| match c {
+    let subscribing = orders(&effects).find_map(|c| match c {
         Command::ConnectTransport { transport, .. } => Some(*transport),
         _ => None,
     });
     let reason = CloseReason::ConsentExpired;
-    let effects = state.media(EventKind::TransportClosed {
-        transport: subscribing.unwrap(),
-        reason,
-    });
+    let effects = media(
+        &mut state,
+        EventKind::TransportClosed {
+            transport: subscribing.unwrap(),
+            reason,
+        },
+    );
     assert_eq!(offers(&effects)[0].2, tracks);
-    let effects = state.media(EventKind::TransportClosed {
-        transport: publishing,
-        reason,
-    });
+    let effects = media(
+        &mut state,
+        EventKind::TransportClosed {
+            transport: publishing,
+            reason,
+        },
+    );
     let told = effects.events.iter().any(|e| {
         matches!(e, SfuEvent::Disconnected { participant, target: Target::Publish, cause: "consent_expired" } if *participant == ada)
     });
@@ -348,7 +373,7 @@ fn wishes_decide_what_is_sent() {
     let effects = state.apply(subscribe(SubscribeQuality::Off));
     assert!(matches!(
         effects.commands[..],
-        [Command::PauseConsumer { paused: true, .. }]
+        [(_, Command::PauseConsumer { paused: true, .. })]
     ));
     let effects = state.apply(SfuCommand::SetReceiving {
         participant: grace,
@@ -356,7 +381,7 @@ fn wishes_decide_what_is_sent() {
     });
     assert!(matches!(
         effects.commands[..],
-        [Command::PauseConsumer { paused: true, .. }]
+        [(_, Command::PauseConsumer { paused: true, .. })]
     ));
     state.apply(subscribe(SubscribeQuality::High));
     let effects = state.apply(SfuCommand::SetReceiving {
@@ -365,7 +390,7 @@ fn wishes_decide_what_is_sent() {
     });
     assert!(matches!(
         effects.commands[..],
-        [Command::PauseConsumer { paused: false, .. }]
+        [(_, Command::PauseConsumer { paused: false, .. })]
     ));
 }
 
@@ -404,7 +429,7 @@ fn how_good_a_track_is_to_be_goes_to_the_engine() {
 }
 
 fn preferences(effects: &Effects) -> Vec<Preference> {
-    let preferences = effects.commands.iter().filter_map(|command| match command {
+    let preferences = orders(effects).filter_map(|command| match command {
         Command::PreferLayers { preference, .. } => Some(*preference),
         _ => None,
     });
@@ -417,15 +442,13 @@ fn a_publisher_hears_which_encodings_are_wanted() {
     let ada = attach(&mut state, SubscribePolicy::Manual);
     let effects = publish(&mut state, ada, SIMULCAST);
     let tracks = published(&effects);
-    let producers: Vec<_> = effects
-        .commands
-        .iter()
+    let producers: Vec<_> = orders(&effects)
         .filter_map(|command| match command {
             Command::Produce { producer, .. } => Some(*producer),
             _ => None,
         })
         .collect();
-    let mut wanted = |producer, highest| state.media(EventKind::EncodingsWanted { producer, highest }).events;
+    let mut wanted = |producer, highest| media(&mut state, EventKind::EncodingsWanted { producer, highest }).events;
     let events = wanted(producers[1], 1);
     let [
         SfuEvent::EncodingsWanted {
@@ -490,7 +513,7 @@ fn rights_are_given_and_taken_without_a_new_connection() {
             Command::PauseConsumer { paused, .. } => Some(*paused),
             _ => None,
         };
-        effects.commands.iter().filter_map(pause).collect()
+        orders(&effects).filter_map(pause).collect()
     };
     assert_eq!(paused(&state.apply(rights(false))), [true, true]);
     // Neither the end of a hold nor another publisher's track gets past it.
@@ -569,7 +592,7 @@ fn a_viewer_is_sent_what_is_published_now_and_later_without_another_offer() {
     let other = OFFER.replacen("o=- ", "o=- 1", 1);
     let effects = publish(&mut state, ada, &other);
     let closed = |c: &&Command| matches!(c, Command::CloseConsumer { .. });
-    assert_eq!(effects.commands.iter().filter(closed).count(), tracks.len());
+    assert_eq!(orders(&effects).filter(closed).count(), tracks.len());
     assert_eq!(consumed(&effects).len(), tracks.len());
 
     let rights = SfuCommand::SetRights {
@@ -579,9 +602,12 @@ fn a_viewer_is_sent_what_is_published_now_and_later_without_another_offer() {
     };
     let effects = state.apply(rights);
     let paused = |c: &&Command| matches!(c, Command::PauseConsumer { paused: true, .. });
-    assert_eq!(effects.commands.iter().filter(paused).count(), tracks.len());
+    assert_eq!(orders(&effects).filter(paused).count(), tracks.len());
     let effects = state.apply(SfuCommand::Detach { participant: eve });
-    assert!(matches!(effects.commands.as_slice(), [Command::CloseTransport { .. }]));
+    assert!(matches!(
+        effects.commands.as_slice(),
+        [(_, Command::CloseTransport { .. })]
+    ));
 }
 
 #[test]
@@ -591,13 +617,13 @@ fn a_viewers_connection_that_closes_is_told_and_not_offered_anew() {
     let eve = attach(&mut state, SubscribePolicy::Manual);
     publish(&mut state, ada, OFFER);
     let effects = watch(&mut state, eve, ada);
-    let transport = effects.commands.iter().find_map(|c| match c {
+    let transport = orders(&effects).find_map(|c| match c {
         Command::OpenTransport { transport, .. } => Some(*transport),
         _ => None,
     });
     let reason = CloseReason::ConsentExpired;
     let transport = transport.unwrap();
-    let effects = state.media(EventKind::TransportClosed { transport, reason });
+    let effects = media(&mut state, EventKind::TransportClosed { transport, reason });
     assert!(effects.commands.is_empty());
     let told = |e: &SfuEvent| matches!(e, SfuEvent::Disconnected { participant, target: Target::Subscribe, .. } if *participant == eve);
     assert!(effects.events.iter().any(told));

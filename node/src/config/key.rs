@@ -87,6 +87,12 @@ pub(crate) const KEYS: &[Key] = &[
         "threads that carry media",
     ),
     key(
+        "media_worker_participants",
+        "CASIDE_MEDIA_WORKER_PARTICIPANTS",
+        "1 to 1000000",
+        "participants on one of them; more are placed on others, also of the same room, and refused when all are full",
+    ),
+    key(
         "max_connections",
         "CASIDE_MAX_CONNECTIONS",
         "1 to 1000000",

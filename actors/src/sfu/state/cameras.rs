@@ -34,12 +34,20 @@ impl SfuState {
         self.select_cameras();
     }
 
-    /// Tells the engine how many voices are heard.
-    pub(super) fn limit_voices(&mut self) {
-        self.effects.commands.push(Command::LimitVoices {
-            router: self.setting.router,
+    /// Tells the engines how many voices are heard. They hear the same, and choose alike.
+    fn limit_voices(&mut self) {
+        let seats: Vec<Seat> = self.seats().iter().map(|taken| taken.seat).collect();
+        for seat in seats {
+            self.limit_voices_at(seat);
+        }
+    }
+
+    pub(super) fn limit_voices_at(&mut self, seat: Seat) {
+        let limit = Command::LimitVoices {
+            router: seat.router,
             loudest: usize::try_from(self.audio_last_n).ok().filter(|loudest| *loudest > 0),
-        });
+        };
+        self.effects.commands.push((seat.worker, limit));
     }
 
     pub(super) fn set_last_n(&mut self, participant: ParticipantId, last_n: Option<u32>) {
@@ -82,9 +90,10 @@ impl SfuState {
         changed.sort_unstable();
         for track in changed {
             let consumer = member.subscribe.as_ref().and_then(|it| it.consumer_of(track));
-            if let Some((consumer, Consumption { started: true, .. })) = consumer {
+            if let (Some((consumer, Consumption { started: true, .. })), Some(seat)) = (consumer, member.seat) {
                 let paused = !member.receives(track);
-                self.effects.commands.push(Command::PauseConsumer { consumer, paused });
+                let pause = Command::PauseConsumer { consumer, paused };
+                self.effects.commands.push((seat.worker, pause));
             }
         }
         if member.cameras != told {

@@ -41,31 +41,24 @@ impl SfuState {
         let remote_session = sdp::parse(sdp)
             .map_err(|e| bad_sdp(&NegotiateError::from(e)))?
             .session_id;
+        let seat = self.seat(participant)?;
         let member = self.members.get_mut(&participant).ok_or_else(not_attached)?;
-        let Setting {
-            next_id,
-            credentials,
-            router,
-            candidates,
-            fingerprint,
-            policy,
-        } = &mut self.setting;
-        let mut allocate = || ProducerId(next_id());
+        let setting = &mut self.setting;
 
         let running = member.publish.as_mut().filter(|p| p.remote_session == remote_session);
         let (answer, fresh) = match running {
             Some(publishing) => (
                 encrypted(&mut publishing.session, sources)
-                    .offer(sdp, &mut allocate, credentials)
+                    .offer(sdp, &mut || ProducerId((setting.next_id)()), &mut setting.credentials)
                     .map_err(|e| bad_sdp(&e))?,
                 None,
             ),
             None => {
-                let ice = credentials();
-                let local = local_description(candidates, fingerprint, ice.clone());
-                let mut session = PublishSession::new(local, policy.clone());
+                let ice = (setting.credentials)();
+                let local = setting.local_description(seat, ice.clone());
+                let mut session = PublishSession::new(local, setting.policy.clone());
                 let answer = encrypted(&mut session, sources)
-                    .offer(sdp, &mut allocate, credentials)
+                    .offer(sdp, &mut || ProducerId((setting.next_id)()), &mut setting.credentials)
                     .map_err(|e| bad_sdp(&e))?;
                 (answer, Some((session, ice)))
             }
@@ -75,17 +68,19 @@ impl SfuState {
             if let Some(old) = member.publish.take() {
                 unpublished.extend(old.tracks.into_values());
                 self.transports.remove(&old.transport);
-                self.effects.commands.push(Command::CloseTransport {
-                    transport: old.transport,
-                });
+                let transport = old.transport;
+                self.effects
+                    .commands
+                    .push((seat.worker, Command::CloseTransport { transport }));
             }
-            let transport = TransportId(next_id());
+            let transport = TransportId((setting.next_id)());
             self.transports.insert(transport, (participant, Target::Publish));
-            self.effects.commands.push(Command::OpenTransport {
-                router: *router,
+            let open = Command::OpenTransport {
+                router: seat.router,
                 transport,
                 local,
-            });
+            };
+            self.effects.commands.push((seat.worker, open));
             let tracks = BTreeMap::new();
             member.publish = Some(Publishing {
                 transport,
@@ -107,28 +102,33 @@ impl SfuState {
         } = answer;
         publishing.data = data_channel;
         let transport = publishing.transport;
-        self.effects.commands.push(Command::ConnectTransport {
+        let connect = Command::ConnectTransport {
             transport,
             local: connect.local,
             remote: connect.remote,
             dtls: connect.dtls,
-        });
+        };
+        self.effects.commands.push((seat.worker, connect));
         for (mid, producer) in removed {
             unpublished.extend(publishing.tracks.remove(&mid));
-            self.effects.commands.push(Command::CloseProducer { producer });
-        }
-        for (_, producer, parameters) in updated {
-            if let Some(known) = self.producers.get_mut(&producer) {
-                known.published.parameters = parameters.clone();
-            }
             self.effects
                 .commands
-                .push(Command::UpdateProducer { producer, parameters });
+                .push((seat.worker, Command::CloseProducer { producer }));
         }
-        for (mid, producer, parameters) in added {
+        for (_, id, parameters) in updated {
+            if let Some(producer) = self.producers.get_mut(&id) {
+                producer.published.parameters = parameters.clone();
+                producer.everywhere(&mut self.effects, || Command::UpdateProducer {
+                    producer: id,
+                    parameters: parameters.clone(),
+                });
+            }
+        }
+        let mut new = Vec::new();
+        for (mid, id, parameters) in added {
             let track = track_of(participant, &mid, &parameters, sources);
             publishing.tracks.insert(mid.clone(), track.track);
-            self.tracks.insert(track.track, producer);
+            self.tracks.insert(track.track, id);
             let content = Content {
                 screen: track.source == Source::Screen,
                 encrypted: track.encryption.is_some(),
@@ -139,26 +139,34 @@ impl SfuState {
                 parameters: parameters.clone(),
             };
             published.push(info.clone());
-            self.producers.insert(
-                producer,
-                Producer {
-                    participant,
-                    published: info,
-                    paused: false,
-                },
-            );
-            self.effects.commands.push(Command::Produce {
+            let producer = Producer {
+                participant,
+                published: info,
+                home: seat,
                 transport,
-                producer,
+                places: seat.places(),
+                content,
+                paused: false,
+                wanted: None,
+            };
+            self.producers.insert(id, producer);
+            let produce = Command::Produce {
+                transport,
+                producer: id,
                 parameters,
-            });
+            };
+            self.effects.commands.push((seat.worker, produce));
             if content != Content::default() {
-                self.effects
-                    .commands
-                    .push(Command::DescribeProducer { producer, content });
+                let describe = Command::DescribeProducer { producer: id, content };
+                self.effects.commands.push((seat.worker, describe));
             }
+            new.push(id);
         }
-        Ok((sdp, publishing.tracks.clone()))
+        let tracks = publishing.tracks.clone();
+        for producer in new {
+            self.pipe_to_all(producer);
+        }
+        Ok((sdp, tracks))
     }
 
     /// Puts a new track before everybody who wants it.
@@ -178,13 +186,13 @@ impl SfuState {
 
     /// Takes an ended track from everybody.
     pub(super) fn withdraw(&mut self, track: TrackId) {
-        if let Some(producer) = self.tracks.remove(&track) {
-            self.producers.remove(&producer);
-        }
+        let producer = self.tracks.remove(&track);
         for member in self.members.values_mut() {
             member.wishes.remove(&track);
+            let Some(seat) = member.seat else { continue };
             if let Some(consumer) = member.view.as_mut().and_then(|view| view.take(track)) {
-                self.effects.commands.push(Command::CloseConsumer { consumer });
+                let close = Command::CloseConsumer { consumer };
+                self.effects.commands.push((seat.worker, close));
             }
             let Some(subscribing) = member.subscribe.as_mut() else {
                 continue;
@@ -192,43 +200,24 @@ impl SfuState {
             if let Some((consumer, _)) = subscribing.consumer_of(track) {
                 subscribing.consumers.remove(&consumer);
                 subscribing.session.remove(consumer);
-                self.effects.commands.push(Command::CloseConsumer { consumer });
+                let close = Command::CloseConsumer { consumer };
+                self.effects.commands.push((seat.worker, close));
             }
         }
-    }
-
-    /// Tells a publisher which encodings somebody watches.
-    pub(super) fn encodings_wanted(&mut self, producer: ProducerId, highest: u8) {
-        let Some(producer) = self.producers.get(&producer) else {
+        let Some((id, producer)) = producer.and_then(|id| Some((id, self.producers.remove(&id)?))) else {
             return;
         };
-        let encodings = &producer.published.parameters.encodings;
-        let layers: Option<Vec<_>> = (0u8..=u8::MAX)
-            .zip(encodings)
-            .map(|(place, encoding)| {
-                let rid = encoding.rid.clone()?;
-                let active = place <= highest;
-                Some(PublishLayer { rid, active })
-            })
-            .collect();
-        if let Some(layers) = layers {
-            self.effects.events.push(SfuEvent::EncodingsWanted {
-                participant: producer.participant,
-                track: producer.published.track.track,
-                layers,
-            });
-        }
+        self.taps.retain(|_, observed| *observed != id);
+        producer.elsewhere(&mut self.effects, || Command::CloseProducer { producer: id });
     }
 
     pub(super) fn set_paused(&mut self, track: TrackId, paused: bool) {
         let Some(id) = self.tracks.get(&track).copied() else {
             return;
         };
-        self.effects
-            .commands
-            .push(Command::PauseProducer { producer: id, paused });
         if let Some(producer) = self.producers.get_mut(&id) {
             producer.paused = paused;
+            producer.everywhere(&mut self.effects, || Command::PauseProducer { producer: id, paused });
         }
         self.select_cameras();
     }

@@ -1,6 +1,17 @@
 //! What participants receive: offers made, answers taken, wishes and holds.
 
+use caside_media::parameters::ConsumerParameters;
+
 use super::*;
+
+/// A track that a participant accepted.
+pub(super) struct Beginning {
+    pub(super) transport: TransportId,
+    pub(super) producer: ProducerId,
+    pub(super) consumer: ConsumerId,
+    pub(super) track: TrackId,
+    pub(super) parameters: ConsumerParameters,
+}
 
 impl SfuState {
     pub(super) fn offer_all_tracks(&mut self, participant: ParticipantId) {
@@ -44,15 +55,14 @@ impl SfuState {
         let consumer = member.subscribe.as_ref().and_then(|s| s.consumer_of(wish.track));
         match consumer {
             Some((consumer, Consumption { started: true, .. })) => {
+                let Some(seat) = member.seat else { return };
                 if let Some(preference) = preference.filter(|_| is_video) {
-                    self.effects
-                        .commands
-                        .push(Command::PreferLayers { consumer, preference });
+                    let prefer = Command::PreferLayers { consumer, preference };
+                    self.effects.commands.push((seat.worker, prefer));
                 }
-                self.effects.commands.push(Command::PauseConsumer {
-                    consumer,
-                    paused: !receives,
-                });
+                let paused = !receives;
+                let pause = Command::PauseConsumer { consumer, paused };
+                self.effects.commands.push((seat.worker, pause));
             }
             // It starts as the wish then says.
             Some(_) => {}
@@ -92,21 +102,14 @@ impl SfuState {
         let Some(member) = self.members.get(&participant) else {
             return;
         };
-        for (consumer, track) in member.view.iter().flat_map(|view| view.consumers.values()) {
-            self.effects.commands.push(Command::PauseConsumer {
-                consumer: *consumer,
-                paused: !member.receives(*track),
-            });
-        }
-        let Some(subscribing) = &member.subscribe else { return };
-        for (consumer, consumption) in &subscribing.consumers {
-            if consumption.started {
-                let paused = !member.receives(consumption.track);
-                self.effects.commands.push(Command::PauseConsumer {
-                    consumer: *consumer,
-                    paused,
-                });
-            }
+        let Some(seat) = member.seat else { return };
+        let viewed = member.view.iter().flat_map(|view| view.consumers.values().copied());
+        let subscribed = member.subscribe.iter().flat_map(|it| &it.consumers);
+        let subscribed = subscribed.filter(|(_, it)| it.started).map(|(id, it)| (*id, it.track));
+        for (consumer, track) in viewed.chain(subscribed) {
+            let paused = !member.receives(track);
+            let pause = Command::PauseConsumer { consumer, paused };
+            self.effects.commands.push((seat.worker, pause));
         }
     }
 
@@ -118,28 +121,39 @@ impl SfuState {
         let Some(codec) = producer.published.parameters.codecs.first().cloned() else {
             return;
         };
-        let Some(member) = self.members.get_mut(&participant).filter(|m| m.may_subscribe) else {
+        let subscribed = SubscribeTrack {
+            consumer: ConsumerId((self.setting.next_id)()),
+            kind: producer.published.parameters.kind,
+            codec,
+            stream_id: producer.participant.to_string(),
+            track_id: track.to_string(),
+            extensions: producer.published.parameters.extensions,
+            // Everything of one publisher is to be played in sync.
+            cname: producer.participant.to_string(),
+        };
+        if !self.members.get(&participant).is_some_and(|m| m.may_subscribe) {
+            return;
+        }
+        let seat = match self.seat(participant) {
+            Ok(seat) => seat,
+            Err(refusal) => return self.refuse(participant, refusal),
+        };
+        let Some(member) = self.members.get_mut(&participant) else {
             return;
         };
-        let Setting {
-            next_id,
-            credentials,
-            router,
-            candidates,
-            fingerprint,
-            policy,
-        } = &mut self.setting;
+        member.refused = false;
+        let setting = &mut self.setting;
         let subscribing = member.subscribe.get_or_insert_with(|| {
-            let transport = TransportId(next_id());
-            let ice = credentials();
+            let transport = TransportId((setting.next_id)());
+            let ice = (setting.credentials)();
             self.transports.insert(transport, (participant, Target::Subscribe));
-            self.effects.commands.push(Command::OpenTransport {
-                router: *router,
+            let open = Command::OpenTransport {
+                router: seat.router,
                 transport,
                 local: ice.clone(),
-            });
-            let local = local_description(candidates, fingerprint, ice);
-            let session = SubscribeSession::new(local, policy.clone());
+            };
+            self.effects.commands.push((seat.worker, open));
+            let session = SubscribeSession::new(setting.local_description(seat, ice), setting.policy.clone());
             Subscribing {
                 transport,
                 session,
@@ -151,17 +165,8 @@ impl SfuState {
         if subscribing.consumer_of(track).is_some() {
             return;
         }
-        let consumer = ConsumerId(next_id());
-        let added = subscribing.session.add(SubscribeTrack {
-            consumer,
-            kind: producer.published.parameters.kind,
-            codec,
-            stream_id: producer.participant.to_string(),
-            track_id: track.to_string(),
-            extensions: producer.published.parameters.extensions,
-            // Everything of one publisher is to be played in sync.
-            cname: producer.participant.to_string(),
-        });
+        let consumer = subscribed.consumer;
+        let added = subscribing.session.add(subscribed);
         match added {
             Ok(()) => {
                 subscribing
@@ -172,6 +177,15 @@ impl SfuState {
                 let refusal = Refusal::new(ErrorCode::Overloaded, format!("track {track} cannot be offered: {e}"));
                 self.effects.events.push(SfuEvent::Failed { participant, refusal });
             }
+        }
+    }
+
+    /// Tells a participant once that there is no seat for them. They are tried again with the next track, or when they ask for an
+    /// offer.
+    fn refuse(&mut self, participant: ParticipantId, refusal: Refusal) {
+        let member = self.members.get_mut(&participant);
+        if member.is_some_and(|member| !std::mem::replace(&mut member.refused, true)) {
+            self.effects.events.push(SfuEvent::Failed { participant, refusal });
         }
     }
 
@@ -239,22 +253,28 @@ impl SfuState {
 
     pub(super) fn subscribe_answer(&mut self, participant: ParticipantId, sdp: &str) -> Result<(), AnswerError> {
         let member = self.members.get_mut(&participant).ok_or(AnswerError::NotAttached)?;
+        let seat = member.seat.ok_or(NegotiateError::NoOffer)?;
         let subscribing = member.subscribe.as_mut().ok_or(NegotiateError::NoOffer)?;
         let answer = subscribing.session.answer(sdp)?;
         subscribing.outstanding = false;
+        let transport = subscribing.transport;
         if let Some(connect) = answer.connect {
-            self.effects.commands.push(Command::ConnectTransport {
-                transport: subscribing.transport,
+            let connect = Command::ConnectTransport {
+                transport,
                 local: connect.local,
                 remote: connect.remote,
                 dtls: connect.dtls,
-            });
+            };
+            self.effects.commands.push((seat.worker, connect));
         }
+        let mut ended = Vec::new();
         for (consumer, reason) in answer.rejected {
             let Some(gone) = subscribing.consumers.remove(&consumer) else {
                 continue;
             };
-            self.effects.commands.push(Command::CloseConsumer { consumer });
+            ended.extend(gone.started.then_some(gone.track));
+            let close = Command::CloseConsumer { consumer };
+            self.effects.commands.push((seat.worker, close));
             let code = if reason.code() == "no_common_codec" {
                 ErrorCode::NoCommonCodec
             } else {
@@ -272,28 +292,51 @@ impl SfuState {
                 continue;
             };
             consumption.started = true;
-            started.push((consumer, *producer, consumption.track, parameters));
-        }
-        let transport = subscribing.transport;
-        for (consumer, producer, track, parameters) in started {
-            let kind = parameters.kind;
-            self.effects.commands.push(Command::Consume {
+            started.push(Beginning {
                 transport,
-                producer,
+                producer: *producer,
                 consumer,
+                track: consumption.track,
                 parameters,
-                paused: !member.receives(track),
             });
-            let wished = member
-                .preference(track)
-                .filter(|wished| *wished != Preference::default());
-            if let Some(preference) = wished.filter(|_| kind == MediaKind::Video) {
-                self.effects
-                    .commands
-                    .push(Command::PreferLayers { consumer, preference });
-            }
         }
+        for beginning in started {
+            self.begin(participant, seat, beginning);
+        }
+        self.discount_consumers(seat, ended);
         Ok(())
+    }
+
+    /// Lets a track go to a participant, after it was brought to their seat.
+    pub(super) fn begin(&mut self, participant: ParticipantId, seat: Seat, beginning: Beginning) {
+        let Beginning {
+            transport,
+            producer,
+            consumer,
+            track,
+            parameters,
+        } = beginning;
+        self.pipe(producer, seat);
+        self.count_consumer(producer, seat);
+        let Some(member) = self.members.get(&participant) else {
+            return;
+        };
+        let is_video = parameters.kind == MediaKind::Video;
+        let consume = Command::Consume {
+            transport,
+            producer,
+            consumer,
+            parameters,
+            paused: !member.receives(track),
+        };
+        self.effects.commands.push((seat.worker, consume));
+        let wished = member
+            .preference(track)
+            .filter(|wished| *wished != Preference::default());
+        if let Some(preference) = wished.filter(|_| is_video) {
+            let prefer = Command::PreferLayers { consumer, preference };
+            self.effects.commands.push((seat.worker, prefer));
+        }
     }
 
     /// Drops the subscribe connection and offers everything over a new one.
@@ -301,8 +344,9 @@ impl SfuState {
         let Some(member) = self.members.get_mut(&participant) else {
             return;
         };
-        if let Some(subscribing) = member.subscribe.take() {
-            self.close_transport(subscribing.transport);
+        if let (Some(seat), Some(subscribing)) = (member.seat, member.subscribe.take()) {
+            self.close_transport(seat, subscribing.transport);
+            self.discount_consumers(seat, subscribing.sent());
         }
         self.offer_all_tracks(participant);
     }

@@ -4,6 +4,7 @@ use caside_media::parameters::Codec;
 use caside_media::sdp::ViewSession;
 use caside_protocol::view::Source;
 
+use super::subscribing::Beginning;
 use super::*;
 use crate::sfu::member::Viewing;
 
@@ -20,29 +21,26 @@ impl SfuState {
             .session_id;
         let tracks = self.tracks_of(publisher);
         let preferred: Vec<Codec> = tracks.iter().map(|(_, codec)| codec.clone()).collect();
+        let seat = self.seat(participant)?;
         let member = self.members.get_mut(&participant).ok_or_else(not_attached)?;
-        let Setting {
-            next_id,
-            credentials,
-            router,
-            candidates,
-            fingerprint,
-            policy,
-        } = &mut self.setting;
+        let setting = &mut self.setting;
+        let mut replaced = Vec::new();
         let same = |view: &&mut Viewing| view.remote_session == remote_session && view.publisher == publisher;
         let answer = match member.view.as_mut().filter(same) {
             Some(view) => {
                 let answer = view
                     .session
-                    .offer(sdp, &preferred, credentials)
+                    .offer(sdp, &preferred, &mut setting.credentials)
                     .map_err(|e| bad_sdp(&e))?;
                 (answer, view.transport)
             }
             None => {
-                let ice = credentials();
-                let local = local_description(candidates, fingerprint, ice.clone());
-                let mut session = ViewSession::new(local, policy.clone(), publisher.to_string());
-                let answer = session.offer(sdp, &preferred, credentials).map_err(|e| bad_sdp(&e))?;
+                let ice = (setting.credentials)();
+                let local = setting.local_description(seat, ice.clone());
+                let mut session = ViewSession::new(local, setting.policy.clone(), publisher.to_string());
+                let answer = session
+                    .offer(sdp, &preferred, &mut setting.credentials)
+                    .map_err(|e| bad_sdp(&e))?;
                 let fits = |codec: &Codec| {
                     let mut slots = session.slots();
                     slots.any(|(mid, _)| session.parameters(mid, codec).is_some())
@@ -50,18 +48,22 @@ impl SfuState {
                 if !preferred.is_empty() && !preferred.iter().any(fits) {
                     return Err(bad_sdp(&NegotiateError::NoCommonCodec));
                 }
-                let transport = TransportId(next_id());
+                let transport = TransportId((setting.next_id)());
                 if let Some(before) = member.view.take() {
+                    replaced = before.sent();
                     self.transports.remove(&before.transport);
                     let transport = before.transport;
-                    self.effects.commands.push(Command::CloseTransport { transport });
+                    self.effects
+                        .commands
+                        .push((seat.worker, Command::CloseTransport { transport }));
                 }
                 self.transports.insert(transport, (participant, Target::Subscribe));
-                self.effects.commands.push(Command::OpenTransport {
-                    router: *router,
+                let open = Command::OpenTransport {
+                    router: seat.router,
                     transport,
                     local: ice,
-                });
+                };
+                self.effects.commands.push((seat.worker, open));
                 member.view = Some(Viewing {
                     transport,
                     session,
@@ -73,13 +75,16 @@ impl SfuState {
             }
         };
         let (answer, transport) = answer;
-        self.effects.commands.push(Command::ConnectTransport {
+        let connect = Command::ConnectTransport {
             transport,
             local: answer.connect.local,
             remote: answer.connect.remote,
             dtls: answer.connect.dtls,
-        });
+        };
+        self.effects.commands.push((seat.worker, connect));
         self.show(participant);
+        // Afterwards, so that what is shown again stays at the seat.
+        self.discount_consumers(seat, replaced);
         let view = self.members.get(&participant).and_then(|member| member.view.as_ref());
         let sent = view.iter().flat_map(|view| &view.consumers);
         let sent = sent.map(|(mid, (_, track))| (mid.clone(), *track)).collect();
@@ -110,12 +115,11 @@ impl SfuState {
         else {
             return;
         };
-        let tracks = self.tracks_of(publisher);
-        let Some(member) = self.members.get_mut(&viewer) else {
-            return;
-        };
-        for (track, codec) in tracks {
-            let paused = !member.receives(track);
+        for (track, codec) in self.tracks_of(publisher) {
+            let Some(member) = self.members.get_mut(&viewer) else {
+                return;
+            };
+            let Some(seat) = member.seat else { return };
             let Some(view) = member.view.as_mut().filter(|view| !view.sends(track)) else {
                 continue;
             };
@@ -130,13 +134,14 @@ impl SfuState {
             let Some(parameters) = free else { continue };
             let consumer = ConsumerId((self.setting.next_id)());
             view.consumers.insert(parameters.mid.clone(), (consumer, track));
-            self.effects.commands.push(Command::Consume {
+            let beginning = Beginning {
                 transport: view.transport,
                 producer: *producer,
                 consumer,
+                track,
                 parameters,
-                paused,
-            });
+            };
+            self.begin(viewer, seat, beginning);
         }
     }
 

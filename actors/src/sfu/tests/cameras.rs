@@ -72,7 +72,7 @@ impl Meeting {
             sources: (0..4).map(|mid| (mid.to_string(), said.clone())).collect(),
         });
         let tracks = published(&effects);
-        let produced = effects.commands.iter().filter_map(|command| match command {
+        let produced = orders(&effects).filter_map(|command| match command {
             Command::Produce {
                 producer, parameters, ..
             } => Some((*producer, parameters.kind)),
@@ -98,7 +98,7 @@ impl Meeting {
     }
 
     fn take(&mut self, effects: Effects) {
-        for command in effects.commands {
+        for (_, command) in effects.commands {
             match command {
                 Command::Consume {
                     consumer,
@@ -132,7 +132,7 @@ impl Meeting {
 
     fn speak(&mut self, speakers: &[usize]) {
         let producers = speakers.iter().map(|n| self.publishers[*n].microphone).collect();
-        let effects = self.state.media(EventKind::ActiveSpeakers { producers });
+        let effects = media(&mut self.state, EventKind::ActiveSpeakers { producers });
         assert!(offers(&effects).is_empty(), "a switch needs no negotiation");
         self.take(effects);
     }
@@ -270,14 +270,18 @@ fn the_number_of_voices_is_the_engines_business_and_told_anew_to_a_new_one() {
             Command::LimitVoices { loudest, .. } => Some(*loudest),
             _ => None,
         };
-        effects.commands.iter().find_map(loudest)
+        orders(effects).find_map(loudest)
     };
     let order = |audio_last_n| SfuCommand::Limit {
         last_n: 0,
         audio_last_n,
     };
+    assert_eq!(limit(&state.apply(order(2))), None, "there is no engine yet");
+    let ada = attach(&mut state, SubscribePolicy::Manual);
+    assert_eq!(limit(&publish(&mut state, ada, OFFER)), Some(Some(2)));
+    let router = state.seats()[0].seat.router;
     assert_eq!(limit(&state.apply(order(3))), Some(Some(3)));
-    assert_eq!(limit(&state.restarted()), Some(Some(3)));
+    assert_eq!(limit(&state.restarted(router)), Some(Some(3)));
     assert_eq!(limit(&state.apply(order(0))), Some(None));
-    assert_eq!(limit(&state.restarted()), None);
+    assert_eq!(limit(&state.restarted(router)), None);
 }

@@ -144,6 +144,13 @@ fn text(app: &App, media: &[Option<WorkerCounters>]) -> String {
         &reports,
         |r| seconds(r.worked_us),
     );
+    page.workers(
+        "caside_media_busy_ratio",
+        "gauge",
+        "share of time that a media worker is busy, over about a second",
+        media,
+        |w| w.load.busy,
+    );
     for (name, kind, help, value) in MEDIA {
         page.workers(name, kind, help, media, value);
     }
@@ -155,7 +162,7 @@ fn text(app: &App, media: &[Option<WorkerCounters>]) -> String {
 /// A family of one value a media worker: name, type, help, value.
 type MediaFamily = (&'static str, &'static str, &'static str, fn(&WorkerCounters) -> u64);
 
-const MEDIA: [MediaFamily; 16] = [
+const MEDIA: [MediaFamily; 24] = [
     ("caside_media_routers", "gauge", "rooms on a media worker", |w| {
         w.engine.routers as u64
     }),
@@ -240,6 +247,54 @@ const MEDIA: [MediaFamily; 16] = [
         "the sum of the estimates",
         |w| w.totals.estimate_bps,
     ),
+    (
+        "caside_media_packets_per_second",
+        "gauge",
+        "datagrams sent, over about a second",
+        |w| u64::from(w.load.packets_per_second),
+    ),
+    (
+        "caside_media_participants",
+        "gauge",
+        "participants placed on a media worker",
+        |w| w.load.participants as u64,
+    ),
+    (
+        "caside_media_pressure",
+        "gauge",
+        "how much of pictures is given up for want of time, 0 to 7",
+        |w| u64::from(w.load.pressure),
+    ),
+    (
+        "caside_media_consumers_pressed",
+        "gauge",
+        "outgoing tracks that are less for that reason",
+        |w| w.totals.pressed as u64,
+    ),
+    (
+        "caside_media_packets_piped_total",
+        "counter",
+        "media packets from other media workers",
+        |w| w.totals.packets_piped,
+    ),
+    (
+        "caside_media_pipe_sent_total",
+        "counter",
+        "packets and notices to other media workers",
+        |w| w.pipes.sent,
+    ),
+    (
+        "caside_media_pipe_wakes_total",
+        "counter",
+        "wake-ups of other media workers",
+        |w| w.pipes.wakes,
+    ),
+    (
+        "caside_media_pipe_dropped_total",
+        "counter",
+        "packets and notices that a pipe had no room for",
+        |w| w.dropped.pipe_full,
+    ),
 ];
 
 /// Why packets, messages and orders were dropped, of those that a client or the machine's load can cause.
@@ -283,13 +338,13 @@ impl Page {
         writeln!(self.0, "{name} {value}").expect("a string takes any text");
     }
 
-    fn workers(
+    fn workers<V: std::fmt::Display>(
         &mut self,
         name: &str,
         kind: &str,
         help: &str,
         media: &[Option<WorkerCounters>],
-        value: impl Fn(&WorkerCounters) -> u64,
+        value: impl Fn(&WorkerCounters) -> V,
     ) {
         self.head(name, kind, help);
         for (n, worker) in answered(media) {
