@@ -525,12 +525,14 @@ mod tests {
         let (orders, receiver) = sync_channel(ORDER_QUEUE);
         let handle = MediaWorkerHandle {
             orders,
-            wake: Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap()),
-            pending: Arc::default(),
+            waker: Waker::new().unwrap(),
             data: Arc::default(),
             candidates: [].into(),
             fingerprint: Arc::new(Certificate::generate().unwrap().fingerprint().clone()),
             rooms: Arc::default(),
+            participants: Arc::default(),
+            max_participants: 1,
+            measured: Arc::default(),
             closed: Arc::default(),
         };
         let data = || Command::SendData {

@@ -129,7 +129,6 @@ mod tests {
     #[test]
     fn what_is_published_follows_in_a_second_or_so() {
         let published = Arc::new(Published::default());
-        #[expect(clippy::disallowed_methods, reason = "an arbitrary start of virtual time")]
         let start = Instant::now();
         let mut gauge = Gauge::new(start, published.clone());
         let (now, changes) = work(&mut gauge, start, 10, 0.4);
@@ -147,7 +146,6 @@ mod tests {
     #[test]
     fn a_long_sleep_is_no_work() {
         let published = Arc::new(Published::default());
-        #[expect(clippy::disallowed_methods, reason = "an arbitrary start of virtual time")]
         let start = Instant::now();
         let mut gauge = Gauge::new(start, published.clone());
         let (now, _) = work(&mut gauge, start, 5, 0.9);

@@ -513,7 +513,7 @@ fn rights_are_given_and_taken_without_a_new_connection() {
             Command::PauseConsumer { paused, .. } => Some(*paused),
             _ => None,
         };
-        orders(&effects).filter_map(pause).collect()
+        orders(effects).filter_map(pause).collect()
     };
     assert_eq!(paused(&state.apply(rights(false))), [true, true]);
     // Neither the end of a hold nor another publisher's track gets past it.
