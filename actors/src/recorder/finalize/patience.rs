@@ -113,7 +113,8 @@ impl Patience {
             self.tell(journal, error);
         }
         tokio::time::sleep(pause).await;
-        self.pause = (pause * 2).min(longest);
+        // Something that was away once in between does not make what refuses be asked oftener.
+        self.pause = (self.pause * 2).min(REFUSED_PAUSE);
     }
 
     fn tell(&mut self, journal: &Journal, error: &FinalizeError) {
