@@ -274,7 +274,10 @@ impl Consumer {
             Some(_) => {
                 let top = producer.layers.top();
                 let limit = self.mapping.limit().map_or(top, |limit| limit.spatial.min(top));
-                limit >= self.within.spatial.min(top)
+                let wanted = self.within.spatial.min(top);
+                // Where frames say what they depend on, a larger picture may not have brought the smaller one along (K-SVC).
+                let is_described = producer.streams.iter().any(|stream| stream.structure.is_some());
+                limit == wanted || (limit > wanted && !is_described)
             }
         };
         (!reached).then_some(self.encoding)
