@@ -8,6 +8,7 @@ mod addresses;
 mod gauge;
 mod mmsg;
 mod pipes;
+mod priority;
 mod rest;
 mod socket;
 mod tcp;

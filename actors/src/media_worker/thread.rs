@@ -20,6 +20,7 @@ use caside_media::transport::TransportConfig;
 
 use super::gauge::{Gauge, Published};
 use super::pipes::Pipes;
+use super::priority::Standing;
 use super::rest::rest;
 use super::socket::Sockets;
 use super::{EventSink, Instant, Order, Waker, WorkerCounters, WorkerEvent};
@@ -58,6 +59,7 @@ pub(super) struct Thread {
 impl Thread {
     /// Runs until it is told to stop or nobody is left to give orders.
     pub(super) fn run(mut self) {
+        let mut standing = Standing::raise();
         let mut engine = self.engine();
         let mut routers: HashMap<RouterId, EventSink> = HashMap::new();
         let mut out = SendBuffer::with_capacity(ROUND_DATAGRAMS);
@@ -108,6 +110,7 @@ impl Thread {
                 );
                 engine.set_pressure(ended, pressure);
             }
+            standing.follow(gauge.busy());
             if self.sockets.counters.sent != sent {
                 std::thread::sleep((began + rest(gauge.busy())).saturating_duration_since(ended));
             }
