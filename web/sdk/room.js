@@ -73,7 +73,7 @@ export class Room extends Emitter {
    * @throws {CasideError} `device_…` when nothing could be captured; a partial failure is an `error` event
    */
   async publish(wishes) {
-    const { captured, failures } = await capture(wishes);
+    const { captured, failures } = await capture(wishes, this.media.local('camera')?.mediaTrack);
     if (captured.length === 0 && failures[0]) throw failures[0];
     for (const failure of failures) this.emit('error', failure);
     if (this.left) for (const { track } of captured) track.stop();

@@ -22,10 +22,14 @@ const MICROPHONE = { echoCancellation: true, noiseSuppression: true, autoGainCon
  * Opens what is asked for. Camera and microphone are asked for together (one prompt); when that fails each is tried
  * alone, so that a missing camera does not cost the microphone.
  *
+ * A browser gives a camera that runs already in the size in which it runs: one that is smaller than what is asked for is
+ * ended, and opened anew.
+ *
  * @param {Capture} wishes
+ * @param {MediaStreamTrack | null} [running] the camera that is to be replaced
  * @returns {Promise<CaptureResult>}
  */
-export async function capture(wishes) {
+export async function capture(wishes, running) {
   /** @type {CaptureResult} */
   const result = { captured: [], failures: [] };
   for (const { track, source, label } of wishes.tracks ?? []) {
@@ -41,6 +45,13 @@ export async function capture(wishes) {
     else open[source] = { ...(source === 'camera' ? CAMERA : MICROPHONE), ...(wish === true ? {} : wish) };
   }
   await openDevices(open, result);
+  const held = result.captured.find(({ track }) => running && isHeldBack(track, running, open.camera));
+  if (held && running) {
+    running.stop();
+    held.track.stop();
+    result.captured.splice(result.captured.indexOf(held), 1);
+    await openDevices({ camera: open.camera }, result);
+  }
   if (wishes.screen) await openScreen(wishes.screen === true ? {} : wishes.screen, result);
   return result;
 }
@@ -130,6 +141,26 @@ function deviceError(thrown, source) {
 function constraintsOf(track, source) {
   const { deviceId } = track.getSettings();
   return { ...(source === 'camera' ? CAMERA : MICROPHONE), ...(deviceId ? { deviceId } : {}) };
+}
+
+/**
+ * Whether a camera is as small as what runs of the same device, though more was asked for.
+ *
+ * @param {MediaStreamTrack} track
+ * @param {MediaStreamTrack} running
+ * @param {MediaTrackConstraints | undefined} asked
+ */
+function isHeldBack(track, running, asked) {
+  if (!asked || track.kind !== 'video' || running.readyState !== 'live') return false;
+  const [is, was] = [track.getSettings(), running.getSettings()];
+  if (is.deviceId !== was.deviceId) return false;
+  return (is.width ?? 0) < wanted(asked.width) && (is.width ?? 0) <= (was.width ?? 0);
+}
+
+/** @param {ConstrainULong | undefined} constraint @returns {number} 0: any will do */
+function wanted(constraint) {
+  if (typeof constraint === 'number') return constraint;
+  return constraint?.exact ?? constraint?.ideal ?? constraint?.min ?? 0;
 }
 
 /** @param {unknown} value @returns {value is MediaStreamTrack} */

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Node, browser, decodes, inbound, joinPage, run } from './harness.mjs';
+import { Node, browser, decodes, inbound, joinPage, run, until } from './harness.mjs';
 
 let node;
 let chromium;
@@ -25,6 +25,7 @@ test('aiortc and Chromium see and hear each other', async () => {
   const [printed] = await Promise.all([
     run('python3', [client, node.url, token, 'interop', '12']),
     decodes(page, 1, 30_000).then(async () => {
+      await until('sound of aiortc', async () => (await inbound(page)).some(({ kind, packets }) => kind === 'audio' && packets > 0));
       const before = await inbound(page);
       await new Promise((resolve) => setTimeout(resolve, 4000));
       for (const row of await inbound(page)) {
