@@ -201,10 +201,12 @@ impl Sockets {
         self.tcp_ready.then_some(&mut self.tcp)
     }
 
-    /// Hands over the datagrams that wait, some batches of each socket that had any by the last [`wait`](Self::wait).
-    pub(super) fn receive(&mut self, mut take: impl FnMut(Path, Times, &mut [u8])) {
+    /// Hands over the datagrams that wait, some batches of each socket that had any by the last [`wait`](Self::wait). Says whether
+    /// there may be more.
+    pub(super) fn receive(&mut self, mut take: impl FnMut(Path, Times, &mut [u8])) -> bool {
+        let mut has_more = false;
         for (bound, _) in self.bound.iter().zip(&self.readable).filter(|(_, readable)| **readable) {
-            for _ in 0..BATCHES_PER_ROUND {
+            for batch in 1..=BATCHES_PER_ROUND {
                 match self.receiver.receive(bound.socket.as_fd()) {
                     Ok(messages) => {
                         let counters = &mut self.counters;
@@ -227,6 +229,7 @@ impl Sockets {
                         if messages < Receiver::capacity() {
                             break;
                         }
+                        has_more |= batch == BATCHES_PER_ROUND;
                     }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                     // An ICMP answer to an earlier send; it says nothing about this socket.
@@ -238,6 +241,7 @@ impl Sockets {
                 }
             }
         }
+        has_more
     }
 
     /// Sends all datagrams of a round.

@@ -38,7 +38,7 @@ const ROUND_DATAGRAMS: usize = 512;
 enum Turn {
     /// Every order was carried out.
     Idle,
-    /// Some orders, or items of a pipe, wait for the next round.
+    /// Some orders, items of a pipe, or datagrams wait for the next round.
     More,
     /// The thread ends.
     Stop,
@@ -59,7 +59,7 @@ pub(super) struct Thread {
 impl Thread {
     /// Runs until it is told to stop or nobody is left to give orders.
     pub(super) fn run(mut self) {
-        let mut standing = Standing::raise();
+        let mut standing = Standing::raise(Instant::now());
         let mut engine = self.engine();
         let mut routers: HashMap<RouterId, EventSink> = HashMap::new();
         let mut out = SendBuffer::with_capacity(ROUND_DATAGRAMS);
@@ -110,8 +110,9 @@ impl Thread {
                 );
                 engine.set_pressure(ended, pressure);
             }
-            standing.follow(gauge.busy());
-            if self.sockets.counters.sent != sent {
+            standing.follow(ended);
+            // What waits in a socket would only come to more than it holds.
+            if !more && self.sockets.counters.sent != sent {
                 std::thread::sleep((began + rest(gauge.busy())).saturating_duration_since(ended));
             }
         }
@@ -177,8 +178,12 @@ impl Thread {
         if self.pipes.receive(engine, now) {
             turn = Turn::More;
         }
-        self.sockets
+        let has_more = self
+            .sockets
             .receive(|path, times, datagram| engine.receive_late(times.now, times.arrival, path, datagram));
+        if has_more {
+            turn = Turn::More;
+        }
         let now = Instant::now();
         if let Some(tcp) = self.sockets.ready_tcp() {
             tcp.receive(now, |path, packet| {

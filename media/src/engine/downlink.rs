@@ -59,6 +59,7 @@ struct Measured {
     sent: SentPackets,
     estimator: Estimator,
     pacer: Pacer,
+    heeds_pace: bool,
     last_sent_us: i64,
     probe: Option<Probe>,
     /// The number of what is being sent at once, and its packets.
@@ -135,7 +136,7 @@ impl Downlink {
             })
         };
         // Probes and what is sent at once have bounds of their own.
-        if cluster.is_none() {
+        if cluster.is_none() && measured.heeds_pace {
             measured.pacer.sent(len);
         }
         measured.last_sent_us = now_us;
@@ -146,6 +147,13 @@ impl Downlink {
     pub(crate) fn keep_pace(&mut self) {
         if let (Some(estimate), Some(measured)) = (self.estimate(), self.measured.as_deref_mut()) {
             measured.pacer.set(estimate.budget, self.given);
+        }
+    }
+
+    /// Whether what is sent from now on counts in the pace.
+    pub(crate) fn heed_pace(&mut self, heeds: bool) {
+        if let Some(measured) = self.measured.as_deref_mut() {
+            measured.heeds_pace = heeds;
         }
     }
 
@@ -323,6 +331,7 @@ impl Downlink {
                 sent: SentPackets::default(),
                 estimator: Estimator::new(SLOT.as_micros() as i64),
                 pacer: Pacer::default(),
+                heeds_pace: true,
                 last_sent_us: 0,
                 probe: None,
                 burst: None,

@@ -184,12 +184,12 @@ impl Engine {
                 Outcome::Started => started = true,
                 Outcome::NeedsKeyFrame => wanted.push((consumer.producer, consumer.encoding())),
             };
-            while let Some(waiting) = sender.take_waiting() {
+            while let Some((waiting, leave)) = sender.take_waiting() {
                 let Some(consumer) = self.consumers.get_mut(waiting.consumer) else {
                     continue;
                 };
                 if let Some(producer) = self.producers.get(consumer.producer).filter(|it| flows(consumer, it)) {
-                    take_note(sender.send_waiting(consumer, producer, &waiting), consumer);
+                    take_note(sender.send_waiting(consumer, producer, (waiting, leave)), consumer);
                 }
             }
             for key in &pending {

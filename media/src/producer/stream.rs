@@ -469,8 +469,8 @@ mod tests {
         assert_eq!(run(&stream, 33), Some((10, 3)));
         film(&mut stream, 13, 9000, 66, true);
         assert_eq!(run(&stream, 66), Some((13, 1)));
-        assert_eq!(run(&stream, 566), Some((13, 1)));
-        assert_eq!(run(&stream, 567), None);
+        assert_eq!(run(&stream, 586), Some((13, 1)));
+        assert_eq!(run(&stream, 587), None);
         stream.forget_run();
         film(&mut stream, 14, 9000, 66, false);
         assert_eq!(run(&stream, 66), None);

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Sender, content};
 use crate::consumer::{Consumer, Decision};
-use crate::engine::backlog::Waiting;
+use crate::engine::backlog::{Leave, Waiting};
 use crate::engine::beginnings::{beginning, wire_bytes};
 use crate::engine::slab::Key;
 use crate::parameters::MediaKind;
@@ -10,7 +10,7 @@ use crate::producer::{Fresh, Producer};
 
 impl Sender<'_> {
     /// The next packet that waited, if it may go now.
-    pub(super) fn take_waiting(&mut self) -> Option<Waiting> {
+    pub(super) fn take_waiting(&mut self) -> Option<(Waiting, Leave)> {
         if self.backlog.is_empty() {
             return None;
         }
@@ -19,9 +19,16 @@ impl Sender<'_> {
     }
 
     /// Sends a packet that waited.
-    pub(super) fn send_waiting(&mut self, consumer: &mut Consumer, producer: &Producer, waiting: &Waiting) -> Outcome {
-        let Waiting { encoding, extended, .. } = *waiting;
+    pub(super) fn send_waiting(
+        &mut self,
+        consumer: &mut Consumer,
+        producer: &Producer,
+        (waiting, leave): (Waiting, Leave),
+    ) -> Outcome {
+        let Waiting { encoding, extended, .. } = waiting;
+        self.downlink.heed_pace(leave == Leave::Turn);
         let outcome = self.send_one(consumer, producer, encoding, extended);
+        self.downlink.heed_pace(true);
         if outcome == Outcome::Started {
             self.send_later(waiting.consumer, consumer, producer, encoding, extended);
         }
@@ -42,7 +49,7 @@ impl Sender<'_> {
             if caught_up.is_some_and(|(begun, last)| begun == encoding && extended <= last) {
                 continue;
             }
-            if self.must_wait(consumer, encoding) {
+            if self.must_wait(key, consumer, encoding) {
                 self.backlog.push(Waiting {
                     consumer: key,
                     encoding,
@@ -66,12 +73,12 @@ impl Sender<'_> {
         outcome
     }
 
-    /// Whether a packet that is for this consumer has to wait for its turn: the path is given no more now, or others wait before
+    /// Whether a packet that is for this consumer has to wait for its turn: the path is given no more now, or others of it wait before
     /// it. Sound does not wait, nor does the packet that a picture begins with: what comes after it is taken by that.
-    fn must_wait(&mut self, consumer: &Consumer, encoding: usize) -> bool {
+    fn must_wait(&mut self, key: Key<Consumer>, consumer: &Consumer, encoding: usize) -> bool {
         consumer.kind == MediaKind::Video
             && consumer.may_follow(encoding)
-            && (!self.backlog.is_empty() || !self.downlink.may_send(self.now_us))
+            && (self.backlog.has(key) || !self.downlink.may_send(self.now_us))
     }
 
     /// Sends a packet if it is one for this consumer.
