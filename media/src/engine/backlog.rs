@@ -162,7 +162,7 @@ mod tests {
 
     fn drain(backlog: &mut Backlog) -> Vec<u64> {
         std::iter::from_fn(|| backlog.take(1, true))
-            .map(|it| it.extended)
+            .map(|(it, _)| it.extended)
             .collect()
     }
 
@@ -200,7 +200,7 @@ mod tests {
         push(&mut backlog, keys[0], 0..3);
         push(&mut backlog, keys[1], 10..10 + MAX_WAITING as u64);
         let sent: Vec<_> = std::iter::from_fn(|| backlog.take(1, false))
-            .map(|it| it.extended)
+            .map(|(it, _)| it.extended)
             .collect();
         assert_eq!(sent, [10, 11, 12], "of the longest queue, down to the bound");
     }
