@@ -24,8 +24,12 @@ pub(crate) struct KeyFrameRequests {
 }
 
 impl KeyFrameRequests {
-    /// Wants a key frame: now, or as soon as the throttle allows.
+    /// Wants a key frame: now, or as soon as the throttle allows. One that was asked for and is on its way serves too: over a full
+    /// path another would only delay it.
     pub(crate) fn request(&mut self, now: Instant) {
+        if self.due.is_some() && self.tries > 0 {
+            return;
+        }
         let allowed = self.last_sent.map_or(now, |sent| now.max(sent + MIN_INTERVAL));
         self.tries = 0;
         self.due = Some(self.due.map_or(allowed, |due| due.min(allowed)));
@@ -41,6 +45,11 @@ impl KeyFrameRequests {
     /// A key frame came: who wanted one has it.
     pub(crate) fn arrived(&mut self) {
         self.due = None;
+    }
+
+    /// Nothing that was asked for comes any more; the next request waits for no answer.
+    pub(crate) fn forget(&mut self) {
+        (self.due, self.tries) = (None, 0);
     }
 
     /// When [`take_due`](Self::take_due) has something.
@@ -78,7 +87,10 @@ mod tests {
         requests.request(at(0));
         assert_eq!(requests.take_due(at(0)), Some(1));
         requests.request(at(10));
+        assert_eq!(requests.deadline(), Some(at(1000)), "it is on its way");
+        requests.arrived();
         requests.request(at(20));
+        requests.request(at(30));
         assert_eq!(requests.take_due(at(519)), None);
         assert_eq!(requests.deadline(), Some(at(520)));
         assert_eq!(requests.take_due(at(520)), Some(2));
@@ -93,7 +105,7 @@ mod tests {
         requests.take_due(at(0));
         requests.request(at(30));
         requests.request(at(90));
-        assert_eq!(requests.deadline(), Some(at(520)));
+        assert_eq!(requests.deadline(), Some(at(1000)));
         requests.arrived();
         assert_eq!(requests.deadline(), None);
     }

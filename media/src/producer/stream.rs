@@ -110,6 +110,7 @@ impl Stream {
             return;
         }
         self.renewed = self.highest.is_some();
+        self.key_frames.forget();
         self.begin_anew();
         self.clock = None;
     }
@@ -146,6 +147,7 @@ impl Stream {
 
     /// Finds the place of a packet. `ask` says whether gaps are asked for.
     pub(crate) fn place(&mut self, now: Instant, sequence: u16, ask: bool) -> Place {
+        self.nack.arrived();
         let Some(highest) = self.highest else {
             let extended = FIRST_CYCLE + u64::from(sequence);
             self.highest = Some(extended);

@@ -34,7 +34,7 @@ function prepare() {
     const links = JSON.parse(await run('ip', ['-json', 'link']));
     if (links.some(({ ifname }) => ifname !== 'lo')) throw new Error('this is no network namespace of its own: cargo xtask netem');
     await run('ip', ['link', 'set', 'lo', 'up']);
-    await run('ip', ['address', 'add', `${NODE_ADDRESS}/32`, 'dev', 'lo']);
+    await run('ip', ['address', 'replace', `${NODE_ADDRESS}/32`, 'dev', 'lo']);
   })();
   return prepared;
 }
@@ -85,7 +85,7 @@ export class Link {
     await run('ip', ['link', 'set', device, 'up']);
     await run('ip', ['route', 'add', link.address, 'dev', device]);
     await link.run('ip', ['link', 'set', device, 'up']);
-    await link.run('ip', ['address', 'add', link.address, 'dev', device]);
+    await link.run('ip', ['address', 'replace', link.address, 'dev', device]);
     await link.run('ip', ['route', 'add', 'default', 'dev', device]);
     return link;
   }
