@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::bandwidth::allocator::{Demand, HEADROOM, Importance, Ladder, allocate};
+use crate::bandwidth::estimator::Limit;
 use crate::consumer::Consumer;
 use crate::engine::downlink::{SHARE_AMPLE, SHARE_SCARCE, SLOT};
 use crate::engine::slab::Key;
@@ -26,6 +27,9 @@ const OVERRUN: f64 = 1.5;
 /// Signs that a path is full for good: the part of packets that is lost in its queue, and how long the others wait there.
 const FULL_LOSS: f64 = 0.05;
 const FULL_WAIT_MS: f64 = 400.0;
+
+/// A queue that nobody would notice.
+const LITTLE_WAIT_MS: f64 = 50.0;
 
 /// Memory that is kept from one sharing to the next.
 #[derive(Debug, Default)]
@@ -181,12 +185,21 @@ impl Engine {
             return;
         };
         let sound = association.downlink.audio_rate(now, sound_bytes);
-        // Sound first, and what will have to go again.
-        let mut budget = (estimate.budget - sound) * (1.0 - estimate.loss.min(MAX_REPAIR));
+        // Sound first, and what will have to go again: a rate that arrives has what is lost left out already.
+        let again = match estimate.limit {
+            Limit::Loss => estimate.loss.min(MAX_REPAIR),
+            Limit::Delay | Limit::Receiver => 0.0,
+        };
+        let mut budget = (estimate.budget - sound) * (1.0 - again);
         if told.is_some_and(|told| !told.congested) {
             // What flows is not taken away without a sign that the path does not carry it, and nobody is kept out.
             let flows = |demand: &Demand| demand.current.map_or(0.0, |current| demand.ladder.rate_of(current));
             budget = budget.max(scratch.demands.iter().map(flows).sum::<f64>() + newcomers + 1.0);
+        }
+        if estimate.limit == Limit::Loss && estimate.loss < MAX_REPAIR && estimate.wait_ms < LITTLE_WAIT_MS {
+            // What is lost without waiting is lost at any rate, or can be sent again: no picture ends for it.
+            let lowest = |demand: &Demand| demand.current.map_or(0.0, |_| demand.ladder.lowest_rate());
+            budget = budget.max(scratch.demands.iter().map(lowest).sum::<f64>() + 1.0);
         }
         let mut given = allocate(budget, &scratch.demands, &mut scratch.order, &mut scratch.targets);
         if told.is_none() {

@@ -134,6 +134,26 @@ fn the_only_camera_in_the_only_size_goes_on_over_a_path_that_loses_much() {
 }
 
 #[test]
+fn the_only_camera_in_the_only_size_comes_back_over_a_path_that_loses_much() {
+    for_seeds(1..=6, |seed| {
+        let mut call = Call::new(seed, 1);
+        call.sim.run(SECOND * 3);
+        call.limit(700_000);
+        call.sim.run(SECOND * 8);
+        assert_eq!(call.live_cameras(1), 0, "{:?}", call.downlink());
+        let conditions = &mut call.sim.client(call.bob).down.conditions;
+        conditions.bottleneck = None;
+        conditions.loss = 0.15;
+        conditions.delay = Duration::from_millis(100);
+        call.sim.run(SECOND * 10);
+        for second in 10..30 {
+            call.sim.run(SECOND);
+            assert_eq!(call.live_cameras(1), 1, "after {second} s: {:?}", call.downlink());
+        }
+    });
+}
+
+#[test]
 fn a_path_that_carries_everything_is_not_probed_for_more() {
     let mut call = Call::new(1, 1);
     call.sim.run(SECOND * 5);
