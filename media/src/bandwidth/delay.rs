@@ -12,11 +12,6 @@ const MAX_BURST_US: i64 = 100_000;
 /// The least delay is that of the last one to two of these.
 const BASE_PERIOD_US: i64 = 15_000_000;
 
-/// A wait that changes by no more than this for so long is the way's own, which became longer: a queue of ours drains once less is
-/// sent, and wavers.
-const STEADY_US: i64 = 15_000;
-const STEADY_FOR_US: i64 = 2_000_000;
-
 /// Waiting longer than this and ever longer is overuse whatever the trend says: the trend needs many groups to tell, and
 /// behind a link that became much slower there are few.
 const LONG_WAIT_US: i64 = 120_000;
@@ -42,15 +37,6 @@ pub struct DelayDetector {
     /// How long the latest packet waited, and how long when usage was asked for last.
     wait_us: i64,
     wait_before_us: i64,
-    steady: Option<Steady>,
-}
-
-/// Delays that are much alike.
-#[derive(Debug, Clone, Copy)]
-struct Steady {
-    since: i64,
-    least: i64,
-    most: i64,
 }
 
 impl DelayDetector {
@@ -62,9 +48,7 @@ impl DelayDetector {
 
     /// A packet arrived. They are told in the order of sending.
     pub fn packet(&mut self, sent_us: i64, arrived_us: i64) {
-        let base = self.observe_base(sent_us, arrived_us);
-        let delay = arrived_us - sent_us;
-        self.wait_us = delay - self.observe_steady(arrived_us, delay).unwrap_or(base);
+        self.wait_us = arrived_us - sent_us - self.observe_base(sent_us, arrived_us);
         let Some(group) = &mut self.current else {
             self.current = Some(Group::new(sent_us, arrived_us));
             return;
@@ -123,31 +107,6 @@ impl DelayDetector {
     }
 }
 
-impl DelayDetector {
-    /// The least delay from now on, if it was steady for long.
-    fn observe_steady(&mut self, arrived_us: i64, delay: i64) -> Option<i64> {
-        let alone = Steady {
-            since: arrived_us,
-            least: delay,
-            most: delay,
-        };
-        let steady = self.steady.map_or(alone, |it| Steady {
-            least: it.least.min(delay),
-            most: it.most.max(delay),
-            ..it
-        });
-        let wavers = steady.most - steady.least > STEADY_US || arrived_us < steady.since;
-        self.steady = Some(if wavers { alone } else { steady });
-        if wavers || arrived_us - steady.since < STEADY_FOR_US {
-            return None;
-        }
-        self.steady = Some(alone);
-        self.base = Some((steady.least, steady.least));
-        self.base_since = arrived_us;
-        Some(steady.least)
-    }
-}
-
 impl Group {
     fn new(sent: i64, arrived: i64) -> Self {
         Self {
@@ -198,28 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_route_is_taken_for_a_queue_for_two_seconds_only() {
-        let route = |seconds: usize| {
-            detector(
-                (0..500)
-                    .map(|_| 30)
-                    .chain((0..seconds * 100).map(|n| 80 + n as i64 % 5)),
-            )
-        };
-        assert!((50_000..55_000).contains(&route(1).wait_us()));
-        assert!((0..5_000).contains(&route(3).wait_us()));
-    }
-
-    #[test]
-    fn a_longer_route_with_jitter_is_taken_for_a_queue_for_half_a_minute_only() {
-        let route = |seconds: usize| {
-            detector(
-                (0..500)
-                    .map(|_| 30)
-                    .chain((0..seconds * 100).map(|n| 80 + n as i64 % 40)),
-            )
-        };
-        assert!((50_000..90_000).contains(&route(10).wait_us()));
-        assert!((0..40_000).contains(&route(31).wait_us()));
+    fn a_longer_route_is_taken_for_a_queue_for_half_a_minute_only() {
+        let route = |seconds: usize| detector((0..500).map(|_| 30).chain((0..seconds * 100).map(|_| 80)));
+        assert_eq!(route(10).wait_us(), 50_000);
+        assert_eq!(route(31).wait_us(), 0);
     }
 }

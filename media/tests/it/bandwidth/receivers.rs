@@ -144,7 +144,6 @@ fn the_only_camera_in_the_only_size_comes_back_over_a_path_that_loses_much() {
         let conditions = &mut call.sim.client(call.bob).down.conditions;
         conditions.bottleneck = None;
         conditions.loss = 0.15;
-        conditions.delay = Duration::from_millis(100);
         call.sim.run(SECOND * 10);
         for second in 10..30 {
             call.sim.run(SECOND);
