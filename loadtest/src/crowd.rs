@@ -97,6 +97,11 @@ impl Crowd {
         Ok(Self::of(Clients::Light(Light::start_from(first)?), address, token))
     }
 
+    /// Who joins from now on does so by this token.
+    pub(crate) fn join_by(&mut self, token: &str) {
+        self.token = token.into();
+    }
+
     fn of(clients: Clients, address: &str, token: &str) -> Self {
         Self {
             clients,

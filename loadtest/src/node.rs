@@ -46,7 +46,8 @@ pub(crate) struct Node {
     child: Child,
     /// Host and port of its HTTP listener.
     pub(crate) address: String,
-    /// An admin's token.
+    password: String,
+    /// An admin's token, good for an hour.
     pub(crate) token: String,
     _folder: TempDir,
 }
@@ -93,15 +94,23 @@ impl Node {
         // What it says from here on is read so that it never blocks on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let address = address.context("no address")?;
-        let body = json!({"username": "demo", "password": password});
-        let answer = http::request(&address, "POST", "/login", None, Some(&body)).await?;
-        let token = answer["token"].as_str().context("no token")?.to_owned();
-        Ok(Self {
+        let mut node = Self {
             child,
             address,
-            token,
+            password: password.context("no password")?,
+            token: String::new(),
             _folder: folder,
-        })
+        };
+        node.sign_in().await?;
+        Ok(node)
+    }
+
+    /// Gets a new token.
+    pub(crate) async fn sign_in(&mut self) -> Result<()> {
+        let body = json!({"username": "demo", "password": self.password});
+        let answer = http::request(&self.address, "POST", "/login", None, Some(&body)).await?;
+        self.token = answer["token"].as_str().context("no token")?.to_owned();
+        Ok(())
     }
 
     /// Its resident memory in KiB (`VmRSS` of proc(5)).

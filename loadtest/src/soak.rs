@@ -86,7 +86,7 @@ fn watchers(numbers: std::ops::Range<u32>) -> impl Iterator<Item = Bot> {
 
 /// Runs, prints a line a minute, and judges.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    let (node, mut crowd, idle_kib) = begin(options).await?;
+    let (mut node, mut crowd, idle_kib) = begin(options).await?;
     println!(
         "minute |   MiB | KiB a subscriber | packets a second |   loss | delay p50, p99 ms | transports | paths | node CPU | key frames asked"
     );
@@ -97,6 +97,8 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     for minute in 1..=options.minutes {
         let begun = Instant::now();
         let (cpu, before) = (node.cpu_seconds()?, crowd.snapshot().await?);
+        node.sign_in().await?;
+        crowd.join_by(&node.token);
         let leaving = options.subscribers / 10;
         crowd.part(leaving as usize).await?;
         crowd.admit(watchers(next..next + leaving), RATE).await?;
@@ -146,6 +148,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let half = readings.split_off(readings.len() / 2);
     let kib = median(&mut half.iter().map(|(_, kib)| *kib).collect::<Vec<_>>());
     crowd.dismiss().await?;
+    node.sign_in().await?;
     let left = settle(&node).await?;
     let states = States::read(&node).await?;
     println!(
