@@ -132,6 +132,10 @@ impl LossBound {
         if evidence < MIN_EVIDENCE || self.count < self.trial_until {
             return;
         }
+        if self.bound.is_none() && self.trial_after != usize::MAX && self.weighted().all(|(_, it)| it.lost <= 0.0) {
+            // What most paths are: nothing to explain.
+            return;
+        }
         if let Some(delivered) = delivered.filter(|_| self.wants_trial()) {
             self.trial_until = self.count + TRIAL_LENGTH;
             self.trial_after = usize::MAX;
@@ -169,16 +173,32 @@ impl LossBound {
 
     /// The log-likelihood of what was observed if losses grow beyond `rate`, at the likeliest inherent loss.
     fn likelihood(&self, rate: f64) -> f64 {
+        // Of what was sent at lower rates only the sums matter: logarithms are dear, and most candidates need few.
+        let (mut kept, mut lost) = (0.0, 0.0);
+        let mut beyond = [(0.0, 0.0, 0.0); WINDOW];
+        let mut count = 0;
+        for (weight, it) in self.weighted() {
+            let excess = (it.rate - rate) / it.rate.max(1.0);
+            let (is_lost, is_kept) = (weight * it.lost, weight * (it.packets - it.lost));
+            if excess > 0.0 {
+                beyond[count] = (excess, is_lost, is_kept);
+                count += 1;
+            } else {
+                lost += is_lost;
+                kept += is_kept;
+            }
+        }
+        let likely = |p: f64, lost: f64, kept: f64| {
+            let p = p.clamp(0.001, 0.999);
+            lost * p.ln() + kept * (1.0 - p).ln()
+        };
         let inherent = (0..=INHERENT_STEPS).map(|step| f64::from(step) * INHERENT_STEP);
         inherent
             .map(|inherent| {
-                self.weighted()
-                    .map(|(weight, it)| {
-                        let excess = ((it.rate - rate) / it.rate.max(1.0)).max(0.0);
-                        let p = (inherent + (1.0 - inherent) * excess).clamp(0.001, 0.999);
-                        weight * (it.lost * p.ln() + (it.packets - it.lost) * (1.0 - p).ln())
-                    })
-                    .sum::<f64>()
+                let excesses = beyond[..count].iter();
+                let beyond =
+                    excesses.map(|(excess, lost, kept)| likely(inherent + (1.0 - inherent) * excess, *lost, *kept));
+                likely(inherent, lost, kept) + beyond.sum::<f64>()
             })
             .fold(f64::NEG_INFINITY, f64::max)
     }
