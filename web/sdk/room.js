@@ -73,7 +73,11 @@ export class Room extends Emitter {
    * @throws {CasideError} `device_…` when nothing could be captured; a partial failure is an `error` event
    */
   async publish(wishes) {
-    const { captured, failures } = await capture(wishes, this.media.local('camera')?.mediaTrack);
+    const camera = this.media.local('camera');
+    const { captured, failures } = await capture(wishes, camera?.mediaTrack);
+    // It was ended to be opened anew in another size, and could not be.
+    const isLost = camera?.mediaTrack?.readyState === 'ended' && !captured.some(({ source }) => source === 'camera');
+    if (camera && isLost) await this.media.remove(camera);
     if (captured.length === 0 && failures[0]) throw failures[0];
     for (const failure of failures) this.emit('error', failure);
     if (this.left) for (const { track } of captured) track.stop();

@@ -2,7 +2,7 @@
 //!
 //! A packet that waits for a core is late for everybody it goes to, while a signaling message, a hash of a password or a file can
 //! wait. On two cores that browsers keep busy a worker of the usual priority waited for up to 500 ms, one that was merely nicer to
-//! itself as well (groups of processes share by their own weights), one with real-time priority never for 20 ms.
+//! itself as well (groups of processes share by their own weights), and one with real-time priority left no gap of 120 ms.
 //!
 //! A worker that is busy most of the time could starve the rest of the node, so it is then a thread like others, if of a better
 //! nice value.

@@ -85,7 +85,7 @@ export class Link {
     await run('ip', ['link', 'set', device, 'up']);
     await run('ip', ['route', 'add', link.address, 'dev', device]);
     await link.run('ip', ['link', 'set', device, 'up']);
-    await link.run('ip', ['address', 'replace', link.address, 'dev', device]);
+    await link.run('ip', ['address', 'add', link.address, 'dev', device]);
     await link.run('ip', ['route', 'add', 'default', 'dev', device]);
     return link;
   }
