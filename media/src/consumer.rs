@@ -391,6 +391,14 @@ impl Consumer {
         self.stats.payload_bytes += payload_len as u64;
     }
 
+    /// Reads what the next packet needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        let numbers =
+            self.mapping.preload() ^ self.retransmit.preload() ^ self.stats.packets ^ self.stats.payload_bytes;
+        let flags = self.paused ^ self.header.has_transport_cc() ^ self.target.is_some() ^ self.codec.red.is_some();
+        numbers ^ u64::from(self.ssrc.0) ^ u64::from(flags)
+    }
+
     /// The jitter that the receiver told last.
     pub(crate) fn jitter_ms(&self) -> f64 {
         f64::from(self.stats.jitter) * 1000.0 / f64::from(self.codec.clock_rate.max(1))

@@ -17,6 +17,7 @@
 //!
 //! [`CloseReason::Internal`]: crate::control::CloseReason::Internal
 
+mod ahead;
 mod association;
 mod backlog;
 mod beginnings;
@@ -55,6 +56,7 @@ pub(crate) use self::router::Router;
 pub use self::totals::Totals;
 use crate::consumer::Consumer;
 use crate::control::{CloseReason, Event, EventKind};
+use crate::engine::ahead::AHEAD;
 use crate::engine::slab::{Key, Slab};
 use crate::engine::timers::{Due, Timers};
 use crate::ice;
@@ -236,26 +238,35 @@ impl Engine {
 
     /// Acts on timers that are due. Call [`flush`](Self::flush) afterwards.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((planned_for, due)) = self.timers.take(now) {
-            match due {
-                Due::Association(key) => {
-                    if self
-                        .associations
-                        .get_mut(key)
-                        .is_some_and(|it| it.planned.fulfil(planned_for))
-                    {
-                        self.guarded(now, key, |engine| engine.association_due(now, key));
-                    }
+        loop {
+            // Some at once, so that what they need is fetched together.
+            let mut due = [None; AHEAD];
+            for place in &mut due {
+                *place = self.timers.take(now);
+            }
+            if due[0].is_none() {
+                return;
+            }
+            self.expect_due(due.iter().flatten().map(|(_, due)| *due));
+            for (planned_for, due) in due.into_iter().flatten() {
+                self.act(now, planned_for, due);
+            }
+        }
+    }
+
+    fn act(&mut self, now: Instant, planned_for: Instant, due: Due) {
+        match due {
+            Due::Association(key) => {
+                let association = self.associations.get_mut(key);
+                if association.is_some_and(|it| it.planned.fulfil(planned_for)) {
+                    self.guarded(now, key, |engine| engine.association_due(now, key));
                 }
-                Due::Producer(key) => self.layers_due(now, key),
-                Due::Router(key) => {
-                    if self
-                        .routers
-                        .get_mut(key)
-                        .is_some_and(|it| it.planned.fulfil(planned_for))
-                    {
-                        self.speakers_due(now, key);
-                    }
+            }
+            Due::Producer(key) => self.layers_due(now, key),
+            Due::Router(key) => {
+                let router = self.routers.get_mut(key);
+                if router.is_some_and(|it| it.planned.fulfil(planned_for)) {
+                    self.speakers_due(now, key);
                 }
             }
         }

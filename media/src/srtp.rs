@@ -260,6 +260,16 @@ impl SrtpSession {
         self.outbound.seal_rtp(packet, len, header_len, roc)
     }
 
+    /// Reads what sealing the next packet needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        self.outbound.preload()
+    }
+
+    /// Reads what opening the next report needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload_told(&self) -> u64 {
+        self.inbound.preload_rtcp()
+    }
+
     /// Seals a compound RTCP packet in place and returns its new length.
     ///
     /// `packet[..len]` is a whole plain packet and `packet` has room for [`SRTCP_OVERHEAD`] more bytes.

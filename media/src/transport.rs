@@ -99,7 +99,8 @@ pub struct Transport {
     /// The path of the last DTLS packet, for answers before one is nominated.
     dtls_path: Option<Path>,
     srtp: Option<SrtpSession>,
-    data: Option<DataSession>,
+    /// Many never have one, and it is large.
+    data: Option<Box<DataSession>>,
     /// That there is a path was told.
     connected: bool,
     secured: bool,
@@ -189,6 +190,18 @@ impl Transport {
         self.ice.nominated().filter(|_| !self.closed)
     }
 
+    /// Reads what the next packet to the client needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        let srtp = self.srtp.as_ref().map_or(0, SrtpSession::preload);
+        srtp ^ u64::from(self.path().is_some()) ^ self.bytes_sent
+    }
+
+    /// Reads what the next report of the client needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload_told(&self) -> u64 {
+        let srtp = self.srtp.as_ref().map_or(0, SrtpSession::preload_told);
+        srtp ^ self.bytes_received ^ u64::from(self.path().is_some())
+    }
+
     /// Whether media may flow.
     pub fn is_secured(&self) -> bool {
         self.secured && !self.closed
@@ -216,7 +229,7 @@ impl Transport {
 
     /// Data channels that are open; at most [`MAX_CHANNELS`](crate::data::MAX_CHANNELS).
     pub fn data_channels(&self) -> usize {
-        self.data.as_ref().map_or(0, DataSession::channels)
+        self.data.as_ref().map_or(0, |data| data.channels())
     }
 
     /// Protects an RTP packet in place and returns its new length; see [`SrtpSession::protect_rtp`], also for the duty that
@@ -261,7 +274,9 @@ impl Transport {
         if !self.is_secured() {
             return Err(DataError::NotSecured);
         }
-        let session = self.data.get_or_insert_with(|| DataSession::new(self.dtls.role()));
+        let session = self
+            .data
+            .get_or_insert_with(|| Box::new(DataSession::new(self.dtls.role())));
         let sent = session.send(now, label, data, text);
         self.flush(now, out);
         sent
@@ -292,7 +307,7 @@ impl Transport {
         if self.closed {
             return None;
         }
-        let data = self.data.as_ref().and_then(DataSession::poll_timeout);
+        let data = self.data.as_ref().and_then(|data| data.poll_timeout());
         [self.ice.poll_timeout(), self.dtls.poll_timeout(), self.dtls_due, data]
             .into_iter()
             .flatten()
@@ -449,7 +464,9 @@ impl Transport {
             return;
         }
         let events = &mut self.events;
-        let session = self.data.get_or_insert_with(|| DataSession::new(self.dtls.role()));
+        let session = self
+            .data
+            .get_or_insert_with(|| Box::new(DataSession::new(self.dtls.role())));
         session.receive(now, packet, |event| events.push_back(event.into()));
     }
 

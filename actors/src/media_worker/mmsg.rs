@@ -24,6 +24,9 @@ use socket2::{SockAddr, SockAddrStorage};
 const RECV_MESSAGES: usize = 32;
 /// Room for one received message: with `UDP_GRO` up to 64 KiB of datagrams arrive as one.
 const RECV_BYTES: usize = 65_536;
+/// From one message's room to the next. A few lines more than a power of two: else what comes first of all messages has the same few
+/// places in the cache.
+const RECV_STRIDE: usize = RECV_BYTES + 320;
 /// Messages handed over by one `sendmmsg`.
 const SEND_MESSAGES: usize = 64;
 /// Room for control messages with an `int` and a `timespec`, or with a `u16`, aligned as `cmsghdr` wants them.
@@ -49,7 +52,7 @@ impl Receiver {
         // SAFETY: all-zero bytes are a valid value of these plain C structures (null pointers, zero lengths).
         let (header, iovec) = unsafe { (zeroed(), zeroed()) };
         Self {
-            bytes: vec![0; RECV_MESSAGES * RECV_BYTES],
+            bytes: vec![0; RECV_MESSAGES * RECV_STRIDE],
             names: std::iter::repeat_with(SockAddrStorage::zeroed)
                 .take(RECV_MESSAGES)
                 .collect(),
@@ -64,7 +67,7 @@ impl Receiver {
     /// [`capacity`](Self::capacity) means that the socket is empty.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.received = 0;
-        let buffers = self.bytes.chunks_exact_mut(RECV_BYTES);
+        let buffers = self.bytes.chunks_exact_mut(RECV_STRIDE);
         let rows = self
             .headers
             .iter_mut()
@@ -73,7 +76,7 @@ impl Receiver {
             .zip(&mut self.controls);
         for ((((header, iovec), name), control), buffer) in rows.zip(buffers) {
             iovec.iov_base = buffer.as_mut_ptr().cast();
-            iovec.iov_len = buffer.len();
+            iovec.iov_len = RECV_BYTES.min(buffer.len());
             header.msg_len = 0;
             let hdr = &mut header.msg_hdr;
             hdr.msg_name = ptr::from_mut(name).cast();
@@ -106,10 +109,16 @@ impl Receiver {
         RECV_MESSAGES
     }
 
+    /// Who sent the messages of the last [`receive`](Self::receive).
+    pub(super) fn senders(&self) -> impl Iterator<Item = SocketAddr> {
+        let messages = self.headers.iter().zip(&self.names).take(self.received);
+        messages.filter_map(|(header, name)| peer_address(name, header.msg_hdr.msg_namelen))
+    }
+
     /// Hands over each datagram of the last [`receive`](Self::receive) with its sender, and when the kernel got it: the time
     /// since the Unix epoch, if it tells.
     pub(super) fn for_each(&mut self, mut take: impl FnMut(SocketAddr, Option<Duration>, &mut [u8])) {
-        let buffers = self.bytes.chunks_exact_mut(RECV_BYTES);
+        let buffers = self.bytes.chunks_exact_mut(RECV_STRIDE);
         for ((header, name), buffer) in self.headers.iter().zip(&self.names).zip(buffers).take(self.received) {
             let len = (header.msg_len as usize).min(buffer.len());
             if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || len == 0 {
@@ -289,23 +298,29 @@ fn set_segment(header: &mut libc::msghdr, control: &mut Control, segment: u16) {
 
 /// Turns on coalescing of received datagrams; `false` when the kernel does not know it.
 pub(super) fn enable_gro(socket: BorrowedFd<'_>) -> bool {
-    enable(socket, libc::SOL_UDP, libc::UDP_GRO)
+    set(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
 /// Lets the kernel tell when each datagram came; `false` when it does not.
 pub(super) fn enable_timestamps(socket: BorrowedFd<'_>) -> bool {
-    enable(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)
+    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
-fn enable(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> bool {
-    let on: libc::c_int = 1;
+/// Lets no router of IPv4 cut datagrams up; `false` when the kernel does not. Ours are short enough for what every path of the Internet
+/// has to carry (1280 bytes, as QUIC relies on, RFC 9000 §14), and the kernel need not number them then (RFC 6864 §4.1), which
+/// takes a twentieth of sending them.
+pub(super) fn forbid_fragments(socket: BorrowedFd<'_>) -> bool {
+    set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+}
+
+fn set(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> bool {
     // SAFETY: the option's value is an `int`, given with its size; the descriptor is open for the length of the borrow.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             option,
-            ptr::from_ref(&on).cast(),
+            ptr::from_ref(&value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };

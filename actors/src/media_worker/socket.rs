@@ -1,10 +1,14 @@
 //! A worker's sockets, one an address and protocol: UDP in batches here, TCP in [`TcpSide`].
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, UNIX_EPOCH};
 
+use caside_media::engine::Engine;
 use caside_media::parameters::Path;
 use caside_media::sdp::{Candidate, CandidateTransport};
 use caside_media::send_buffer::{Datagram, SendBuffer};
@@ -12,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::addresses::Plan;
-use super::mmsg::{Receiver, Run, Sender, enable_gro, enable_timestamps};
+use super::mmsg::{Receiver, Run, Sender, enable_gro, enable_timestamps, forbid_fragments};
 use super::tcp::TcpSide;
 use super::{MediaProtocols, StartError};
 
@@ -60,6 +64,25 @@ pub struct SocketCounters {
     pub refused: u64,
     /// Datagrams received.
     pub received: u64,
+}
+
+/// Who takes what came.
+pub(super) trait Intake {
+    /// Datagrams from these paths come next.
+    fn expect(&self, paths: impl Iterator<Item = Path>);
+
+    /// A datagram came.
+    fn take(&mut self, path: Path, times: Times, datagram: &mut [u8]);
+}
+
+impl Intake for Engine {
+    fn expect(&self, paths: impl Iterator<Item = Path>) {
+        self.expect(paths);
+    }
+
+    fn take(&mut self, path: Path, times: Times, datagram: &mut [u8]) {
+        self.receive_late(times.now, times.arrival, path, datagram);
+    }
 }
 
 /// One bound socket.
@@ -201,9 +224,9 @@ impl Sockets {
         self.tcp_ready.then_some(&mut self.tcp)
     }
 
-    /// Hands over the datagrams that wait, some batches of each socket that had any by the last [`wait`](Self::wait). Says whether
-    /// there may be more.
-    pub(super) fn receive(&mut self, mut take: impl FnMut(Path, Times, &mut [u8])) -> bool {
+    /// Hands over the datagrams that wait, some batches of each socket that had any by the last [`wait`](Self::wait); of each batch
+    /// `intake` is told before where it comes from. Says whether there may be more.
+    pub(super) fn receive(&mut self, intake: &mut impl Intake) -> bool {
         let mut has_more = false;
         for (bound, _) in self.bound.iter().zip(&self.readable).filter(|(_, readable)| **readable) {
             for batch in 1..=BATCHES_PER_ROUND {
@@ -212,6 +235,12 @@ impl Sockets {
                         let counters = &mut self.counters;
                         let now = Instant::now();
                         let unix = std::time::SystemTime::now().duration_since(UNIX_EPOCH).ok();
+                        let path = |remote| Path {
+                            local: bound.local,
+                            remote,
+                            tcp: false,
+                        };
+                        intake.expect(self.receiver.senders().map(path));
                         self.receiver.for_each(|remote, arrival, datagram| {
                             counters.received += 1;
                             let age = unix.zip(arrival).and_then(|(unix, arrival)| unix.checked_sub(arrival));
@@ -219,12 +248,7 @@ impl Sockets {
                                 .filter(|age| *age < MAX_AGE)
                                 .and_then(|age| now.checked_sub(age))
                                 .unwrap_or(now);
-                            let path = Path {
-                                local: bound.local,
-                                remote,
-                                tcp: false,
-                            };
-                            take(path, Times { now, arrival }, datagram);
+                            intake.take(path(remote), Times { now, arrival }, datagram);
                         });
                         if messages < Receiver::capacity() {
                             break;
@@ -410,6 +434,9 @@ fn bind(address: SocketAddr) -> io::Result<Bound> {
     if !enable_gro(socket.as_fd()) {
         tracing::debug!(%address, "no coalescing of received datagrams here");
     }
+    if address.is_ipv4() && !forbid_fragments(socket.as_fd()) {
+        tracing::debug!(%address, "datagrams may be fragmented here");
+    }
     if !enable_timestamps(socket.as_fd()) {
         tracing::debug!(%address, "no time stamps of received datagrams here");
     }
@@ -429,164 +456,5 @@ fn wait_writable(socket: &UdpSocket) {
     };
     if let Err(e) = poll(&mut fds, Some(&timeout)) {
         tracing::debug!(error = %e, "waiting for a full socket was cut short");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    fn path(port: u16) -> Path {
-        Path {
-            local: "127.0.0.1:1".parse().unwrap(),
-            remote: ([127, 0, 0, 1], port).into(),
-            tcp: false,
-        }
-    }
-
-    fn runs_of(sizes: &[(u16, usize)], segments: bool) -> Vec<(u16, usize, usize)> {
-        let mut out = SendBuffer::with_capacity(8);
-        for (port, size) in sizes {
-            out.push(path(*port), &vec![0; *size]);
-        }
-        let mut runs = Vec::new();
-        gather(out.datagrams(), segments, &mut runs);
-        runs.iter().map(|r| (r.to.port(), r.len, r.segment)).collect()
-    }
-
-    #[test]
-    fn equal_neighbours_for_one_receiver_make_a_run() {
-        for (sizes, want) in [
-            (vec![(5, 100), (5, 100), (5, 40)], vec![(5, 240, 100)]),
-            (vec![(5, 100), (5, 40), (5, 40)], vec![(5, 140, 100), (5, 40, 40)]),
-            (vec![(5, 40), (5, 100)], vec![(5, 40, 40), (5, 100, 100)]),
-            (
-                vec![(5, 100), (6, 100), (5, 100)],
-                vec![(5, 100, 100), (6, 100, 100), (5, 100, 100)],
-            ),
-        ] {
-            assert_eq!(runs_of(&sizes, true), want);
-        }
-        assert_eq!(runs_of(&[(5, 100), (5, 100)], false), [(5, 100, 100), (5, 100, 100)]);
-    }
-
-    #[test]
-    fn a_run_keeps_to_the_kernels_limits() {
-        let runs = runs_of(&vec![(5, 100); 130], true);
-        assert_eq!(runs, [(5, 6400, 100), (5, 6400, 100), (5, 200, 100)]);
-        assert!(runs_of(&vec![(5, 1400); 60], true).iter().all(|r| r.1 <= MAX_RUN_BYTES));
-    }
-
-    #[test]
-    fn a_run_taken_apart_has_the_same_datagrams() {
-        let to = ([127, 0, 0, 1], 5).into();
-        let mut runs = vec![
-            Run {
-                to,
-                start: 0,
-                len: 50,
-                segment: 50,
-            },
-            Run {
-                to,
-                start: 50,
-                len: 250,
-                segment: 100,
-            },
-        ];
-        split(&mut runs, 1);
-        assert_eq!(
-            runs.iter().map(|r| (r.start, r.len)).collect::<Vec<_>>(),
-            [(0, 50), (50, 100), (150, 100), (250, 50)]
-        );
-    }
-
-    #[test]
-    fn sockets_exchange_datagrams_of_a_round() {
-        let loopback = IpAddr::from([127, 0, 0, 1]);
-        let plan = Plan {
-            bound: vec![loopback],
-            offered: vec![(loopback, Some(loopback))],
-            strict: true,
-        };
-        let mut a = Sockets::bind(&plan, 0, MediaProtocols::Udp).unwrap();
-        let mut b = Sockets::bind(&plan, 0, MediaProtocols::Udp).unwrap();
-        let path = Path {
-            local: a.candidates()[0].address,
-            remote: b.candidates()[0].address,
-            tcp: false,
-        };
-        let mut out = SendBuffer::with_capacity(8);
-        for i in 0..200u8 {
-            out.push(path, &[i; 600]);
-        }
-        a.send(&out);
-        assert_eq!(a.counters.sent, 200);
-        assert!(a.counters.send_calls < 20, "{} calls", a.counters.send_calls);
-        let mut got = Vec::new();
-        while got.len() < 200 {
-            b.receive(|p, times, datagram| {
-                assert!(times.arrival <= times.now);
-                assert_eq!(p.remote, path.local);
-                got.push(datagram[0]);
-            });
-        }
-        assert_eq!(got, (0..200).collect::<Vec<u8>>());
-    }
-
-    /// Two loopback addresses behind what is offered.
-    fn plan_of_two(offered: Vec<(IpAddr, Option<IpAddr>)>) -> Plan {
-        Plan {
-            bound: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])],
-            offered,
-            strict: true,
-        }
-    }
-
-    #[test]
-    fn every_address_and_protocol_has_the_same_port() {
-        let public = IpAddr::from([203, 0, 113, 5]);
-        let second = IpAddr::from([127, 0, 0, 2]);
-        let plan = plan_of_two(vec![(public, None), (second, Some(second))]);
-        let sockets = Sockets::bind(&plan, 0, MediaProtocols::Both).unwrap();
-        let candidates = sockets.candidates();
-        let port = candidates[0].address.port();
-        assert_ne!(port, 0);
-        let told: Vec<_> = candidates.iter().map(|c| (c.address, c.transport)).collect();
-        let at = |ip| SocketAddr::new(ip, port);
-        assert_eq!(
-            told,
-            [
-                (at(public), CandidateTransport::Udp),
-                (at(second), CandidateTransport::Udp),
-                (at(public), CandidateTransport::TcpPassive),
-                (at(second), CandidateTransport::TcpPassive),
-            ]
-        );
-        for protocols in [MediaProtocols::Udp, MediaProtocols::Tcp] {
-            let sockets = Sockets::bind(&plan, 0, protocols).unwrap();
-            let wanted = match protocols {
-                MediaProtocols::Udp => CandidateTransport::Udp,
-                _ => CandidateTransport::TcpPassive,
-            };
-            assert!(sockets.candidates().iter().all(|c| c.transport == wanted));
-            assert_eq!(sockets.candidates().len(), 2);
-        }
-    }
-
-    #[test]
-    fn a_port_in_use_is_an_error_that_names_address_and_protocol() {
-        let plan = plan_of_two(Vec::new());
-        for (taken, protocol) in [(MediaProtocols::Udp, "UDP"), (MediaProtocols::Tcp, "TCP")] {
-            let first = Sockets::bind(&plan_of_two(vec![(IpAddr::from([127, 0, 0, 1]), None)]), 0, taken).unwrap();
-            let port = first.candidates()[0].address.port();
-            let error = Sockets::bind(&plan, port, MediaProtocols::Both).err().unwrap();
-            assert_eq!(
-                error.to_string(),
-                format!("cannot bind {protocol} 127.0.0.1:{port} for media")
-            );
-        }
     }
 }

@@ -178,10 +178,7 @@ impl Thread {
         if self.pipes.receive(engine, now) {
             turn = Turn::More;
         }
-        let has_more = self
-            .sockets
-            .receive(|path, times, datagram| engine.receive_late(times.now, times.arrival, path, datagram));
-        if has_more {
+        if self.sockets.receive(engine) {
             turn = Turn::More;
         }
         let now = Instant::now();

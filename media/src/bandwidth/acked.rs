@@ -47,6 +47,12 @@ impl Delivered {
         *count = count.saturating_add(bytes);
     }
 
+    /// Reads what the next arrivals need; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        let lines = self.bytes.iter().step_by(16);
+        lines.fold(self.oldest as u64, |read, bytes| read ^ u64::from(*bytes))
+    }
+
     /// Bits a second over the last `window_us` (at most 1.26 s). `None` until that much time was seen.
     ///
     /// The bucket of the latest arrival is left out: it may not be full yet.

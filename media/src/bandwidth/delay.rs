@@ -88,6 +88,11 @@ impl DelayDetector {
         self.trend.usage()
     }
 
+    /// Reads what the next packets need; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        self.trend.preload() ^ self.wait_before_us as u64 ^ u64::from(self.current.is_some() ^ self.before.is_some())
+    }
+
     /// How long the latest packet waited in queues, in microseconds.
     pub fn wait_us(&self) -> i64 {
         self.wait_us

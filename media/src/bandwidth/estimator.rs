@@ -162,6 +162,12 @@ impl Estimator {
         self.conclude(now_us, concludes);
     }
 
+    /// Reads what the next feedback needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        let parts = self.delivered.preload() ^ self.delay.preload() ^ self.loss.preload();
+        parts ^ self.rtt_us as u64 ^ self.aimd.rate().to_bits() ^ u64::from(self.prober.echoes(0))
+    }
+
     /// The receiver wants no more than this (REMB), in bits a second.
     pub fn cap(&mut self, bits_per_second: f64) {
         self.cap = Some(bits_per_second.clamp(MIN_RATE, MAX_RATE));

@@ -91,6 +91,19 @@ impl SentPackets {
         self.next as u16
     }
 
+    /// Reads what noting the next packet needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        self.ring[self.next as usize % WINDOW].number.into()
+    }
+
+    /// Reads what feedback on the packets sent last needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload_told(&self) -> u64 {
+        /// Four packets are a line; feedback every 100 ms on a picture of little motion is about some lines.
+        const LINES: usize = 4;
+        let newest_first = (0..LINES).map(|line| self.ring[(self.next as usize - 1 - 4 * line) % WINDOW]);
+        newest_first.fold(0, |read, sent| read ^ u64::from(sent.number))
+    }
+
     /// A packet of `bytes` went out under [`next_number`](Self::next_number), as part of the probe `cluster` if any (never 0).
     pub fn sent(&mut self, at_us: i64, bytes: usize, cluster: Option<u8>) {
         self.ring[self.next as usize % WINDOW] = Sent {

@@ -70,6 +70,8 @@ pub struct LossBound {
     observations: [Observation; WINDOW],
     count: usize,
     bound: Option<f64>,
+    /// The part lost lately: asked for far more often than it changes.
+    average: f64,
     /// The observations up to which a trial lasts, and from which on there may be another.
     trial_until: usize,
     trial_after: usize,
@@ -91,6 +93,7 @@ impl LossBound {
             };
             self.count += 1;
             self.partial.since_us = Some(sent_us);
+            self.average = self.weigh();
         }
         self.partial.packets += 1;
         self.partial.bytes += u64::from(bytes);
@@ -105,11 +108,21 @@ impl LossBound {
         } else if let Some(last) = self.count.checked_sub(1) {
             let last = &mut self.observations[last % WINDOW];
             last.lost = (last.lost - 1.0).max(0.0);
+            self.average = self.weigh();
         }
     }
 
     /// The part lost lately, 0–1.
     pub fn average(&self) -> f64 {
+        self.average
+    }
+
+    /// Reads what the next packets need; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        u64::from(self.partial.packets) ^ self.average.to_bits() ^ self.trial_after as u64
+    }
+
+    fn weigh(&self) -> f64 {
         let (packets, lost) = self.weighted().fold((0.0, 0.0), |(p, l), (weight, it)| {
             (p + weight * it.packets, l + weight * it.lost)
         });

@@ -43,6 +43,11 @@ impl Pacer {
         self.pace = budget.min(sent.max(LEAST)) * FACTOR / 8e6;
     }
 
+    /// Reads what [`may_send`](Self::may_send) needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        self.at_us as u64
+    }
+
     /// Whether another packet may go.
     pub fn may_send(&mut self, now_us: i64) -> bool {
         let passed = (now_us - self.at_us).max(0);

@@ -68,6 +68,12 @@ impl Default for Trend {
 }
 
 impl Trend {
+    /// Reads what the next value needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        let lines = self.values.iter().step_by(4);
+        lines.fold(self.before.to_bits(), |read, value| read ^ value.0.to_bits())
+    }
+
     /// What it came to last.
     pub fn usage(&self) -> Usage {
         self.usage

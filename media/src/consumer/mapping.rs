@@ -110,6 +110,12 @@ impl Run {
         }
     }
 
+    /// Reads what mapping the next packet needs, line by line.
+    fn preload(&self) -> u64 {
+        let numbers = self.first_in ^ self.skips.preload() ^ self.pictures.preload() ^ self.frames.preload();
+        numbers ^ u64::from(self.epoch) ^ u64::from(self.selection.limit().spatial)
+    }
+
     /// Takes note of a picture that is forwarded.
     fn forwarded(&mut self, frame: &FrameInfo) {
         if frame.picture_bits > 0 {
@@ -156,6 +162,12 @@ impl Mapping {
             excess: 0,
             tl0: None,
         }
+    }
+
+    /// Reads what mapping the next packet needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        let run = self.run();
+        self.next_index ^ run.map_or(0, Run::preload)
     }
 
     /// The stream and epoch it follows, unless it waits.

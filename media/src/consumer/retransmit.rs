@@ -55,6 +55,11 @@ impl Retransmitter {
         true
     }
 
+    /// Reads what [`earn`](Self::earn) needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        self.allowance
+    }
+
     /// Whether packets wait to go again.
     pub(crate) fn is_asked(&self) -> bool {
         !self.queue.is_empty()

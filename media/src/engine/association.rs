@@ -106,6 +106,18 @@ impl Association {
         self.transport.path().filter(|_| self.transport.is_secured())
     }
 
+    /// Reads what sending to the client needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        let flags = self.sending ^ self.backlog.is_empty() ^ self.rtt.is_some() ^ self.paced_due.is_some();
+        self.transport.preload() ^ self.downlink.preload() ^ u64::from(flags)
+    }
+
+    /// Reads what a report of the client, or what is due for it, needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload_told(&self) -> u64 {
+        let flags = self.heard.is_some() ^ self.rtt.is_some() ^ self.report_due.is_some() ^ self.consumers.is_empty();
+        self.transport.preload_told() ^ self.downlink.preload_told() ^ self.budget.preload() ^ u64::from(flags)
+    }
+
     /// Something authentic came on `path`.
     pub(crate) fn hear(&mut self, now: Instant, path: Path) {
         if self.heard.is_none_or(|(_, at)| at != now) {

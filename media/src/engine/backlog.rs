@@ -52,6 +52,7 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
+    /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -39,6 +39,10 @@ struct Bucket {
 }
 
 impl Bucket {
+    fn preload(&self) -> u64 {
+        self.tokens.to_bits()
+    }
+
     fn new(rate: Rate) -> Self {
         Self {
             rate,
@@ -83,6 +87,11 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// Reads what the next report needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        self.datagrams.preload() ^ self.reports.preload()
+    }
+
     /// Whether one more datagram is looked at.
     pub(crate) fn datagram(&mut self, now: Instant) -> bool {
         self.datagrams.take(now, 1.0)

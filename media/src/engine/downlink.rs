@@ -121,6 +121,21 @@ impl Downlink {
         self.measured.as_ref().map_or(0, |it| it.sent.next_number())
     }
 
+    /// Reads what the next packet needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload(&self) -> u64 {
+        let measured = self.measured.as_deref();
+        measured.map_or(0, |it| it.sent.preload() ^ it.pacer.preload() ^ it.last_sent_us as u64)
+    }
+
+    /// Reads what feedback needs; see [`crate::engine::ahead`].
+    pub(crate) fn preload_told(&self) -> u64 {
+        let measured = self.measured.as_deref();
+        let estimated = measured.map_or(0, |it| {
+            it.sent.preload_told() ^ it.estimator.preload() ^ it.pacer.preload()
+        });
+        estimated ^ self.given.to_bits() ^ self.desired.to_bits()
+    }
+
     /// A datagram of `len` bytes went out under [`next_number`](Self::next_number).
     pub(crate) fn sent(&mut self, now_us: i64, len: usize) {
         let measured = self.measure();
@@ -146,7 +161,13 @@ impl Downlink {
     /// Sends at the pace of what was given away, or of what the path carries if that is less.
     pub(crate) fn keep_pace(&mut self) {
         if let (Some(estimate), Some(measured)) = (self.estimate(), self.measured.as_deref_mut()) {
-            measured.pacer.set(estimate.budget, self.given);
+            // What flows without a sign of being too much is not held back by what was tried until now.
+            let room = if estimate.congested {
+                estimate.budget
+            } else {
+                estimate.budget.max(self.given)
+            };
+            measured.pacer.set(room, self.given);
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::consumer::Consumer;
 use crate::consumer::mapping::{Mapped, PictureNumbers};
 use crate::consumer::rewrite::{MAX_HEADER, Numbers, PADDING};
+use crate::engine::ahead::AHEAD;
 use crate::engine::backlog::Backlog;
 use crate::engine::downlink::{Downlink, SLOT};
 use crate::engine::slab::Key;
@@ -114,13 +115,17 @@ impl Engine {
             }
         }
         let mut sending = std::mem::take(&mut self.sending);
-        for key in sending.drain(..) {
-            self.guarded(now, key, |engine| engine.send_to(now, key, out));
-            if out.bytes().len() >= part {
-                send(out);
-                out.clear();
+        for some in sending.chunks(AHEAD) {
+            self.expect_sending(some);
+            for key in some {
+                self.guarded(now, *key, |engine| engine.send_to(now, *key, out));
+                if out.bytes().len() >= part {
+                    send(out);
+                    out.clear();
+                }
             }
         }
+        sending.clear();
         self.sending = sending;
         for key in fresh.drain(..) {
             if let Some(producer) = self.producers.get_mut(key) {

@@ -7,7 +7,7 @@ use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, Engine};
 use crate::parameters::{MediaKind, Ssrc};
-use crate::producer::nack::{GaveUp, MAX_PAIRS};
+use crate::producer::nack::GaveUp;
 use crate::rtcp::transport_cc::MAX_ENCODED;
 use crate::send_buffer::SendBuffer;
 
@@ -59,7 +59,6 @@ impl Engine {
                     stream.key_frames.request_if_idle(now);
                 }
                 if !pairs.is_empty() {
-                    debug_assert!(pairs.len() <= MAX_PAIRS, "a NACK fits one datagram");
                     producer.stats.nacks += pairs
                         .iter()
                         .map(|(_, mask)| 1 + u64::from(mask.count_ones()))

@@ -24,10 +24,6 @@ const MAX_REPAIR: f64 = 0.25;
 /// So many times the budget is too much to be sent any longer, if only until a lower encoding begins.
 const OVERRUN: f64 = 1.5;
 
-/// Signs that a path is full for good: the part of packets that is lost in its queue, and how long the others wait there.
-const FULL_LOSS: f64 = 0.05;
-const FULL_WAIT_MS: f64 = 400.0;
-
 /// A queue that nobody would notice.
 const LITTLE_WAIT_MS: f64 = 50.0;
 
@@ -211,9 +207,7 @@ impl Engine {
                 }
             }
         }
-        // A receiver that was busy for a moment looks like a queue for a moment: nothing was lost, and little waits.
-        let is_full = estimate.loss > FULL_LOSS || estimate.wait_ms > FULL_WAIT_MS;
-        let is_overrun = told.is_some() && is_full && live > OVERRUN * budget;
+        let is_overrun = told.is_some() && live > OVERRUN * budget;
         let tops: f64 = scratch.demands.iter().map(|demand| demand.ladder.top_rate()).sum();
         let repair = 1.0 / (1.0 - estimate.loss.min(MAX_REPAIR));
         // A better layer is given only with some room beside it, which has to be found too.

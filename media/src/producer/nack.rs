@@ -22,13 +22,10 @@ const GROWTH: f64 = 1.5;
 const MIN_RTT: Duration = Duration::from_millis(20);
 const MAX_RTT: Duration = Duration::from_millis(500);
 
-/// What may be asked for: so much for each packet that comes, and so many packets at once. A path that loses more than a quarter is
+/// What may be asked for: so much for each packet that comes, and so many packets at once, which fit into one message. A path that loses more than a quarter is
 /// too narrow rather than bad, and what it is asked to carry again it lacks for what is new.
 const ALLOWANCE: f32 = 0.5;
 const MAX_ALLOWANCE: f32 = 24.0;
-
-/// Pairs that fit into one message with room to spare: 8 + 4 × 200 bytes.
-pub(crate) const MAX_PAIRS: usize = 200;
 
 #[derive(Debug)]
 struct Missing {
@@ -185,7 +182,6 @@ impl NackGenerator {
                         *mask |= 1 << (missing.extended - first - 1);
                     }
                 }
-                _ if pairs.len() == MAX_PAIRS => break,
                 _ => {
                     pairs.push((missing.extended as u16, 0));
                     last = Some(missing.extended);

@@ -31,6 +31,12 @@ impl Inbound {
         self.rtp.ssrcs.len()
     }
 
+    /// Reads what opening the next report needs; see [`crate::engine::ahead`].
+    pub(super) fn preload_rtcp(&self) -> u64 {
+        let ssrc = self.rtcp.ssrcs.first().copied().unwrap_or_default();
+        u64::from(ssrc) ^ self.rtcp.windows.first().map_or(0, ReplayWindow::preload)
+    }
+
     pub(super) fn open_rtp(&mut self, packet: &mut [u8]) -> Result<usize, OpenError> {
         let header = rtp_header_len(packet).ok_or(OpenError::Malformed)?;
         let sequence = read_u16(packet, 2).ok_or(OpenError::Malformed)?;

@@ -63,6 +63,12 @@ impl Outbound {
         Ok(self.cipher.seal_rtp(packet, len, header_len, index)?)
     }
 
+    /// Reads what sealing the next packet needs; see [`crate::engine::ahead`].
+    pub(super) fn preload(&self) -> u64 {
+        let used = self.used.get(self.last);
+        self.sealed ^ used.map_or(0, |used| used.last ^ used.window.preload())
+    }
+
     pub(super) fn seal_rtcp(&mut self, packet: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         if len < RTCP_HEADER || packet.len().saturating_sub(SRTCP_OVERHEAD) < len {
             return Err(SrtpError::Malformed);

@@ -24,6 +24,12 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
         self.highest
     }
 
+    /// Reads what the next index needs; see [`crate::engine::ahead`].
+    pub(super) fn preload(&self) -> u64 {
+        let next = self.highest.map_or(0, |highest| highest + 1);
+        next ^ self.seen[Self::place(next).0]
+    }
+
     /// Whether `index` is new: above the window, or within it and not seen. What is below it counts as seen.
     pub(super) fn is_new(&self, index: u64) -> bool {
         match self.highest {

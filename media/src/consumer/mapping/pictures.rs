@@ -22,6 +22,11 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
+    /// Reads what the next picture needs; see [`crate::engine::ahead`].
+    pub(super) fn preload(&self) -> u64 {
+        self.first ^ self.total ^ self.skipped as u64
+    }
+
     /// Begins with this picture, which is `begins_with` here; as it came with `None`.
     pub(super) fn new(picture: u16, bits: u8, begins_with: Option<u64>) -> Self {
         let first = FIRST + u64::from(picture);

@@ -34,6 +34,12 @@ impl Skips {
         self.head
     }
 
+    /// Reads what the next packet needs; see [`crate::engine::ahead`].
+    pub(super) fn preload(&self) -> u64 {
+        let (word, _) = place(self.head);
+        self.skipped[word] ^ self.filled[word] ^ self.total
+    }
+
     /// A packet is looked at.
     pub(super) fn advance(&mut self, extended: u64) {
         if extended < self.head {
