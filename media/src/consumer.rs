@@ -66,6 +66,8 @@ pub(crate) struct Consumer {
     within: Layer,
     /// Whether it may begin with what is kept.
     is_eager: bool,
+    /// Whether sound goes without what it repeats.
+    pub(crate) is_thrifty: bool,
     /// Whether it is in its transport's list of consumers with something to send.
     pub(crate) queued: bool,
     pub(crate) stats: ConsumerCounters,
@@ -142,6 +144,7 @@ impl Consumer {
             encoding: 0,
             within: Layer::TOP,
             is_eager: parameters.kind == MediaKind::Video,
+            is_thrifty: false,
             queued: false,
             stats: ConsumerCounters::default(),
         }

@@ -27,6 +27,15 @@ const ASSUMED: f64 = START_RATE;
 /// A receiver that was sent media for so long without a word of what arrives will say none: it gets everything.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// Queues that nobody would notice, and such as are heard, in milliseconds.
+pub(crate) const LITTLE_WAIT_MS: f64 = 50.0;
+const LONG_WAIT_MS: f64 = 100.0;
+
+/// Of a path with long queues, sound that repeats itself may take the first part; it repeats itself again where it takes less than
+/// the second without that, or where so much is lost without a queue.
+const THRIFT: (f64, f64) = (0.25, 0.125);
+const REPAIRABLE_LOSS: f64 = 0.05;
+
 /// So many bytes are sent at once at most, however much a path carries.
 const MAX_BURST: f64 = 256.0 * 1024.0;
 
@@ -87,6 +96,10 @@ pub(crate) struct Downlink {
     /// What was given away, and what would be without a bound, in bits a second.
     pub(crate) given: f64,
     pub(crate) desired: f64,
+    /// What tracks that began just now may take beyond that.
+    pub(crate) unmeasured: f64,
+    /// Sound goes without what it repeats.
+    is_thrifty: bool,
     /// Since when media flows.
     flows_since: Option<Instant>,
     /// Bytes of sound until the budget was last shared, and their rate.
@@ -108,6 +121,8 @@ impl Downlink {
             budget: 0.0,
             given: 0.0,
             desired: 0.0,
+            unmeasured: 0.0,
+            is_thrifty: false,
             flows_since: None,
             audio_bytes: 0,
             audio_rate: None,
@@ -162,12 +177,13 @@ impl Downlink {
     pub(crate) fn keep_pace(&mut self) {
         if let (Some(estimate), Some(measured)) = (self.estimate(), self.measured.as_deref_mut()) {
             // What flows without a sign of being too much is not held back by what was tried until now.
+            let sent = self.given + self.unmeasured;
             let room = if estimate.congested {
                 estimate.budget
             } else {
-                estimate.budget.max(self.given)
+                estimate.budget.max(sent)
             };
-            measured.pacer.set(room, self.given);
+            measured.pacer.set(room, sent);
         }
     }
 
@@ -328,6 +344,18 @@ impl Downlink {
         {
             measured.estimator.probe_sent(probe.cluster.id, probe.packets);
         }
+    }
+
+    /// Whether sound is to go without what it repeats (RED): on a narrow path with long queues it is what fills them, and what it
+    /// repairs is lost there for lack of room.
+    pub(crate) fn thrift(&mut self, estimate: &Estimate, sound: f64) -> bool {
+        let fills = estimate.wait_ms > LONG_WAIT_MS && sound > THRIFT.0 * estimate.budget;
+        let repairs = estimate.wait_ms < LITTLE_WAIT_MS && estimate.loss > REPAIRABLE_LOSS;
+        self.is_thrifty = match self.is_thrifty {
+            false => fills,
+            true => !repairs && sound > THRIFT.1 * estimate.budget,
+        };
+        self.is_thrifty
     }
 
     /// The rate of sound, of which `bytes` were sent since the transport began.

@@ -71,8 +71,8 @@ fn content(consumer: &Consumer, slot: &Slot) -> Option<(PayloadType, Content)> {
     let codec = &consumer.codec;
     match (slot.info.wrapping, codec.red) {
         (Wrapping::Plain, _) => Some((codec.payload_type, Content::Whole)),
-        (Wrapping::Red { .. }, Some(red)) => Some((red, Content::Red)),
-        (Wrapping::Red { .. }, None) => Some((codec.payload_type, Content::Unwrapped)),
+        (Wrapping::Red { .. }, Some(red)) if !consumer.is_thrifty => Some((red, Content::Red)),
+        (Wrapping::Red { .. }, _) => Some((codec.payload_type, Content::Unwrapped)),
         (Wrapping::Opaque, Some(red)) => Some((red, Content::Whole)),
         (Wrapping::Opaque, None) => None,
     }

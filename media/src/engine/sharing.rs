@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::bandwidth::allocator::{Demand, HEADROOM, Importance, Ladder, allocate};
 use crate::bandwidth::estimator::Limit;
 use crate::consumer::Consumer;
-use crate::engine::downlink::{SHARE_AMPLE, SHARE_SCARCE, SLOT};
+use crate::engine::downlink::{LITTLE_WAIT_MS, SHARE_AMPLE, SHARE_SCARCE, SLOT};
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, Engine, Router};
@@ -24,8 +24,8 @@ const MAX_REPAIR: f64 = 0.25;
 /// So many times the budget is too much to be sent any longer, if only until a lower encoding begins.
 const OVERRUN: f64 = 1.5;
 
-/// A queue that nobody would notice.
-const LITTLE_WAIT_MS: f64 = 50.0;
+/// What a camera that began just now may take, in bits a second: its layers are not measured yet.
+const UNMEASURED: f64 = 2_000_000.0;
 
 /// Memory that is kept from one sharing to the next.
 #[derive(Debug, Default)]
@@ -144,8 +144,8 @@ impl Engine {
         let mut flows = false;
         // The lowest layers of those who have nothing yet.
         let mut newcomers = 0.0;
-        // What is sent now, whatever is wanted.
-        let mut live = 0.0;
+        // What is sent now, whatever is wanted, and what may be sent without having been measured.
+        let (mut live, mut unmeasured) = (0.0, 0.0);
         for consumer_key in &association.consumers {
             let Some(consumer) = self.consumers.get(*consumer_key) else {
                 continue;
@@ -166,6 +166,9 @@ impl Engine {
                     newcomers += demand.ladder.lowest_rate() * (1.0 + HEADROOM);
                 }
                 live += live_rate(consumer, producer);
+                if !producer.layers.is_measured() {
+                    unmeasured += UNMEASURED;
+                }
                 scratch.consumers.push(*consumer_key);
                 scratch.demands.push(demand);
             }
@@ -181,6 +184,12 @@ impl Engine {
             return;
         };
         let sound = association.downlink.audio_rate(now, sound_bytes);
+        let is_thrifty = association.downlink.thrift(&estimate, sound);
+        for key in &association.consumers {
+            if let Some(consumer) = self.consumers.get_mut(*key) {
+                consumer.is_thrifty = is_thrifty;
+            }
+        }
         // Sound first, and what will have to go again: a rate that arrives has what is lost left out already.
         let again = match estimate.limit {
             Limit::Loss => estimate.loss.min(MAX_REPAIR),
@@ -215,6 +224,7 @@ impl Engine {
         association.downlink.shared = Some(now);
         association.downlink.budget = estimate.budget;
         association.downlink.given = given * repair + sound;
+        association.downlink.unmeasured = unmeasured;
         association.downlink.desired = if given + 1.0 < tops {
             wanted * repair + sound
         } else {

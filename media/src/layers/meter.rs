@@ -151,6 +151,11 @@ impl LayerMeter {
         self.rates.get(..self.len).unwrap_or_default()
     }
 
+    /// Whether it is known of any layer how much comes.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.rates().iter().any(|rate| rate.bits_per_second > 0)
+    }
+
     /// Whether packets of a spatial layer come.
     pub(crate) fn is_active(&self, spatial: usize) -> bool {
         self.active.get(spatial).copied().unwrap_or(false)

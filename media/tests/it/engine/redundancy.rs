@@ -7,10 +7,11 @@ use caside_media::control::{Command, EventKind, ProducerStats, TapItem, TapSink}
 use caside_media::parameters::{MediaKind, PayloadType, ProducerId, TapId};
 use caside_media::record::segment::{GroupParameters, TrackGroupWriter};
 
+use crate::sim::feedback::Arrivals;
 use crate::sim::parameters::{consumed, produced};
 use crate::sim::source::RED;
 use crate::sim::{At, ROUTER, Sim, Watch};
-use crate::transport::link::{Conditions, for_seeds};
+use crate::transport::link::{Bottleneck, Conditions, for_seeds};
 
 const SECONDS: u64 = 10;
 
@@ -123,6 +124,41 @@ fn packets_lost_on_the_way_up_are_filled_in_for_everybody() {
             stats.packets_lost * 2 > lost,
             "the way up is told of as it is: {stats:?}; seed {seed}"
         );
+    });
+}
+
+#[test]
+fn a_narrow_path_is_not_filled_with_what_is_said_again() {
+    for_seeds(1..=4, |seed| {
+        let mut sim = Sim::new(seed, Conditions::GOOD);
+        let (alice, bob) = (sim.join(), sim.join());
+        let start = sim.now;
+        sim.client(bob).arrivals = Some(Arrivals::new(start));
+        let camera = sim.publish_simulcast(alice, &["q", "h", "f"]);
+        for (encoding, (parts, len)) in sim.encodings(camera).into_iter().zip([(1, 750), (3, 830), (8, 1060)]) {
+            (encoding.parts, encoding.payload_len) = (parts, len);
+        }
+        let audio = publish(&mut sim, alice, Some(1));
+        sim.subscribe(bob, camera);
+        let sound = subscribe_with_red(&mut sim, bob, audio);
+        let mut wrapped = |sim: &mut Sim, bits_per_second: u64, seconds: u64| {
+            sim.client(bob).down.conditions.bottleneck = Some(Bottleneck {
+                bits_per_second,
+                queue_bytes: bits_per_second as usize * 3 / 80,
+            });
+            // What is asked is how it is once the path is known.
+            sim.run(Duration::from_secs(seconds));
+            let before = sim.sink(sound).wrapped;
+            sim.run(Duration::from_secs(2));
+            sim.sink(sound).wrapped - before
+        };
+        let wide = wrapped(&mut sim, 3_000_000, 8);
+        assert!(wide > 95, "{wide} of 100; seed {seed}");
+        let narrow = wrapped(&mut sim, 200_000, 8);
+        assert_eq!(narrow, 0, "seed {seed}");
+        let again = wrapped(&mut sim, 3_000_000, 20);
+        assert!(again > 95, "{again} of 100; seed {seed}");
+        assert!(sim.sink(sound).holes() < 40, "{}; seed {seed}", sim.sink(sound).holes());
     });
 }
 
