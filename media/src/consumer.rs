@@ -291,6 +291,12 @@ impl Consumer {
         self.encoding
     }
 
+    /// Whether what comes of this stream matters to it: it is sent it, or will be with the next key frame.
+    pub(crate) fn watches(&self, encoding: usize) -> bool {
+        let live = self.mapping.live();
+        self.is_sent() && (encoding == self.encoding || live.is_some_and(|(live, _)| encoding == live))
+    }
+
     /// Whether packets of this stream may be for it, now that it has begun.
     pub(crate) fn may_follow(&self, encoding: usize) -> bool {
         let live = self.mapping.live();
@@ -332,6 +338,11 @@ impl Consumer {
     /// Begins with a packet. With `gathered`, packets of the past come up to this timestamp.
     fn start(&mut self, info: &PacketInfo, encoding: usize, producer: &Producer, gathered: Option<u32>) -> Mapped {
         self.is_eager = false;
+        tracing::debug!(
+            consumer.id = self.id.0,
+            encoding,
+            "a track begins, or goes over to another encoding"
+        );
         let structure = producer
             .streams
             .get(encoding)

@@ -233,6 +233,19 @@ impl Producer {
         }
     }
 
+    /// Asks for no key frame of encodings that do not come any more: they begin with one when they come again, and browsers make one of
+    /// all encodings whichever is asked for.
+    pub(crate) fn forget_silent(&mut self) {
+        let layers = &self.layers;
+        if !(0..self.streams.len()).any(|encoding| layers.is_active(encoding)) || self.streams.len() == 1 {
+            return;
+        }
+        let encodings = self.streams.iter_mut().enumerate();
+        for (_, stream) in encodings.filter(|(encoding, _)| !layers.is_active(*encoding)) {
+            stream.key_frames.forget();
+        }
+    }
+
     /// The transport that its packets come over; of a piped one there is none.
     pub(crate) fn transport(&self) -> Option<Key<Association>> {
         match self.origin {

@@ -298,29 +298,23 @@ fn set_segment(header: &mut libc::msghdr, control: &mut Control, segment: u16) {
 
 /// Turns on coalescing of received datagrams; `false` when the kernel does not know it.
 pub(super) fn enable_gro(socket: BorrowedFd<'_>) -> bool {
-    set(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+    enable(socket, libc::SOL_UDP, libc::UDP_GRO)
 }
 
 /// Lets the kernel tell when each datagram came; `false` when it does not.
 pub(super) fn enable_timestamps(socket: BorrowedFd<'_>) -> bool {
-    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+    enable(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)
 }
 
-/// Lets no router of IPv4 cut datagrams up; `false` when the kernel does not. Ours are short enough for what every path of the Internet
-/// has to carry (1280 bytes, as QUIC relies on, RFC 9000 §14), and the kernel need not number them then (RFC 6864 §4.1), which
-/// takes a twentieth of sending them.
-pub(super) fn forbid_fragments(socket: BorrowedFd<'_>) -> bool {
-    set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
-}
-
-fn set(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> bool {
+fn enable(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> bool {
+    let on: libc::c_int = 1;
     // SAFETY: the option's value is an `int`, given with its size; the descriptor is open for the length of the borrow.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             option,
-            ptr::from_ref(&value).cast(),
+            ptr::from_ref(&on).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };

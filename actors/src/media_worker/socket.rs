@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::addresses::Plan;
-use super::mmsg::{Receiver, Run, Sender, enable_gro, enable_timestamps, forbid_fragments};
+use super::mmsg::{Receiver, Run, Sender, enable_gro, enable_timestamps};
 use super::tcp::TcpSide;
 use super::{MediaProtocols, StartError};
 
@@ -433,9 +433,6 @@ fn bind(address: SocketAddr) -> io::Result<Bound> {
     let socket = UdpSocket::from(socket);
     if !enable_gro(socket.as_fd()) {
         tracing::debug!(%address, "no coalescing of received datagrams here");
-    }
-    if address.is_ipv4() && !forbid_fragments(socket.as_fd()) {
-        tracing::debug!(%address, "datagrams may be fragmented here");
     }
     if !enable_timestamps(socket.as_fd()) {
         tracing::debug!(%address, "no time stamps of received datagrams here");

@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use mmsg::{Run, Sender, forbid_fragments};
+use mmsg::{Run, Sender};
 use rtc_crypto::providers::AwsLcRsProvider;
 use rtc_crypto::{AeadAlgorithm, AeadCipher, RTCCryptoProvider};
 
@@ -56,9 +56,6 @@ fn main() -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket2::SockRef::from(&socket).set_send_buffer_size(4 << 20)?;
-    if !forbid_fragments(socket.as_fd()) {
-        bail!("the kernel does not let fragments be forbidden");
-    }
     let frame = vec![0x55; packets * bytes];
     let mut sender = Sender::new();
     let mut arena = vec![0; BATCH * packets * (bytes + TAG)];

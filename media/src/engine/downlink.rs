@@ -82,6 +82,29 @@ pub(crate) struct DownlinkCounters {
     pub(crate) padding_bytes: u64,
 }
 
+/// How much sound is sent.
+#[derive(Debug, Default)]
+struct SoundRate {
+    /// Until it was last asked for.
+    bytes: u64,
+    bits_per_second: Option<f64>,
+}
+
+impl SoundRate {
+    /// The rate, now that `bytes` were sent since the transport began, `passed` seconds after it was last asked for.
+    fn follow(&mut self, passed: Option<f64>, bytes: u64) -> f64 {
+        let added = bytes.saturating_sub(self.bytes);
+        self.bytes = bytes;
+        let measured = passed.map(|passed| added as f64 * 8.0 / passed);
+        let rate = match (self.bits_per_second, measured) {
+            (Some(before), Some(now)) => before + SMOOTHING * (now - before),
+            (before, now) => before.or(now).unwrap_or(0.0),
+        };
+        self.bits_per_second = Some(rate);
+        rate
+    }
+}
+
 /// The path to one receiver.
 #[derive(Debug)]
 pub(crate) struct Downlink {
@@ -102,9 +125,9 @@ pub(crate) struct Downlink {
     is_thrifty: bool,
     /// Since when media flows.
     flows_since: Option<Instant>,
-    /// Bytes of sound until the budget was last shared, and their rate.
-    audio_bytes: u64,
-    audio_rate: Option<f64>,
+    /// Sound that is part of what the estimate is of, and sound that goes beside it, without numbers.
+    sound: SoundRate,
+    beside: SoundRate,
     /// Bytes that were sent at once and are not through yet at the path's rate, as of then.
     burst: (f64, Option<Instant>),
     pub(crate) counters: DownlinkCounters,
@@ -124,8 +147,8 @@ impl Downlink {
             unmeasured: 0.0,
             is_thrifty: false,
             flows_since: None,
-            audio_bytes: 0,
-            audio_rate: None,
+            sound: SoundRate::default(),
+            beside: SoundRate::default(),
             burst: (0.0, None),
             counters: DownlinkCounters::default(),
         }
@@ -249,8 +272,11 @@ impl Downlink {
     }
 
     pub(crate) fn stats(&self) -> Option<DownlinkStats> {
+        let mut estimate = self.estimate()?;
+        // The path carries that too.
+        estimate.bits_per_second += self.beside.bits_per_second.unwrap_or_default();
         Some(DownlinkStats {
-            estimate: self.estimate()?,
+            estimate,
             given: self.given,
             desired: self.desired,
             probes: self.counters.probes,
@@ -348,30 +374,22 @@ impl Downlink {
 
     /// Whether sound is to go without what it repeats (RED): on a narrow path with long queues it is what fills them, and what it
     /// repairs is lost there for lack of room.
-    pub(crate) fn thrift(&mut self, estimate: &Estimate, sound: f64) -> bool {
-        let fills = estimate.wait_ms > LONG_WAIT_MS && sound > THRIFT.0 * estimate.budget;
+    pub(crate) fn thrift(&mut self, estimate: &Estimate, sound: f64, beside: f64) -> bool {
+        let (sound, carried) = (sound + beside, estimate.budget + beside);
+        let fills = estimate.wait_ms > LONG_WAIT_MS && sound > THRIFT.0 * carried;
         let repairs = estimate.wait_ms < LITTLE_WAIT_MS && estimate.loss > REPAIRABLE_LOSS;
         self.is_thrifty = match self.is_thrifty {
             false => fills,
-            true => !repairs && sound > THRIFT.1 * estimate.budget,
+            true => !repairs && sound > THRIFT.1 * carried,
         };
         self.is_thrifty
     }
 
-    /// The rate of sound, of which `bytes` were sent since the transport began.
-    pub(crate) fn audio_rate(&mut self, now: Instant, bytes: u64) -> f64 {
-        let added = bytes.saturating_sub(self.audio_bytes);
-        self.audio_bytes = bytes;
+    /// The rates of sound, of which `bytes` were sent since the transport began: with numbers, and without.
+    pub(crate) fn sound_rates(&mut self, now: Instant, (numbered, beside): (u64, u64)) -> (f64, f64) {
         let passed = self.shared.map(|at| now.saturating_duration_since(at).as_secs_f64());
-        let measured = passed
-            .filter(|passed| *passed > 0.05)
-            .map(|passed| added as f64 * 8.0 / passed);
-        let rate = match (self.audio_rate, measured) {
-            (Some(before), Some(now)) => before + SMOOTHING * (now - before),
-            (before, now) => before.or(now).unwrap_or(0.0),
-        };
-        self.audio_rate = Some(rate);
-        rate
+        let passed = passed.filter(|passed| *passed > 0.05);
+        (self.sound.follow(passed, numbered), self.beside.follow(passed, beside))
     }
 
     fn measure(&mut self) -> &mut Measured {

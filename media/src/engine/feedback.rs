@@ -1,15 +1,19 @@
 //! What publishers are told at once: which packets are missing, that a key frame is wanted, when packets arrived.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::rtcp_batch::RtcpBatch;
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, Engine};
+use crate::layers::Layer;
 use crate::parameters::{MediaKind, Ssrc};
 use crate::producer::nack::GaveUp;
 use crate::rtcp::transport_cc::MAX_ENCODED;
 use crate::send_buffer::SendBuffer;
+
+/// How soon a request that is put off is thought of again.
+const RECHECK: Duration = Duration::from_millis(50);
 
 /// Our SSRC in feedback. It names no stream.
 pub(super) const FEEDBACK_SSRC: Ssrc = Ssrc(1);
@@ -41,6 +45,10 @@ impl Engine {
         association.feedback_queued = false;
         // Requested again when the transport is secured.
         let Some(path) = association.media_path() else { return };
+        let is_overrun = association
+            .arrivals
+            .as_ref()
+            .is_some_and(|arrivals| arrivals.is_overrun(now));
         let mut batch = RtcpBatch::new(&mut association.transport, path, out);
         let mut next: Option<Instant> = None;
         let mut media = None;
@@ -48,12 +56,24 @@ impl Engine {
             let Some(producer) = self.producers.get_mut(*producer) else {
                 continue;
             };
-            for stream in &mut producer.streams {
+            let best = producer.nearest(Layer::TOP).0;
+            let (tapped, has_taps, is_piped) = (producer.tapped, !producer.taps.is_empty(), !producer.pipes.is_empty());
+            let watchers = &producer.consumers;
+            let is_watched = |encoding| {
+                let mut watchers = watchers.iter().filter_map(|key| self.consumers.get(*key));
+                let is_taken = is_piped || has_taps && (encoding == tapped || encoding == best);
+                is_taken || watchers.any(|consumer| consumer.watches(encoding))
+            };
+            for (encoding, stream) in producer.streams.iter_mut().enumerate() {
                 let Some(ssrc) = stream.ssrc else { continue };
                 media = media.or(Some(ssrc));
                 let pairs = &mut self.nack_pairs;
                 pairs.clear();
                 let oldest = stream.oldest();
+                if stream.nack.deadline().is_some_and(|due| due <= now) && !is_watched(encoding) {
+                    // What nobody watches is not worth repairing; who comes asks for a key frame.
+                    stream.nack.clear();
+                }
                 let GaveUp(gave_up) = stream.nack.take_due(now, oldest, pairs);
                 if gave_up && producer.kind == MediaKind::Video && !producer.paused {
                     stream.key_frames.request_if_idle(now);
@@ -66,7 +86,15 @@ impl Engine {
                     batch.add(|writer| writer.nack(FEEDBACK_SSRC, ssrc, pairs));
                 }
                 let feedback = stream.feedback(&producer.codecs);
-                if let Some(number) = stream.key_frames.take_due(now) {
+                if is_overrun && stream.key_frames.hold(now, RECHECK) {
+                    // On a path that is full a key frame, of all encodings often, would be lost and delay what is not.
+                } else if let Some(number) = stream.key_frames.take_due(now) {
+                    tracing::debug!(
+                        producer.id = producer.id.0,
+                        encoding,
+                        gave_up,
+                        "a key frame is asked for"
+                    );
                     if feedback.pli {
                         producer.stats.key_frame_requests += 1;
                         batch.add(|writer| writer.picture_loss(FEEDBACK_SSRC, ssrc));

@@ -19,7 +19,12 @@ impl Engine {
         let Some(producer) = self.producers.get_mut(key) else {
             return;
         };
-        producer.layers_changed = false;
+        if std::mem::take(&mut producer.layers_changed) {
+            let comes = (0..producer.streams.len()).filter(|encoding| producer.layers.is_active(*encoding));
+            let comes = comes.map(|encoding| encoding.to_string()).collect::<Vec<_>>().join(" ");
+            tracing::debug!(producer.id = producer.id.0, comes, "what comes of a track changed");
+        }
+        producer.forget_silent();
         // Encodings of which a key frame is needed, and the highest that is wanted.
         let mut needed = 0u32;
         let mut wanted = 0;

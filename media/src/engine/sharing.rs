@@ -140,7 +140,7 @@ impl Engine {
         };
         scratch.consumers.clear();
         scratch.demands.clear();
-        let mut sound_bytes = 0;
+        let (mut numbered, mut beside) = (0, 0);
         let mut flows = false;
         // The lowest layers of those who have nothing yet.
         let mut newcomers = 0.0;
@@ -152,8 +152,11 @@ impl Engine {
             };
             if consumer.kind == MediaKind::Audio {
                 // Sound without numbers takes no part in what the estimate is of.
+                let bytes = consumer.stats.payload_bytes + consumer.stats.packets * SOUND_HEADERS;
                 if consumer.header.has_transport_cc() {
-                    sound_bytes += consumer.stats.payload_bytes + consumer.stats.packets * SOUND_HEADERS;
+                    numbered += bytes;
+                } else {
+                    beside += bytes;
                 }
                 continue;
             }
@@ -183,8 +186,8 @@ impl Engine {
             self.unbind(now, &consumers);
             return;
         };
-        let sound = association.downlink.audio_rate(now, sound_bytes);
-        let is_thrifty = association.downlink.thrift(&estimate, sound);
+        let (sound, beside) = association.downlink.sound_rates(now, (numbered, beside));
+        let is_thrifty = association.downlink.thrift(&estimate, sound, beside);
         for key in &association.consumers {
             if let Some(consumer) = self.consumers.get_mut(*key) {
                 consumer.is_thrifty = is_thrifty;
@@ -232,6 +235,16 @@ impl Engine {
         };
         association.downlink.keep_pace();
         let transport = association.id.0;
+        tracing::trace!(
+            transport.id = transport,
+            ?estimate,
+            given,
+            sound,
+            beside,
+            live,
+            is_thrifty,
+            "a path was shared out"
+        );
         for ((key, target), demand) in scratch.consumers.iter().zip(&scratch.targets).zip(&scratch.demands) {
             let Some(consumer) = self.consumers.get_mut(*key) else {
                 continue;

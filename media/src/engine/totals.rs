@@ -75,10 +75,10 @@ impl Engine {
                 };
                 totals.grades[index] += 1;
             }
-            if let Some(estimate) = association.downlink.estimate() {
+            if let Some(downlink) = association.downlink.stats() {
                 totals.estimated += 1;
-                totals.constrained += usize::from(association.downlink.desired > 0.0);
-                totals.estimate_bps += estimate.bits_per_second as u64;
+                totals.constrained += usize::from(downlink.desired > 0.0);
+                totals.estimate_bps += downlink.estimate.bits_per_second as u64;
             }
         }
         totals

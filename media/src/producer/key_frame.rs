@@ -9,6 +9,9 @@ pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(520);
 /// When a request is repeated while no key frame comes.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A request is put off for no longer than this.
+const MAX_HELD: Duration = Duration::from_secs(1);
+
 /// How often a request is sent before only packets without a key frame bring a new one.
 const MAX_TRIES: u8 = 10;
 
@@ -18,6 +21,8 @@ pub(crate) struct KeyFrameRequests {
     last_sent: Option<Instant>,
     /// When the next is to be sent.
     due: Option<Instant>,
+    /// Since when it is put off.
+    held_since: Option<Instant>,
     tries: u8,
     /// Of FIR: grows with each new request (RFC 5104 §4.3.1.1).
     number: u8,
@@ -42,14 +47,27 @@ impl KeyFrameRequests {
         }
     }
 
+    /// Puts a request that is due off by `pause`, unless it waits for [`MAX_HELD`] already. Says whether it was put off.
+    pub(crate) fn hold(&mut self, now: Instant, pause: Duration) -> bool {
+        let Some(due) = self.due.filter(|due| *due <= now) else {
+            return false;
+        };
+        let since = *self.held_since.get_or_insert(due);
+        let holds = now.saturating_duration_since(since) < MAX_HELD;
+        if holds {
+            self.due = Some(now + pause);
+        }
+        holds
+    }
+
     /// A key frame came: who wanted one has it.
     pub(crate) fn arrived(&mut self) {
-        self.due = None;
+        (self.due, self.held_since) = (None, None);
     }
 
     /// Nothing that was asked for comes any more; the next request waits for no answer.
     pub(crate) fn forget(&mut self) {
-        (self.due, self.tries) = (None, 0);
+        (self.due, self.held_since, self.tries) = (None, None, 0);
     }
 
     /// When [`take_due`](Self::take_due) has something.
@@ -66,6 +84,7 @@ impl KeyFrameRequests {
             self.number = self.number.wrapping_add(1);
         }
         self.tries += 1;
+        self.held_since = None;
         self.last_sent = Some(now);
         self.due = (self.tries < MAX_TRIES).then_some(now + RETRY_INTERVAL);
         Some(self.number)
@@ -96,6 +115,21 @@ mod tests {
         assert_eq!(requests.take_due(at(520)), Some(2));
         requests.arrived();
         assert_eq!(requests.deadline(), None);
+    }
+
+    #[test]
+    fn a_request_is_put_off_for_a_second_and_no_longer() {
+        let mut requests = KeyFrameRequests::default();
+        let pause = Duration::from_millis(50);
+        assert!(!requests.hold(at(0), pause), "nothing is due");
+        requests.request(at(0));
+        let sent = (0..100).map(|step| 50 * step).find(|ms| {
+            assert!(requests.deadline().is_some_and(|due| due <= at(*ms)));
+            !requests.hold(at(*ms), pause) && requests.take_due(at(*ms)).is_some()
+        });
+        assert_eq!(sent, Some(1000));
+        assert!(!requests.hold(at(1050), pause), "its repetition is not due yet");
+        assert!(requests.hold(at(2000), pause), "and is put off anew");
     }
 
     #[test]

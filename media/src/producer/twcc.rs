@@ -13,6 +13,11 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
 
 const ABSENT: i64 = i64::MIN;
 
+/// Whether a path carries what is sent over it is judged by so much time and so many packets: of what more than a quarter is lost of, it
+/// does not. Radio that loses packets at random loses fewer.
+const JUDGED: Duration = Duration::from_millis(100);
+const MIN_JUDGED: u64 = 8;
+
 /// The arrivals of one transport.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
@@ -24,6 +29,11 @@ pub(crate) struct Arrivals {
     /// The next to report.
     base: u64,
     feedback_count: u8,
+    /// What is judged now: since when, the packet before it, and how many came.
+    judged_since: Instant,
+    judged_from: u64,
+    came: u64,
+    is_overrun: bool,
 }
 
 impl Arrivals {
@@ -35,6 +45,25 @@ impl Arrivals {
             highest: None,
             base: 0,
             feedback_count: 0,
+            judged_since: origin,
+            judged_from: 0,
+            came: 0,
+            is_overrun: false,
+        }
+    }
+
+    /// Whether far more was sent lately than the path carries, so that most of it is lost.
+    pub(crate) fn is_overrun(&self, now: Instant) -> bool {
+        // What does not come at all is another matter.
+        self.is_overrun && now.saturating_duration_since(self.judged_since) < 3 * JUDGED
+    }
+
+    fn judge(&mut self, now: Instant, highest: u64) {
+        self.came += 1;
+        if now.saturating_duration_since(self.judged_since) >= JUDGED {
+            let sent = highest.saturating_sub(self.judged_from);
+            self.is_overrun = sent >= MIN_JUDGED && self.came * 4 < sent * 3;
+            (self.judged_since, self.judged_from, self.came) = (now, highest, 0);
         }
     }
 
@@ -50,6 +79,7 @@ impl Arrivals {
             None => {
                 self.base = extended;
                 self.highest = Some(extended);
+                (self.judged_since, self.judged_from) = (now, extended);
             }
             Some(highest) if extended > highest => {
                 for skipped in (highest + 1..extended).take(WINDOW as usize) {
@@ -63,6 +93,7 @@ impl Arrivals {
             Some(_) => self.base = self.base.min(extended),
         }
         *self.tick(extended) = (now.saturating_duration_since(self.origin).as_micros() / TICK_US) as i64;
+        self.judge(now, self.highest.unwrap_or(extended));
         !had_news
     }
 
@@ -121,6 +152,29 @@ mod tests {
         assert_eq!(bases_and_counts(&mut arrivals), []);
         assert!(arrivals.record(test_start(), 2));
         assert_eq!(bases_and_counts(&mut arrivals), [(2, 1)]);
+    }
+
+    /// A packet each 5 ms for a second, of which those come that `comes` is true of; for how long the path was overrun, in ms.
+    fn overrun_for(comes: impl Fn(u16) -> bool) -> usize {
+        let mut arrivals = Arrivals::new(test_start());
+        let at = |number: u16| test_start() + Duration::from_millis(5 * u64::from(number));
+        let overrun = (0..200).filter(|number| {
+            if comes(*number) {
+                arrivals.record(at(*number), *number);
+            }
+            arrivals.is_overrun(at(*number))
+        });
+        5 * overrun.count()
+    }
+
+    #[test]
+    fn a_path_that_loses_most_is_overrun_and_one_that_loses_some_or_falls_silent_is_not() {
+        let narrows_for_half_a_second = |number: u16| !(60..160).contains(&number) || number.is_multiple_of(4);
+        let overrun = overrun_for(narrows_for_half_a_second);
+        assert!((350..=600).contains(&overrun), "{overrun} ms");
+        assert_eq!(overrun_for(|number| number % 6 != 0), 0, "a sixth is lost");
+        let ends_narrow = |number: u16| number < 40 || (number < 80 && number.is_multiple_of(4));
+        assert!(overrun_for(ends_narrow) < 600, "nothing comes any more");
     }
 
     #[test]

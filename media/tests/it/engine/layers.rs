@@ -149,6 +149,35 @@ fn a_receiver_goes_down_and_up_without_a_seam() {
 }
 
 #[test]
+fn what_nobody_watches_is_not_asked_for_again() {
+    for_seeds(1..=4, |seed| {
+        let mut sim = Sim::new(seed, Conditions::GOOD);
+        let alice = sim.join();
+        let video = sim.publish_simulcast(alice, &RIDS);
+        let (consumer, watch) = watch(&mut sim, video);
+        prefer(&mut sim, consumer, Quality::Medium);
+        sim.run(2 * SECOND);
+        sim.client(alice).up.conditions.loss = 0.1;
+        sim.run(SECOND);
+        let asked = |sim: &mut Sim| -> Vec<(usize, usize)> {
+            let encodings = sim.encodings(video).into_iter();
+            encodings
+                .map(|encoding| (encoding.nacked, encoding.plis.len()))
+                .collect()
+        };
+        let before = asked(&mut sim);
+        sim.run(5 * SECOND);
+        let after = asked(&mut sim);
+        let nacked = [0, 1, 2].map(|encoding: usize| after[encoding].0 - before[encoding].0);
+        assert_eq!((nacked[0], nacked[2]), (0, 0), "seed {seed}");
+        assert!(nacked[1] > 10, "{nacked:?}; seed {seed}");
+        let asked_anew = [0, 2].map(|encoding: usize| after[encoding].1 - before[encoding].1);
+        assert_eq!(asked_anew, [0, 0], "nor are key frames of it; seed {seed}");
+        assert_eq!(sim.sink(watch).holes(), 0, "seed {seed}");
+    });
+}
+
+#[test]
 fn encodings_are_aligned_by_the_publishers_reports() {
     let mut sim = Sim::good();
     let alice = sim.join();

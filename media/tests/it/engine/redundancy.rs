@@ -141,7 +141,7 @@ fn a_narrow_path_is_not_filled_with_what_is_said_again() {
         let audio = publish(&mut sim, alice, Some(1));
         sim.subscribe(bob, camera);
         let sound = subscribe_with_red(&mut sim, bob, audio);
-        let mut wrapped = |sim: &mut Sim, bits_per_second: u64, seconds: u64| {
+        let wrapped = |sim: &mut Sim, bits_per_second: u64, seconds: u64| {
             sim.client(bob).down.conditions.bottleneck = Some(Bottleneck {
                 bits_per_second,
                 queue_bytes: bits_per_second as usize * 3 / 80,
