@@ -120,12 +120,11 @@ fn as_many_cameras_flow_as_the_path_carries_and_sound_always_does() {
 
 #[test]
 fn the_only_camera_in_the_only_size_goes_on_over_a_path_that_loses_much() {
-    for_seeds(1..=6, |seed| {
+    for_seeds(1..=12, |seed| {
         let mut call = Call::new(seed, 1);
         call.sim.run(SECOND * 5);
-        let conditions = &mut call.sim.client(call.bob).down.conditions;
-        conditions.loss = 0.15;
-        conditions.delay = Duration::from_millis(100);
+        // Much enough for the estimate to be bounded by it now and then, below what the camera takes.
+        call.sim.client(call.bob).down.conditions.loss = 0.18;
         for second in 0..30 {
             call.sim.run(SECOND);
             assert_eq!(call.live_cameras(1), 1, "after {second} s: {:?}", call.downlink());
