@@ -1,4 +1,4 @@
-//! What comes next needs, fetched into the processor's cache before it is needed.
+//! What the next clients need, fetched into the processor's cache before it is needed.
 //!
 //! The state of hundreds of clients does not stay in the cache from one frame to the next, and each line of it that is waited for
 //! takes as long as sealing some hundred bytes. Reads that do not depend on one another wait together: so the state of several
