@@ -1,5 +1,6 @@
 // @ts-check
 import { watchHealth } from './health.js';
+import { watchSound } from './patience.js';
 import { Publisher } from './publisher.js';
 import { Subscriber } from './subscriber.js';
 
@@ -123,6 +124,7 @@ export class SfuLink {
     watchHealth(connection, () => {
       if (this.subscriber === subscriber) this.#broke();
     });
+    watchSound(connection);
     return subscriber;
   }
 }
