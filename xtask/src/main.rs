@@ -106,7 +106,7 @@ fn e2e() -> Result<()> {
 fn interop() -> Result<()> {
     tools::for_e2e_tests()?;
     tools::for_interop()?;
-    run(&cargo(&["build", "--release", "--package", "caside-node"]))?;
+    build_release()?;
     run(&node_tests("interop")?
         .with("CASIDE_BIN", repository().join("target/release/caside"))
         .with_path(&tools::python_bin()))
