@@ -189,6 +189,16 @@ impl Sim {
     }
 
     /// The encodings of a track, lowest first.
+    /// A camera in three sizes of about 0.15, 0.5 and 1.7 Mbit/s.
+    pub(crate) fn publish_camera(&mut self, at: At) -> ProducerId {
+        let camera = self.publish_simulcast(at, &["q", "h", "f"]);
+        let encodings = self.encodings(camera).into_iter();
+        for (encoding, (parts, len)) in encodings.zip([(1, 750), (3, 830), (8, 1060)]) {
+            (encoding.parts, encoding.payload_len) = (parts, len);
+        }
+        camera
+    }
+
     pub(crate) fn encodings(&mut self, producer: ProducerId) -> Vec<&mut Source> {
         let sources = self.clients.iter_mut().flat_map(|client| &mut client.sources);
         sources.filter(|source| source.producer == producer).collect()

@@ -75,10 +75,15 @@ export function soundOf(report) {
 export function watchSound(connection) {
   if (!('jitterBufferTarget' in RTCRtpReceiver.prototype)) return;
   const patience = new Patience();
+  let looked = performance.now();
   const timer = setInterval(async () => {
     if (connection.connectionState === 'closed') return clearInterval(timer);
     if (connection.connectionState !== 'connected') return;
-    const target = patience.observe(soundOf(await connection.getStats()), INTERVAL_MS);
+    const report = await connection.getStats();
+    // A page in the background is run less often.
+    const now = performance.now();
+    const target = patience.observe(soundOf(report), now - looked);
+    looked = now;
     for (const receiver of connection.getReceivers()) {
       if (receiver.track.kind === 'audio' && receiver.jitterBufferTarget !== target) receiver.jitterBufferTarget = target;
     }

@@ -123,8 +123,14 @@ fn the_only_camera_in_the_only_size_goes_on_over_a_path_that_loses_much() {
     for_seeds(1..=12, |seed| {
         let mut call = Call::new(seed, 1);
         call.sim.run(SECOND * 5);
-        // Much enough for the estimate to be bounded by it now and then, below what the camera takes.
-        call.sim.client(call.bob).down.conditions.loss = 0.18;
+        let conditions = &mut call.sim.client(call.bob).down.conditions;
+        if seed % 2 == 0 {
+            conditions.loss = 0.15;
+            conditions.delay = Duration::from_millis(100);
+        } else {
+            // Much enough for the estimate to be bounded by it now and then, below what the camera takes.
+            conditions.loss = 0.18;
+        }
         for second in 0..30 {
             call.sim.run(SECOND);
             assert_eq!(call.live_cameras(1), 1, "after {second} s: {:?}", call.downlink());

@@ -28,10 +28,7 @@ impl Call {
         let start = sim.now;
         sim.client(bob).arrivals = Some(Arrivals::new(start));
         sim.client(bob).reported_loss = 0;
-        let camera = sim.publish_simulcast(alice, &["q", "h", "f"]);
-        for (encoding, (parts, len)) in sim.encodings(camera).into_iter().zip([(1, 750), (3, 830), (8, 1060)]) {
-            (encoding.parts, encoding.payload_len) = (parts, len);
-        }
+        let camera = sim.publish_camera(alice);
         let sound = sim.publish(alice, MediaKind::Audio);
         let (picture, sound) = (sim.subscribe(bob, camera), sim.subscribe(bob, sound));
         Self {
