@@ -28,6 +28,10 @@ use crate::rtcp::ntp;
 /// How long a track goes on at its lowest when there is no room for it.
 const ROOM_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a track that was cut off stays at its lowest: what the path carries was not known when it became full, and a size that
+/// is left again at once has to wait for another key frame of the one below.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// How far behind the latest packet sound may begin. Older packets would only fill the receiver's jitter buffer.
 const MAX_AUDIO_BACKLOG: u64 = 8;
 
@@ -61,6 +65,8 @@ pub(crate) struct Consumer {
     is_pressed: bool,
     /// Since when there is room for none, while it is sent all the same.
     without_room: Option<Instant>,
+    /// Until when it stays at its lowest.
+    settles_until: Option<Instant>,
     /// The stream to follow, and the highest layer to send of it.
     encoding: usize,
     within: Layer,
@@ -141,6 +147,7 @@ impl Consumer {
             limit: Some(Layer::TOP),
             is_pressed: false,
             without_room: None,
+            settles_until: None,
             encoding: 0,
             within: Layer::TOP,
             is_eager: parameters.kind == MediaKind::Video,
@@ -171,9 +178,13 @@ impl Consumer {
     pub(crate) fn share(&mut self, now: Instant, target: Option<Layer>, lowest: Layer) {
         let before = self.target;
         self.is_bounded = true;
-        if target.is_some() {
+        if let Some(target) = target {
+            self.settles_until = self.settles_until.filter(|until| now < *until);
             self.without_room = None;
-            self.target = target;
+            self.target = Some(match self.settles_until {
+                Some(_) => target.capped(lowest),
+                None => target,
+            });
             return;
         }
         let since = *self.without_room.get_or_insert(now);
@@ -200,17 +211,20 @@ impl Consumer {
     pub(crate) fn unbind(&mut self) {
         self.is_bounded = false;
         self.without_room = None;
+        self.settles_until = None;
         self.target = Some(Layer::TOP);
     }
 
     /// What is sent now is far more than the path carries, where most of it is lost. If its share is a lower encoding, nothing
-    /// more is sent until that begins: its first frame would wait behind what nobody can decode.
-    pub(crate) fn cut(&mut self, producer: &Producer) {
+    /// more is sent until `lowest` begins: its first frame would wait behind what nobody can decode.
+    pub(crate) fn cut(&mut self, now: Instant, producer: &Producer, lowest: Layer) {
         let Some(wanted) = self.wanted() else { return };
         let (encoding, _) = producer.nearest(wanted);
         if self.mapping.live().is_some_and(|(live, _)| live > encoding) {
             self.mapping.abandon();
             self.retransmit.clear();
+            self.settles_until = Some(now + SETTLING);
+            self.target = self.target.map(|target| target.capped(lowest));
         }
     }
 

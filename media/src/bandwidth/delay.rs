@@ -17,6 +17,13 @@ const BASE_PERIOD_US: i64 = 15_000_000;
 const LONG_WAIT_US: i64 = 120_000;
 const GROWTH_US: i64 = 8_000;
 
+/// A wait above the first whose least values, taken every [`SLICE_US`], lie within the second of each other for [`SLICES`] of them
+/// is the route's. A queue would drain in that time, for less is sent than it gives away, or waver.
+const STEADY_WAIT_US: i64 = 50_000;
+const STEADY_SPREAD_US: i64 = 10_000;
+const SLICE_US: i64 = 250_000;
+const SLICES: usize = 12;
+
 #[derive(Debug, Clone, Copy)]
 struct Group {
     first_sent: i64,
@@ -37,6 +44,50 @@ pub struct DelayDetector {
     /// How long the latest packet waited, and how long when usage was asked for last.
     wait_us: i64,
     wait_before_us: i64,
+    route: Route,
+}
+
+/// The least delays of the last slices of time.
+#[derive(Debug, Default)]
+struct Route {
+    least: [i64; SLICES],
+    count: usize,
+    /// When the slice that is under way began, and its least delay so far.
+    current: Option<(i64, i64)>,
+}
+
+impl Route {
+    /// A packet arrived. Gives the least delay when it was the same for long.
+    fn observe(&mut self, arrived_us: i64, delay_us: i64) -> Option<i64> {
+        let Some((since, least)) = &mut self.current else {
+            self.current = Some((arrived_us, delay_us));
+            return None;
+        };
+        if (0..SLICE_US).contains(&(arrived_us - *since)) {
+            *least = (*least).min(delay_us);
+            return None;
+        }
+        // What did not come says nothing.
+        let is_whole = (SLICE_US..2 * SLICE_US).contains(&(arrived_us - *since));
+        let slice = *least;
+        self.current = Some((arrived_us, delay_us));
+        if !is_whole {
+            self.count = 0;
+            return None;
+        }
+        self.least[self.count % SLICES] = slice;
+        self.count += 1;
+        let (least, most) = self
+            .least
+            .iter()
+            .fold((i64::MAX, i64::MIN), |(least, most), it| (least.min(*it), most.max(*it)));
+        (self.count >= SLICES && most - least <= STEADY_SPREAD_US).then_some(least)
+    }
+
+    /// Queues grow: what was seen until now says nothing.
+    fn forget(&mut self) {
+        (self.count, self.current) = (0, None);
+    }
 }
 
 impl DelayDetector {
@@ -48,7 +99,14 @@ impl DelayDetector {
 
     /// A packet arrived. They are told in the order of sending.
     pub fn packet(&mut self, sent_us: i64, arrived_us: i64) {
-        self.wait_us = arrived_us - sent_us - self.observe_base(sent_us, arrived_us);
+        let delay = arrived_us - sent_us;
+        let mut base = self.observe_base(sent_us, arrived_us);
+        let route = self.route.observe(arrived_us, delay);
+        if let Some(route) = route.filter(|route| route - base > STEADY_WAIT_US) {
+            base = route.min(delay);
+            (self.base, self.base_since) = (Some((base, base)), arrived_us);
+        }
+        self.wait_us = delay - base;
         let Some(group) = &mut self.current else {
             self.current = Some(Group::new(sent_us, arrived_us));
             return;
@@ -78,19 +136,24 @@ impl DelayDetector {
     pub fn usage(&mut self) -> Usage {
         let growth = self.wait_us - self.wait_before_us;
         self.wait_before_us = self.wait_us;
-        if self.wait_us > LONG_WAIT_US && growth > GROWTH_US {
-            return Usage::Over;
+        let usage = if self.wait_us > LONG_WAIT_US && growth > GROWTH_US {
+            Usage::Over
+        } else if self.wait_us > LONG_WAIT_US && growth < -GROWTH_US {
+            // A long queue that drains may look steady.
+            Usage::Under
+        } else {
+            self.trend.usage()
+        };
+        if usage == Usage::Over {
+            self.route.forget();
         }
-        // A long queue that drains may look steady.
-        if self.wait_us > LONG_WAIT_US && growth < -GROWTH_US {
-            return Usage::Under;
-        }
-        self.trend.usage()
+        usage
     }
 
     /// Reads what the next packets need; see [`crate::engine::ahead`].
     pub(crate) fn preload(&self) -> u64 {
-        self.trend.preload() ^ self.wait_before_us as u64 ^ u64::from(self.current.is_some() ^ self.before.is_some())
+        let groups = self.current.is_some() ^ self.before.is_some() ^ self.route.current.is_some();
+        self.trend.preload() ^ self.wait_before_us as u64 ^ u64::from(groups)
     }
 
     /// How long the latest packet waited in queues, in microseconds.
@@ -162,9 +225,18 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_route_is_taken_for_a_queue_for_half_a_minute_only() {
-        let route = |seconds: usize| detector((0..500).map(|_| 30).chain((0..seconds * 100).map(|_| 80)));
-        assert_eq!(route(10).wait_us(), 50_000);
-        assert_eq!(route(31).wait_us(), 0);
+    fn a_longer_route_is_taken_for_a_queue_for_some_seconds_only() {
+        let route = |tenths: usize| detector((0..500).map(|_| 30).chain((0..tenths * 10).map(|n| 130 + n as i64 % 7)));
+        assert_eq!(route(25).wait_us() / 10_000, 10);
+        assert!(route(45).wait_us() < 10_000);
+    }
+
+    #[test]
+    fn a_wait_that_wavers_is_taken_for_a_queue_for_half_a_minute() {
+        let wavering = |seconds: usize| {
+            detector((0..500).map(|_| 30).chain((0..seconds * 100).map(|n| 80 + (n as i64 / 60 % 2) * 20)))
+        };
+        assert!(wavering(10).wait_us() >= 50_000);
+        assert!(wavering(31).wait_us() <= 20_000);
     }
 }

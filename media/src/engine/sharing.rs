@@ -264,7 +264,7 @@ impl Engine {
                 );
             }
             if is_overrun && let Some(producer) = self.producers.get(consumer.producer) {
-                consumer.cut(producer);
+                consumer.cut(now, producer, lowest);
             }
             if before != consumer.target() {
                 self.follow_one(now, *key, resumes);

@@ -152,6 +152,45 @@ fn sizes_follow_a_path_that_loses_much_besides() {
     for_seeds(1..=2, |seed| steps(seed, lossy, |rate| rate as usize * 3 / 80));
 }
 
+/// How much less there is shows only by and by: a size that is begun on the first guess may be too much again, and the one below has
+/// to wait for another key frame then.
+#[test]
+fn what_filled_its_path_goes_on_with_the_lowest_size_first() {
+    for_seeds(1..=4, |seed| {
+        let mut call = Call::new(seed, Conditions::GOOD);
+        call.limit(3_000_000, 3_000_000 * 3 / 80);
+        call.sim.run(SECOND * 12);
+        let dropped = call.sim.now;
+        call.limit(750_000, 750_000 * 3 / 80);
+        call.sim.run(SECOND * 10);
+        let frames = call.frames(dropped);
+        let first = frames.iter().find(|(_, encoding)| *encoding < 2);
+        assert!(first.is_some_and(|(_, encoding)| *encoding == 0), "{first:?}");
+        let middle = call.until(dropped, |encoding| encoding == 1).expect("the middle size");
+        assert!(middle < SECOND * 5, "{middle:?}");
+        let gap = call.longest_gap(dropped);
+        assert!(gap < SECOND, "{gap:?}");
+    });
+}
+
+#[test]
+fn a_route_that_becomes_longer_costs_no_size_for_long() {
+    for_seeds(1..=4, |seed| {
+        let mut call = Call::new(seed, Conditions::GOOD);
+        call.limit(3_000_000, 3_000_000 * 3 / 80);
+        call.sim.run(SECOND * 12);
+        let longer = call.sim.now;
+        call.sim.client(call.bob).down.conditions.delay += Duration::from_millis(100);
+        call.sim.run(SECOND * 12);
+        let late = call.frames(longer + SECOND * 8);
+        let highest = late.iter().filter(|(_, encoding)| *encoding == 2).count();
+        assert!(highest * 10 > late.len() * 9, "{highest} of {}", late.len());
+        assert!(late.len() > 50, "{} pictures in 4 s", late.len());
+        let gap = call.longest_gap(longer);
+        assert!(gap < SECOND, "{gap:?}");
+    });
+}
+
 #[test]
 fn a_size_that_its_publisher_stops_is_left_at_once() {
     let mut call = Call::new(1, Conditions::GOOD);
