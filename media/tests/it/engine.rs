@@ -6,6 +6,7 @@ mod beginnings;
 mod bounds;
 mod data;
 mod feedback;
+mod key_frames;
 mod layers;
 mod loss;
 mod pipes;
