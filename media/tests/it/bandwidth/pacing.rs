@@ -121,3 +121,25 @@ fn what_waits_goes_in_order_and_once() {
     assert_eq!(numbers.len() as u64, last, "no number is missing");
     assert_eq!(call.sim.engine.dropped().unsealed, 0, "no number was used twice");
 }
+
+#[test]
+fn a_camera_that_begins_is_not_held_to_the_pace_of_the_sound_before_it() {
+    let mut sim = Sim::good();
+    let (alice, bob) = (sim.join(), sim.join());
+    let start = sim.now;
+    sim.client(bob).arrivals = Some(Arrivals::new(start));
+    let sound = sim.publish(alice, MediaKind::Audio);
+    sim.subscribe(bob, sound);
+    sim.run(SECOND * 6);
+    // 4.2 Mbit/s from the first packet on, which its receiver waits for.
+    let camera = sim.publish(alice, MediaKind::Video);
+    sim.source(camera).parts = 20;
+    let watch = sim.subscribe(bob, camera);
+    let begun = sim.now;
+    sim.run(SECOND * 3 / 2);
+    let packets = sim.sink(watch).packets.values();
+    let took = packets.map(|got| got.at - begun - Duration::from_millis(40) * got.piece.frame);
+    let longest = took.max().unwrap();
+    // Both ways take 20 ms; beyond the pace frames would wait for up to a quarter of a second.
+    assert!(longest < Duration::from_millis(60), "{longest:?}");
+}

@@ -7,6 +7,7 @@ use caside_media::parameters::MediaKind;
 use caside_media::quality::{Cause, Grade};
 
 use crate::sim::feedback::Arrivals;
+use crate::sim::parameters::consumed;
 use crate::sim::{At, ROUTER, Sim, Watch};
 use crate::transport::link::{Bottleneck, Conditions, for_seeds};
 
@@ -138,8 +139,9 @@ fn the_only_camera_in_the_only_size_goes_on_over_a_path_that_loses_much() {
     });
 }
 
+/// While it is away only probes tell that the path carries more, and they lose as much of theirs.
 #[test]
-fn the_only_camera_in_the_only_size_comes_back_over_a_path_that_loses_much() {
+fn a_camera_that_a_narrow_path_ended_comes_back_over_one_that_is_wide_and_loses_much() {
     for_seeds(1..=6, |seed| {
         let mut call = Call::new(seed, 1);
         call.sim.run(SECOND * 3);
@@ -210,4 +212,31 @@ fn how_well_a_connection_does_is_told_on_change() {
     call.limit(300_000);
     call.sim.run(SECOND * 8);
     assert_eq!(told(&call).last(), Some(&(Grade::Poor, Some(Cause::Bandwidth))));
+}
+
+#[test]
+fn the_estimate_that_is_told_counts_sound_that_bears_no_numbers() {
+    let mut call = Call::new(1, 0);
+    let (alice, bob) = (At(0), call.bob);
+    let camera = call.sim.publish_camera(alice);
+    let picture = call.sim.subscribe(bob, camera);
+    // Seven voices of 60 kbit/s: what is measured of the path lacks them, and leaves room for the middle size all the same.
+    for voice in 0..7 {
+        let sound = call.sim.publish(alice, MediaKind::Audio);
+        let mut parameters = consumed(MediaKind::Audio, "v", 0x20_0000 + voice * 16);
+        parameters.extensions.transport_cc = None;
+        call.sim.subscribe_with(bob, sound, parameters);
+    }
+    call.limit(1_200_000);
+    call.sim.run(SECOND * 10);
+    for _ in 0..20 {
+        call.sim.run(SECOND);
+        let estimate = call.downlink().estimate;
+        assert!((0.9e6..1.5e6).contains(&estimate.bits_per_second), "{estimate:?}");
+    }
+    let since = call.sim.now - SECOND * 20;
+    let came = call.sim.sink(picture).packets.values();
+    let middle = came.filter(|got| got.at >= since && got.piece.frame >> 24 == 1).count();
+    // Of 1,500, less what a failed probe costs.
+    assert!(middle >= 1000, "{middle} packets of the middle size");
 }

@@ -90,6 +90,9 @@ fn a_publisher_whose_path_is_overrun_is_asked_for_a_key_frame_when_it_is_not_any
 fn a_publisher_whose_path_stays_overrun_is_asked_for_a_key_frame_a_second_later_all_the_same() {
     for_seeds(1..=6, |seed| {
         let asked = asked_on_an_overrun_path(seed, 3 * SECOND);
-        assert!(matches!(asked[..], [1300..=1450, 3050..=3300]), "{asked:?} ms; seed {seed}");
+        assert!(
+            matches!(asked[..], [1300..=1450, 3050..=3300]),
+            "{asked:?} ms; seed {seed}"
+        );
     });
 }
