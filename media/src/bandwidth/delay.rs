@@ -77,10 +77,9 @@ impl Route {
         }
         self.least[self.count % SLICES] = slice;
         self.count += 1;
-        let (least, most) = self
-            .least
-            .iter()
-            .fold((i64::MAX, i64::MIN), |(least, most), it| (least.min(*it), most.max(*it)));
+        let (least, most) = self.least.iter().fold((i64::MAX, i64::MIN), |(least, most), it| {
+            (least.min(*it), most.max(*it))
+        });
         (self.count >= SLICES && most - least <= STEADY_SPREAD_US).then_some(least)
     }
 
@@ -234,7 +233,11 @@ mod tests {
     #[test]
     fn a_wait_that_wavers_is_taken_for_a_queue_for_half_a_minute() {
         let wavering = |seconds: usize| {
-            detector((0..500).map(|_| 30).chain((0..seconds * 100).map(|n| 80 + (n as i64 / 60 % 2) * 20)))
+            detector(
+                (0..500)
+                    .map(|_| 30)
+                    .chain((0..seconds * 100).map(|n| 80 + (n as i64 / 60 % 2) * 20)),
+            )
         };
         assert!(wavering(10).wait_us() >= 50_000);
         assert!(wavering(31).wait_us() <= 20_000);
