@@ -16,6 +16,8 @@ mod fan_out;
 mod parameters;
 #[path = "support/piped.rs"]
 mod piped;
+#[path = "support/talk.rs"]
+mod talk;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -27,6 +29,7 @@ use caside_media::engine::EngineConfig;
 use caside_media::transport::TransportConfig;
 use fan_out::FanOut;
 use piped::PipedFanOut;
+use talk::{Talk, VOICES};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -157,4 +160,48 @@ fn a_packet_over_a_pipe_allocates_nothing() {
         without += 1;
     }
     assert!(without > 60, "only {without} rounds were measured");
+}
+
+#[test]
+fn a_packet_of_sound_that_repeats_others_allocates_nothing_while_the_loudest_alone_are_heard() {
+    const RECEIVERS: usize = 20;
+    let mut talk = Talk::new(config(), RECEIVERS);
+    let (mut without, mut long, mut short, mut recovered) = (0, 0, 0, 0);
+    let mut heard = [0; VOICES];
+    // Ten seconds until tables and buffers have their sizes, and four in which each two speak twice.
+    for round in 0..2800 {
+        talk.check();
+        let voice = talk.voice();
+        let mut datagram = talk.datagram();
+        let soon = talk.now + Duration::from_millis(5);
+        let reports_due = talk.engine.poll_timeout().is_some_and(|at| at <= soon);
+        let mut sent = 0;
+        let allocated = allocations(|| sent = talk.round(datagram.as_mut()));
+        if reports_due || round < 2000 {
+            continue;
+        }
+        assert_eq!(allocated, 0, "in a round of one packet to {RECEIVERS} receivers");
+        assert_eq!(sent % RECEIVERS, 0, "{sent} to {RECEIVERS} receivers");
+        without += 1;
+        heard[voice] += sent / RECEIVERS;
+        recovered += usize::from(sent > RECEIVERS);
+        for (_, datagram) in talk.out.iter() {
+            *if datagram.len() > 200 { &mut long } else { &mut short } += 1;
+        }
+    }
+    // Every other round is of somebody who is silent, and some are left out.
+    let heard_in_all: usize = heard.iter().sum();
+    assert!(
+        without > 200 && heard_in_all * 3 < without * 2,
+        "{heard:?} of {without}"
+    );
+    assert!(
+        heard.iter().all(|rounds| *rounds > 20),
+        "each begins and ends: {heard:?}"
+    );
+    assert!(
+        long > 500 && short > 500,
+        "{long} packets with what was before, {short} without"
+    );
+    assert!(recovered > 10, "{recovered} rounds filled in what was lost");
 }
