@@ -28,7 +28,7 @@ use crate::rtcp::ntp;
 /// How long a track goes on at its lowest when there is no room for it.
 const ROOM_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a track that was cut off stays at its lowest: what the path carries was not known when it became full, and a size that
+/// How long a track that gave way stays at its lowest: what the path carries was not known when it became full, and a size that
 /// is left again at once has to wait for another key frame of the one below.
 const SETTLING: Duration = Duration::from_secs(1);
 
@@ -215,16 +215,20 @@ impl Consumer {
         self.target = Some(Layer::TOP);
     }
 
-    /// What is sent now is far more than the path carries, where most of it is lost. If its share is a lower encoding, nothing
-    /// more is sent until `lowest` begins: its first frame would wait behind what nobody can decode.
-    pub(crate) fn cut(&mut self, now: Instant, producer: &Producer, lowest: Layer) {
+    /// The path is full, and its share became a lower encoding: it goes on with the lowest for a while, for which no more is
+    /// needed than one key frame. Where far more is sent than the path carries, and most of it lost, nothing more is sent until
+    /// that begins: its first frame would wait behind what nobody can decode.
+    pub(crate) fn give_way(&mut self, now: Instant, producer: &Producer, lowest: Layer, is_overrun: bool) {
         let Some(wanted) = self.wanted() else { return };
         let (encoding, _) = producer.nearest(wanted);
-        if self.mapping.live().is_some_and(|(live, _)| live > encoding) {
+        if self.mapping.live().is_none_or(|(live, _)| live <= encoding) {
+            return;
+        }
+        self.settles_until = Some(now + SETTLING);
+        self.target = self.target.map(|target| target.capped(lowest));
+        if is_overrun {
             self.mapping.abandon();
             self.retransmit.clear();
-            self.settles_until = Some(now + SETTLING);
-            self.target = self.target.map(|target| target.capped(lowest));
         }
     }
 

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Queues that nobody would notice, and such as are heard, in milliseconds.
 pub(crate) const LITTLE_WAIT_MS: f64 = 50.0;
-const LONG_WAIT_MS: f64 = 100.0;
+pub(crate) const LONG_WAIT_MS: f64 = 100.0;
 
 /// Of a path with long queues, sound that repeats itself may take the first part; it repeats itself again where it takes less than
 /// the second without that, or where so much is lost without a queue.

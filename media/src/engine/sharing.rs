@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::bandwidth::allocator::{Demand, HEADROOM, Importance, Ladder, allocate};
 use crate::bandwidth::estimator::Limit;
 use crate::consumer::Consumer;
-use crate::engine::downlink::{LITTLE_WAIT_MS, SHARE_AMPLE, SHARE_SCARCE, SLOT};
+use crate::engine::downlink::{LITTLE_WAIT_MS, LONG_WAIT_MS, SHARE_AMPLE, SHARE_SCARCE, SLOT};
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, Engine, Router};
@@ -23,6 +23,9 @@ const MAX_REPAIR: f64 = 0.25;
 
 /// So many times the budget is too much to be sent any longer, if only until a lower encoding begins.
 const OVERRUN: f64 = 1.5;
+
+/// Where a budget became so small a part of the one before, nobody knows yet how little the path carries.
+const COLLAPSED: f64 = 0.6;
 
 /// What a camera that began just now may take, in bits a second: its layers are not measured yet.
 const UNMEASURED: f64 = 2_000_000.0;
@@ -220,6 +223,8 @@ impl Engine {
             }
         }
         let is_overrun = told.is_some() && live > OVERRUN * budget;
+        let collapsed = estimate.budget < COLLAPSED * association.downlink.budget;
+        let is_full = estimate.congested && estimate.wait_ms > LONG_WAIT_MS && collapsed;
         let tops: f64 = scratch.demands.iter().map(|demand| demand.ladder.top_rate()).sum();
         let repair = 1.0 / (1.0 - estimate.loss.min(MAX_REPAIR));
         // A better layer is given only with some room beside it, which has to be found too.
@@ -263,8 +268,8 @@ impl Engine {
                     "a path's share for a track began or ended"
                 );
             }
-            if is_overrun && let Some(producer) = self.producers.get(consumer.producer) {
-                consumer.cut(now, producer, lowest);
+            if (is_overrun || is_full) && let Some(producer) = self.producers.get(consumer.producer) {
+                consumer.give_way(now, producer, lowest, is_overrun);
             }
             if before != consumer.target() {
                 self.follow_one(now, *key, resumes);
