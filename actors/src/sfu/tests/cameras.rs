@@ -1,7 +1,7 @@
 //! Which cameras go to whom.
 
 use caside_media::parameters::{ConsumerId, MediaKind, ProducerId};
-use caside_protocol::client::TrackSource;
+use caside_protocol::client::{Subscribe, SubscribeQuality, TrackSource};
 use caside_protocol::view::Source;
 
 use super::*;

@@ -4,6 +4,7 @@ use caside_media::parameters::{ProducerId, RouterId};
 use caside_protocol::client::TrackSource;
 use caside_protocol::view::Source;
 
+use super::viewers::{watch, watched};
 use super::*;
 
 type Loads = Arc<Mutex<Vec<WorkerLoad>>>;
