@@ -17,9 +17,10 @@ use crate::light::{Light, LightBot, Snapshot, Totals};
 use crate::real::{Real, RealBot};
 use crate::session::{ANSWER_LIMIT, Session};
 use crate::synthetic::Track;
+use crate::view::{Stage, View, Wish};
 
 /// How often a crowd is looked at while it is waited for.
-const LOOK: Duration = Duration::from_millis(100);
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
 /// One bot.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ pub(crate) struct Bot {
     pub(crate) name: String,
     pub(crate) tracks: Vec<Track>,
     pub(crate) subscribes: bool,
+    pub(crate) view: View,
 }
 
 /// What bots are made of.
@@ -61,6 +63,8 @@ pub(crate) enum Errand {
     Mute(bool),
     /// Wants pictures of this `quality`.
     Want(&'static str),
+    /// Shows whose turn it is to speak, by number.
+    Show(usize),
     /// Leaves its room.
     Leave,
 }
@@ -186,6 +190,19 @@ impl Crowd {
     /// Waits until this many streams have had a whole key frame. Returns the snapshot that saw it, with the
     /// totals of the whole wait.
     pub(crate) async fn decoding(&self, streams: usize, limit: Duration) -> Result<Snapshot> {
+        let (snapshot, is_so) = self.until(limit, |snapshot| snapshot.decoding >= streams).await?;
+        if !is_so {
+            bail!(
+                "only {} of {streams} streams had a whole key frame within {limit:?}; {} of the bots' connections are up",
+                snapshot.decoding,
+                snapshot.connected,
+            );
+        }
+        Ok(snapshot)
+    }
+
+    /// Waits until a snapshot `is_so`, or for this long. Returns the last one, with the totals of the whole wait, and whether it was.
+    pub(crate) async fn until(&self, limit: Duration, is_so: impl Fn(&Snapshot) -> bool) -> Result<(Snapshot, bool)> {
         let end = Instant::now() + limit;
         let mut totals = Totals::default();
         loop {
@@ -194,16 +211,10 @@ impl Crowd {
             if let Some(failure) = snapshot.failures.first() {
                 bail!("a bot failed: {failure}");
             }
-            if snapshot.decoding >= streams {
+            let found = is_so(&snapshot);
+            if found || Instant::now() > end {
                 snapshot.totals = totals;
-                return Ok(snapshot);
-            }
-            if Instant::now() > end {
-                bail!(
-                    "only {} of {streams} streams had a whole key frame within {limit:?}; {} of the bots' connections are up",
-                    snapshot.decoding,
-                    snapshot.connected,
-                );
+                return Ok((snapshot, found));
             }
             sleep(LOOK).await;
         }
@@ -250,41 +261,56 @@ impl Member {
     async fn run(mut self, joined: Arc<Semaphore>, mut leave: watch::Receiver<bool>) -> Result<()> {
         let mut session = Session::connect(&self.address, &self.token).await?;
         let subscribe = if self.bot.subscribes { "auto" } else { "manual" };
-        session
+        let joined_as = session
             .request(
                 "join",
                 json!({"room": self.bot.room, "display_name": self.bot.name, "subscribe": subscribe}),
             )
             .await?;
         let mut media = match &self.clients {
-            Clients::Light(light) => Media::Light(LightBot::new(light.clone(), self.numbers.clone())),
+            Clients::Light(light) => Media::Light(Box::new(LightBot::new(light.clone(), self.numbers.clone()))),
             Clients::Real(real) => Media::Real(RealBot::new(real.clone(), self.numbers.clone())),
         };
         let mut tracks = Tracks::default();
         if !self.bot.tracks.is_empty() {
             tracks.own = media.publish(&mut session, &self.bot.tracks).await?;
+            tracks.stage = Stage::of(joined_as["participant_id"].as_str().map(str::to_owned));
         }
         joined.add_permits(1);
         loop {
             let event = tokio::select! {
+                biased;
                 _ = leave.changed() => break,
                 errand = self.errands.recv() => match errand {
                     Some(Errand::Leave) | None => break,
                     Some(errand) => {
-                        tracks.run(errand, &mut session).await?;
+                        tracks.run(errand, &media, &mut session).await?;
                         continue;
                     }
                 },
                 event = session.event() => event?,
             };
-            if event["type"] == "offer" && event["payload"]["target"] == "subscribe" {
-                let sdp = event["payload"]["sdp"].as_str().context("an offer without SDP")?;
+            let payload = &event["payload"];
+            if event["type"] == "publish-layers" {
+                media.layers_wanted(payload)?;
+            }
+            if event["type"] == "offer" && payload["target"] == "subscribe" {
+                let sdp = payload["sdp"].as_str().context("an offer without SDP")?;
                 let answer = media.answer(sdp).await?;
                 session
                     .request("answer", json!({"target": "subscribe", "sdp": answer}))
                     .await?;
                 media.answered().await?;
-                tracks.offered(&event["payload"]["tracks"]);
+                tracks.offered(&payload["tracks"]);
+                if self.bot.view == View::Speaker
+                    && let Err(error) = tracks.show(&media, &mut session).await
+                {
+                    // When all leave, tracks are gone before we know.
+                    match *leave.borrow() {
+                        true => break,
+                        false => return Err(error),
+                    }
+                }
             }
         }
         media.close().await?;
@@ -298,6 +324,8 @@ struct Tracks {
     own: Vec<String>,
     /// Of others' cameras.
     cameras: Vec<String>,
+    /// How they are shown, in the speaker's view.
+    stage: Stage,
 }
 
 impl Tracks {
@@ -308,9 +336,16 @@ impl Tracks {
             is_camera.then(|| track["track"].as_str().map(str::to_owned))?
         });
         self.cameras = cameras.collect();
+        self.stage.offered(tracks);
     }
 
-    async fn run(&self, errand: Errand, session: &mut Session) -> Result<()> {
+    /// Asks for what the speaker's view needs and was not asked for.
+    async fn show(&mut self, media: &Media, session: &mut Session) -> Result<()> {
+        media.expect(&self.stage.sizes())?;
+        ask_for(session, &self.stage.ask()).await
+    }
+
+    async fn run(&mut self, errand: Errand, media: &Media, session: &mut Session) -> Result<()> {
         match errand {
             Errand::Mute(muted) => {
                 let kind = if muted { "mute" } else { "unmute" };
@@ -319,11 +354,16 @@ impl Tracks {
                 }
             }
             Errand::Want(quality) => {
-                for track in &self.cameras {
-                    session
-                        .request("subscribe", json!({"track": track, "quality": quality}))
-                        .await?;
-                }
+                let wish = |track: &String| Wish {
+                    track: track.clone(),
+                    quality,
+                };
+                let wishes: Vec<Wish> = self.cameras.iter().map(wish).collect();
+                ask_for(session, &wishes).await?;
+            }
+            Errand::Show(turn) => {
+                self.stage.turn(turn);
+                self.show(media, session).await?;
             }
             Errand::Leave => {}
         }
@@ -331,9 +371,18 @@ impl Tracks {
     }
 }
 
+async fn ask_for(session: &mut Session, wishes: &[Wish]) -> Result<()> {
+    for Wish { track, quality } in wishes {
+        session
+            .request("subscribe", json!({"track": track, "quality": quality}))
+            .await?;
+    }
+    Ok(())
+}
+
 /// A bot's connections.
 enum Media {
-    Light(LightBot),
+    Light(Box<LightBot>),
     Real(RealBot),
 }
 
@@ -359,6 +408,23 @@ impl Media {
     async fn answered(&mut self) -> Result<()> {
         match self {
             Self::Light(bot) => bot.answered().await,
+            Self::Real(_) => Ok(()),
+        }
+    }
+
+    /// Somebody watches these sizes of a track of ours, or nobody does.
+    fn layers_wanted(&self, wanted: &Value) -> Result<()> {
+        match self {
+            Self::Light(bot) => bot.layers_wanted(wanted),
+            // They publish one size.
+            Self::Real(_) => Ok(()),
+        }
+    }
+
+    /// Sizes of pictures, by `mid`, are being asked for.
+    fn expect(&self, sizes: &[(String, u8)]) -> Result<()> {
+        match self {
+            Self::Light(bot) => bot.expect(sizes),
             Self::Real(_) => Ok(()),
         }
     }

@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
-use caside_media::parameters::MediaKind;
 use clap::Args;
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::crowd::{Bot, Crowd};
 use crate::synthetic::Track;
+use crate::view::View;
 
 /// How long the last bot may wait for its first whole key frame.
 const DECODING_LIMIT: Duration = Duration::from_secs(60);
@@ -50,17 +50,13 @@ pub(crate) struct Options {
 /// Joins, and prints a line of JSON a second: what was received since the line before.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut crowd = Crowd::from_addresses(&options.at, &options.token, options.network)?;
-    let camera = Track {
-        kind: MediaKind::Video,
-        frames_per_second: 30,
-        packets_per_frame: options.packets,
-        packet_bytes: 1200,
-    };
+    let camera = Track::video(30, options.packets, 1200);
     let bots = |count: u32, what: &'static str, tracks: Vec<Track>| {
         (0..count).map(move |number| Bot {
             room: options.room.clone(),
             name: format!("{what} {number}"),
             subscribes: tracks.is_empty(),
+            view: View::Whole,
             tracks: tracks.clone(),
         })
     };
@@ -79,7 +75,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         let line = json!({
             "packets": totals.received,
             "loss": totals.loss(),
-            "backwards": totals.backwards,
+            "backwards": totals.faults.backwards,
             "delay_p50_ms": totals.delay.quantile_ms(0.5),
             "delay_p99_ms": totals.delay.quantile_ms(0.99),
             "overflowed": snapshot.overflowed,

@@ -22,7 +22,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use caside_media::parameters::MediaKind;
 use clap::Args;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -38,6 +37,7 @@ use crate::light::dtls::Identity;
 use crate::node::{Node, Pinning};
 use crate::states::States;
 use crate::synthetic::Track;
+use crate::view::View;
 
 /// The room of the call.
 const ROOM: &str = "bystanders";
@@ -139,22 +139,10 @@ impl Scene {
             room: ROOM.to_owned(),
             name,
             subscribes: tracks.is_empty(),
+            view: View::Whole,
             tracks,
         };
-        let tracks = vec![
-            Track {
-                kind: MediaKind::Audio,
-                frames_per_second: 50,
-                packets_per_frame: 1,
-                packet_bytes: 120,
-            },
-            Track {
-                kind: MediaKind::Video,
-                frames_per_second: 30,
-                packets_per_frame: 4,
-                packet_bytes: 1200,
-            },
-        ];
+        let tracks = vec![Track::audio(120), Track::video(30, 4, 1200)];
         let streams = tracks.len() * options.subscribers as usize;
         crowd.admit([bot("publisher".to_owned(), tracks)], 10).await?;
         let watching = (0..options.subscribers).map(|n| bot(format!("subscriber {n}"), Vec::new()));

@@ -18,7 +18,7 @@ pub(crate) mod socket;
 pub(crate) mod stun;
 
 pub(crate) use bot::LightBot;
-pub(crate) use checker::{Checker, Received, Totals};
+pub(crate) use checker::{Checker, Pictures, Received, Totals};
 pub(crate) use source::{SourceOptions, extension};
 pub(crate) use thread::{Connect, Instant, Light, Snapshot, now};
 

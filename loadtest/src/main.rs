@@ -7,6 +7,7 @@ mod gauges;
 mod guests;
 mod hostile;
 mod http;
+mod layers;
 mod ledger;
 mod light;
 mod marker;
@@ -20,6 +21,7 @@ mod soak;
 mod states;
 mod synthetic;
 mod throughput;
+mod view;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

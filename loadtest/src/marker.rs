@@ -20,6 +20,10 @@ pub(crate) struct Marker {
     pub(crate) packets: u16,
     /// Whether the frame is a key frame.
     pub(crate) key_frame: bool,
+    /// Which of the picture's sizes it is, 0 for the lowest; `None` where there is one only.
+    pub(crate) encoding: Option<u8>,
+    /// Ticks of the RTP clock from one of the stream's pictures to the next.
+    pub(crate) ticks: u16,
     /// When it was sent, in nanoseconds since 1970.
     pub(crate) sent_ns: u64,
 }
@@ -35,7 +39,10 @@ impl Marker {
         out[8..12].copy_from_slice(&self.frame.to_be_bytes());
         out[12..14].copy_from_slice(&self.packet.to_be_bytes());
         out[14..16].copy_from_slice(&self.packets.to_be_bytes());
-        out[16..20].copy_from_slice(&u32::from(self.key_frame).to_be_bytes());
+        // No size is 0.
+        let size = self.encoding.map_or(0, |encoding| encoding.saturating_add(1));
+        out[16..18].copy_from_slice(&self.ticks.to_be_bytes());
+        out[18..20].copy_from_slice(&[size, u8::from(self.key_frame)]);
         out[20..].copy_from_slice(&self.sent_ns.to_be_bytes());
         true
     }
@@ -53,7 +60,9 @@ impl Marker {
             frame: word(8),
             packet: half(12),
             packets: half(14),
-            key_frame: word(16) != 0,
+            key_frame: bytes[19] != 0,
+            encoding: bytes[18].checked_sub(1),
+            ticks: half(16),
             sent_ns: u64::from(word(20)) << 32 | u64::from(word(24)),
         })
     }
@@ -77,15 +86,20 @@ mod tests {
         packet: 3,
         packets: 7,
         key_frame: true,
+        encoding: None,
+        ticks: 3000,
         sent_ns: 1_800_000_000_123_456_789,
     };
 
     #[test]
     fn is_found_where_it_was_written() {
         let mut payload = vec![0; 14 + MARKER];
-        assert!(SOME.write(&mut payload[14..]));
-        assert_eq!(Marker::find(&payload), Some(SOME));
-        assert_eq!(Marker::read(&payload[14..]), Some(SOME));
+        for encoding in [None, Some(0), Some(2)] {
+            let some = Marker { encoding, ..SOME };
+            assert!(some.write(&mut payload[14..]));
+            assert_eq!(Marker::find(&payload), Some(some));
+            assert_eq!(Marker::read(&payload[14..]), Some(some));
+        }
     }
 
     #[test]

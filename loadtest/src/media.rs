@@ -3,20 +3,28 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use caside_media::parameters::MediaKind;
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::crowd::{Bot, Crowd, Kind};
+use crate::crowd::{Bot, Crowd, Errand, Kind, LOOK};
 use crate::http;
-use crate::light::Snapshot;
+use crate::layers::{Expected, Layers};
+use crate::light::{Snapshot, Totals};
 use crate::node::{Node, Pinning, own_cpu_seconds};
 use crate::report::Times;
-use crate::synthetic::Track;
+use crate::synthetic::{SIZES, Track};
+use crate::view::{self, View};
 
 /// How long the last bot may wait for its first whole key frame.
 const DECODING_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long all may take to have the sizes that they asked for: each path's bandwidth is looked for first.
+const SIZES_LIMIT: Duration = Duration::from_secs(60);
+/// Before it is measured: what is asked of the node at the beginning is over.
+const CALM: Duration = Duration::from_secs(1);
+/// As [`CALM`], with several sizes: publishers are told after two seconds what nobody watches.
+const CALM_WITH_SIZES: Duration = Duration::from_secs(4);
 
 /// What to do.
 #[derive(Debug, Clone, Args)]
@@ -36,6 +44,13 @@ pub(crate) struct Options {
     /// Publishers send audio: 50 packets a second.
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
     pub(crate) audio: bool,
+    /// Publishers send video in three sizes (simulcast), of 1, 2 and 6 packets a frame, and receivers ask for one large picture, two
+    /// of a medium size and the rest small.
+    #[arg(long, conflicts_with_all = ["packets", "packet_bytes"])]
+    pub(crate) simulcast: bool,
+    /// With simulcast, another is shown large every so many seconds while it is measured.
+    #[arg(long, requires = "simulcast", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) turns: Option<u64>,
     /// Frames a second of video.
     #[arg(long, default_value_t = 30)]
     pub(crate) fps: u32,
@@ -76,17 +91,10 @@ pub(crate) struct Options {
 
 impl Options {
     fn tracks(&self) -> Vec<Track> {
-        let audio = Track {
-            kind: MediaKind::Audio,
-            frames_per_second: 50,
-            packets_per_frame: 1,
-            packet_bytes: self.audio_bytes,
-        };
-        let video = Track {
-            kind: MediaKind::Video,
-            frames_per_second: self.fps,
-            packets_per_frame: self.packets,
-            packet_bytes: self.packet_bytes,
+        let audio = Track::audio(self.audio_bytes);
+        let video = match self.simulcast {
+            true => Track::simulcast(self.fps),
+            false => Track::video(self.fps, self.packets, self.packet_bytes),
         };
         let audio = self.audio.then_some(audio);
         audio.into_iter().chain(self.video.then_some(video)).collect()
@@ -101,8 +109,40 @@ impl Options {
                 name: format!("{what} {number}"),
                 tracks: tracks.to_vec(),
                 subscribes: tracks.is_empty() || self.publishers > 1,
+                view: self.view(),
             })
             .collect()
+    }
+
+    fn view(&self) -> View {
+        match self.simulcast {
+            true => View::Speaker,
+            false => View::Whole,
+        }
+    }
+
+    /// What is asked for, where there are sizes to ask for.
+    fn expected(&self) -> Option<Expected> {
+        let publishers = if self.publishers > 1 { self.publishers } else { 0 };
+        let seen = [
+            (publishers, self.publishers.saturating_sub(1)),
+            (self.subscribers, self.publishers),
+        ];
+        let mut expected = Expected {
+            receivers: self.receivers() as usize,
+            sizes: [0; SIZES],
+        };
+        for (receivers, cameras) in seen {
+            let each = view::sizes(self.view(), cameras as usize);
+            let sums = expected.sizes.iter_mut().zip(each);
+            sums.for_each(|(sum, size)| *sum += size * (self.rooms * receivers) as usize);
+        }
+        self.simulcast.then_some(expected)
+    }
+
+    /// Who receives, in all rooms.
+    fn receivers(&self) -> u32 {
+        self.rooms * (self.subscribers + if self.publishers > 1 { self.publishers } else { 0 })
     }
 }
 
@@ -125,6 +165,8 @@ pub(crate) struct Outcome {
     pub(crate) decoding: Times,
     /// What each media worker had.
     pub(crate) workers: Vec<Worker>,
+    /// Which sizes came, where there are several.
+    pub(crate) layers: Option<Layers>,
 }
 
 /// A media worker, by the node's metrics.
@@ -154,10 +196,11 @@ impl Worker {
 }
 
 impl Outcome {
-    /// Whether every packet came once and in order.
+    /// Whether every packet came once and in order, and all had the sizes that they asked for.
     fn is_whole(&self) -> bool {
         let totals = &self.snapshot.totals;
-        totals.expected == totals.received && totals.reordered + totals.unmarked == 0
+        let is_as_asked = self.layers.as_ref().is_none_or(Layers::is_whole);
+        totals.expected == totals.received && totals.reordered + totals.unmarked == 0 && is_as_asked
     }
 
     /// Packets forwarded for each second of the node's processor time.
@@ -182,9 +225,13 @@ impl Outcome {
             "packets_per_cpu_s": self.per_cpu_second(),
             "loss": totals.loss(),
             "reordered": totals.reordered,
-            "backwards": totals.backwards,
             "unmarked": totals.unmarked,
-            "began_blind": totals.began_blind,
+            "began_blind": totals.faults.began_blind,
+            "backwards": totals.faults.backwards,
+            "mixed": totals.faults.mixed,
+            "switched_blind": totals.faults.switched_blind,
+            "misnumbered": totals.faults.misnumbered,
+            "layers": self.layers.as_ref().map(Layers::json),
             "delay_p50_ms": totals.delay.quantile_ms(0.5),
             "delay_p99_ms": totals.delay.quantile_ms(0.99),
             "server_cpu_s": self.server_cpu,
@@ -213,10 +260,17 @@ impl Outcome {
             "loss {:.3} %, {} reordered, {} of a frame before, {} unmarked, {} streams began without a key frame",
             100.0 * totals.loss(),
             totals.reordered,
-            totals.backwards,
+            totals.faults.backwards,
             totals.unmarked,
-            totals.began_blind,
+            totals.faults.began_blind,
         );
+        if let Some(layers) = &self.layers {
+            println!("{layers}");
+            println!(
+                "{} packets of another size within a frame, {} sizes begun without a key frame, {} packets numbered wrong",
+                totals.faults.mixed, totals.faults.switched_blind, totals.faults.misnumbered,
+            );
+        }
         println!(
             "delay p50 {:.2} ms, p99 {:.2} ms",
             totals.delay.quantile_ms(0.5),
@@ -256,12 +310,11 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     } else {
         outcome.print();
     }
-    let totals = &outcome.snapshot.totals;
-    if totals.began_blind + totals.backwards > 0 {
+    if outcome.snapshot.totals.faults.count() > 0 {
         bail!("streams are not as they were published");
     }
     if options.strict && !outcome.is_whole() {
-        bail!("not every packet came once and in order");
+        bail!("not every packet came once and in order, or not every size");
     }
     Ok(())
 }
@@ -294,12 +347,22 @@ pub(crate) async fn measure(options: &Options) -> Result<Outcome> {
     let per_room = options.publishers * options.subscribers + options.publishers * (options.publishers - 1);
     let streams = (options.rooms * per_room) as usize * tracks.len();
     let waiting = crowd.decoding(streams, DECODING_LIMIT).await?;
+    let mut course = waiting.totals;
     let decoding = Times::new(waiting.decoding_after);
-    sleep(Duration::from_secs(1)).await;
-    let began_blind = waiting.totals.began_blind + crowd.snapshot().await?.totals.began_blind;
+    let expected = options.expected();
+    let mut settled = None;
+    if let Some(expected) = expected {
+        let begun = Instant::now();
+        let is_so = |snapshot: &Snapshot| expected.is_met(&snapshot.pictures);
+        let (snapshot, is_so) = crowd.until(SIZES_LIMIT, is_so).await?;
+        settled = is_so.then(|| begun.elapsed());
+        course.add_course(&snapshot.totals);
+    }
+    sleep(if expected.is_some() { CALM_WITH_SIZES } else { CALM }).await;
+    course.add_course(&crowd.snapshot().await?.totals);
     let (server_before, own_before, start) = (node.cpu_seconds()?, own_cpu_seconds()?, Instant::now());
-    sleep(Duration::from_secs(options.seconds)).await;
-    let mut snapshot = crowd.snapshot().await?;
+    let (mut snapshot, turns) = watch(&crowd, options, expected).await?;
+    snapshot.totals.add_course(&course);
     let outcome = Outcome {
         seconds: start.elapsed().as_secs_f64(),
         server_cpu: node.cpu_seconds()? - server_before,
@@ -307,13 +370,40 @@ pub(crate) async fn measure(options: &Options) -> Result<Outcome> {
         idle_kib,
         loaded_kib: node.rss_kib()?,
         workers: Worker::read_all(&node, options.workers).await?,
-        receivers: options.rooms * (options.subscribers + if options.publishers > 1 { options.publishers } else { 0 }),
+        receivers: options.receivers(),
         decoding,
-        snapshot: {
-            snapshot.totals.began_blind += began_blind;
-            snapshot
-        },
+        layers: expected.map(|expected| Layers::new(expected, settled, turns, &snapshot)),
+        snapshot,
     };
     crowd.dismiss().await?;
     Ok(outcome)
+}
+
+/// Lets time pass, and others speak by turns. Returns the snapshot at the end, with the totals of the whole time, and how long
+/// each turn took until all had what they asked for.
+async fn watch(
+    crowd: &Crowd,
+    options: &Options,
+    expected: Option<Expected>,
+) -> Result<(Snapshot, Vec<Option<Duration>>)> {
+    let (mut totals, mut turns) = (Totals::default(), Vec::new());
+    let end = Instant::now() + Duration::from_secs(options.seconds);
+    if let (Some(step), Some(expected)) = (options.turns.map(Duration::from_secs), expected) {
+        let mut next = Instant::now() + step;
+        while next < end {
+            sleep_until(next).await;
+            crowd.ask(Errand::Show(turns.len() + 1), |_| true);
+            sleep(LOOK).await;
+            let limit = end.min(next + step).saturating_duration_since(Instant::now());
+            let is_so = |snapshot: &Snapshot| expected.is_met(&snapshot.pictures);
+            let (snapshot, is_so) = crowd.until(limit, is_so).await?;
+            totals.add(&snapshot.totals);
+            turns.push(is_so.then(|| next.elapsed()));
+            next += step;
+        }
+    }
+    sleep_until(end).await;
+    let mut snapshot = crowd.snapshot().await?;
+    snapshot.totals.add(&totals);
+    Ok((snapshot, turns))
 }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use caside_media::parameters::MediaKind;
 use clap::Args;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -13,6 +12,7 @@ use crate::node::{Node, Pinning};
 use crate::signaling::settle;
 use crate::states::States;
 use crate::synthetic::Track;
+use crate::view::View;
 
 const ROOM: &str = "soak";
 /// How long the streams may take to begin.
@@ -55,18 +55,7 @@ pub(crate) struct Options {
 
 impl Options {
     fn publishers(&self) -> impl Iterator<Item = Bot> {
-        let audio = Track {
-            kind: MediaKind::Audio,
-            frames_per_second: 50,
-            packets_per_frame: 1,
-            packet_bytes: 120,
-        };
-        let video = Track {
-            kind: MediaKind::Video,
-            frames_per_second: 30,
-            packets_per_frame: self.packets,
-            packet_bytes: 1200,
-        };
+        let (audio, video) = (Track::audio(120), Track::video(30, self.packets, 1200));
         (0..self.publishers).map(move |number| bot(format!("publisher {number}"), vec![audio, video]))
     }
 }
@@ -76,6 +65,7 @@ fn bot(name: String, tracks: Vec<Track>) -> Bot {
         room: ROOM.to_owned(),
         name,
         subscribes: tracks.is_empty(),
+        view: View::Whole,
         tracks,
     }
 }
@@ -141,7 +131,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
             100.0 * (node.cpu_seconds()? - cpu) / seconds,
             snapshot.requests - before.requests,
         );
-        if totals.backwards + totals.began_blind > 0 {
+        if totals.faults.count() > 0 {
             bail!("streams are not as they were published");
         }
     }
@@ -205,7 +195,7 @@ async fn begin(options: &Options) -> Result<(Node, Crowd, u64)> {
     crowd.admit(watchers(0..options.subscribers), RATE).await?;
     let streams = 2 * options.publishers * options.subscribers;
     let snapshot = crowd.decoding(streams as usize, DECODING_LIMIT).await?;
-    if snapshot.totals.began_blind > 0 {
+    if snapshot.totals.faults.began_blind > 0 {
         bail!("streams began without a key frame");
     }
     Ok((node, crowd, idle_kib))

@@ -42,7 +42,7 @@ pub(crate) struct Options {
     /// Looks for the largest number of subscribers too, for each table.
     #[arg(long)]
     largest: bool,
-    /// Runs ten audio meetings and one video meeting of ten.
+    /// Runs ten audio meetings of ten, and a video meeting of ten with one size of each camera and with three.
     #[arg(long)]
     meetings: bool,
     /// Runs this many subscribers of 600 kbit/s (two packets a frame at 30 frames a second).
@@ -94,6 +94,8 @@ impl Options {
             subscribers: 0,
             video: true,
             audio: false,
+            simulcast: false,
+            turns: None,
             fps: 30,
             packets: 4,
             packet_bytes: 1200,
@@ -217,9 +219,14 @@ impl Options {
             audio: true,
             ..self.media()
         };
+        let simulcast = Media {
+            simulcast: true,
+            ..video.clone()
+        };
         for (name, media) in [
             ("ten 10 × 10 audio meetings", audio),
             ("a 10 × 10 video meeting", video),
+            ("a 10 × 10 video meeting with simulcast", simulcast),
         ] {
             let outcome = media::measure(&media).await?;
             say(name, &outcome);
@@ -322,4 +329,7 @@ fn say(name: &str, outcome: &Outcome) {
         100.0 * outcome.own_cpu / outcome.seconds,
         outcome.kib_per_receiver(),
     );
+    if let Some(layers) = &outcome.layers {
+        println!("{name}: {layers}; {} faults", totals.faults.count());
+    }
 }

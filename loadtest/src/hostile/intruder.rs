@@ -76,6 +76,7 @@ async fn enter(door: Door<'_>, from: Ipv4Addr, subscribe: &str) -> Result<(Sessi
     let tracks = [(MediaKind::Audio, 0), (MediaKind::Video, 1)].map(|(kind, nth)| OfferedTrack {
         kind,
         ssrc: FIRST_SSRC + 2 * number + nth,
+        rids: Vec::new(),
     });
     let offer = sdp::offer(&tracks, true, &ice, door.identity)?;
     let answer = session

@@ -144,9 +144,11 @@ fn write_packet(packet: &mut [u8], ssrc: u32, sequence: u64) -> Option<usize> {
         packet: 0,
         packets: 1,
         key_frame: true,
+        encoding: None,
+        ticks: 0,
         sent_ns: 0,
     };
-    write_payload(payload, MediaKind::Video, &marker)?;
+    write_payload(payload, MediaKind::Video, (640, 360), &marker)?;
     // The call's members count what bears a marker as the call's.
     *payload.get_mut(14)? = 0;
     Some(FIXED_HEADER_LEN + 8)

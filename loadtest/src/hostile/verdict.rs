@@ -74,7 +74,7 @@ pub(super) fn judge(finding: &Finding, options: &Options) -> Vec<String> {
         broken.push(format!("the call's packets took {delay:.1} ms (p99)"));
     }
     let totals = &during.snapshot.totals;
-    if totals.backwards + totals.began_blind > 0 {
+    if totals.faults.count() > 0 {
         broken.push("the call's streams are not as they were published".to_owned());
     }
     // One is under way when the window begins, and who joined is served early once.

@@ -1,5 +1,6 @@
 //! A light bot's two connections, as they are negotiated.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,8 +26,12 @@ pub(crate) struct LightBot {
     receiving: Option<usize>,
     /// The one that we send over.
     publishing: Option<usize>,
-    /// What the last offer said.
+    /// The ids of tracks that we publish, in the order of their sources.
+    published: Vec<String>,
+    /// What the last offer said, until it is agreed.
     offered: Option<Remote>,
+    /// The SSRCs of the last offer, by `mid`.
+    ssrcs: HashMap<String, u32>,
 }
 
 impl LightBot {
@@ -37,7 +42,9 @@ impl LightBot {
             ice: IceCredentials::random(),
             receiving: None,
             publishing: None,
+            published: Vec::new(),
             offered: None,
+            ssrcs: HashMap::new(),
         }
     }
 
@@ -53,6 +60,12 @@ impl LightBot {
             .map(|source| OfferedTrack {
                 kind: source.track.kind,
                 ssrc: source.ssrc,
+                rids: source
+                    .track
+                    .encodings()
+                    .iter()
+                    .filter_map(|encoding| encoding.rid)
+                    .collect(),
             })
             .collect();
         let sdp = sdp::offer(&offered, false, &ice, self.light.identity())?;
@@ -65,8 +78,37 @@ impl LightBot {
             .request("offer", json!({"target": "publish", "sdp": sdp, "tracks": labels}))
             .await?;
         let remote = Remote::read(answer["sdp"].as_str().context("an answer without SDP")?)?;
+        let ids = sources.iter().map(|source| {
+            let id = answer["tracks"][char::from(source.mid).to_string()].as_str();
+            id.map(str::to_owned)
+                .context("an answer without a track that was offered")
+        });
+        self.published = ids.collect::<Result<_>>()?;
         self.publishing = Some(self.connect(ice, remote, sources).await?);
         Ok(answer["tracks"].take())
+    }
+
+    /// Sends the sizes of a track that somebody watches, as `publish-layers` says.
+    pub(crate) fn layers_wanted(&self, wanted: &Value) -> Result<()> {
+        let source = self.published.iter().position(|id| wanted["track"] == id.as_str());
+        let (Some(client), Some(source)) = (self.publishing, source) else {
+            return Ok(());
+        };
+        let layers = wanted["layers"].as_array().context("layers that are none")?.iter();
+        let sizes = layers.filter_map(|layer| Some((layer["rid"].as_str()?.to_owned(), layer["active"].as_bool()?)));
+        self.light.activate(client, source, sizes.collect())
+    }
+
+    /// Says which sizes are asked for, by the `mid` of their m-line in the last offer.
+    pub(crate) fn expect(&self, sizes: &[(String, u8)]) -> Result<()> {
+        let Some(client) = self.receiving else {
+            return Ok(());
+        };
+        let sizes = sizes.iter().map(|(mid, size)| {
+            let ssrc = self.ssrcs.get(mid);
+            Ok((*ssrc.context("an m-line that was not offered")?, *size))
+        });
+        self.light.expect(client, sizes.collect::<Result<_>>()?)
     }
 
     /// Falls silent.
@@ -80,6 +122,7 @@ impl LightBot {
     /// Answers the node's offer.
     pub(crate) fn answer(&mut self, offer: &str) -> Result<String> {
         self.offered = Some(Remote::read(offer)?);
+        self.ssrcs = sdp::ssrcs(offer)?;
         sdp::answer(offer, &self.ice, self.light.identity())
     }
 

@@ -1,27 +1,41 @@
-//! What one client received: counted, ordered and timed.
+//! What one client received: counted, ordered and timed, and whether several sizes of a picture are one stream without a seam.
+
+use std::cmp::Ordering;
 
 use caside_media::rtp::unwrap_near;
+use caside_media::rtp::vp8::Vp8Descriptor;
 
 use crate::marker::Marker;
 use crate::report::Histogram;
+use crate::synthetic::SIZES;
 
 /// Streams that one client keeps count of; a room has fewer tracks.
 const MAX_STREAMS: usize = 256;
+
+/// Bits of a picture's number that count.
+const PICTURE: u16 = 0x7fff;
 
 /// One track as it is received.
 #[derive(Debug, Clone)]
 struct Stream {
     ssrc: u32,
-    /// The publishing bot's number for it.
-    number: u32,
     highest: u64,
-    /// The frame of the packet that came last.
-    frame: u32,
+    /// The packet with the highest number so far; `None` before the first.
+    last: Option<Last>,
     /// From where the current window counts.
     window_base: u64,
     window_received: u64,
     /// Packets that came of the key frame that is being received; `None` once one was whole.
     key_frame: Option<(u32, u16)>,
+}
+
+/// A packet that others follow.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    marker: Marker,
+    timestamp: u32,
+    /// The number of its picture in the payload descriptor; 0 where there is one size only.
+    picture: u16,
 }
 
 /// What was received since the last window began, over streams and clients.
@@ -37,12 +51,46 @@ pub(crate) struct Totals {
     pub(crate) reordered: u64,
     /// Packets without a marker: padding, retransmissions, or damage.
     pub(crate) unmarked: u64,
-    /// Packets whose frame counter ran backwards although their sequence number did not.
-    pub(crate) backwards: u64,
-    /// Streams that began with something else than a key frame.
-    pub(crate) began_blind: u64,
+    /// What streams have that they may not have.
+    pub(crate) faults: Faults,
+    /// Changes of size within a stream.
+    pub(crate) switches: u64,
+    /// By how many ticks of 1/90,000 s a picture's timestamp was off most after such a change.
+    pub(crate) skew: u32,
     /// From sending to the kernel's stamp on arrival.
     pub(crate) delay: Histogram,
+}
+
+/// What may not be, whatever the network does. Of packets, of which each is judged by the one before; only where no sequence number
+/// is missing between them, unless it says otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// Streams that began with something else than a key frame.
+    pub(crate) began_blind: u64,
+    /// Packets that were published before what had come already, though their sequence number is higher; missing ones or not.
+    pub(crate) backwards: u64,
+    /// Packets of another size than that before, in the middle of a frame, or at its timestamp.
+    pub(crate) mixed: u64,
+    /// Changes of size that do not begin with a key frame.
+    pub(crate) switched_blind: u64,
+    /// Packets whose timestamp, or the number of whose picture, does not go on from the packet before (RFC 7741 §4.2).
+    pub(crate) misnumbered: u64,
+}
+
+impl Faults {
+    /// Adds another's.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.began_blind += other.began_blind;
+        self.backwards += other.backwards;
+        self.mixed += other.mixed;
+        self.switched_blind += other.switched_blind;
+        self.misnumbered += other.misnumbered;
+    }
+
+    /// All together.
+    pub(crate) fn count(&self) -> u64 {
+        self.began_blind + self.backwards + self.mixed + self.switched_blind + self.misnumbered
+    }
 }
 
 impl Totals {
@@ -53,9 +101,15 @@ impl Totals {
         self.bytes += other.bytes;
         self.reordered += other.reordered;
         self.unmarked += other.unmarked;
-        self.backwards += other.backwards;
-        self.began_blind += other.began_blind;
         self.delay.add(&other.delay);
+        self.add_course(other);
+    }
+
+    /// Adds of another what counts from a stream's beginning, and not in a time that is measured: faults and changes of size.
+    pub(crate) fn add_course(&mut self, other: &Self) {
+        self.faults.add(&other.faults);
+        self.switches += other.switches;
+        self.skew = self.skew.max(other.skew);
     }
 
     /// The share of expected packets that did not come.
@@ -72,15 +126,29 @@ impl Totals {
 pub(crate) struct Received<'p> {
     pub(crate) ssrc: u32,
     pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
     pub(crate) len: usize,
     pub(crate) payload: &'p [u8],
     pub(crate) at_ns: u64,
+}
+
+/// The pictures of one client, where it asked for sizes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pictures {
+    /// How many of each size it asked for, lowest first.
+    pub(crate) asked: [usize; SIZES],
+    /// How many of each size came last.
+    pub(crate) had: [usize; SIZES],
+    /// How many are not of the size that was asked for.
+    pub(crate) others: usize,
 }
 
 /// The streams of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
     streams: Vec<Stream>,
+    /// Sizes that were asked for, by SSRC.
+    asked: Vec<(u32, u8)>,
     /// Where the last packet's stream is, which the next one is of most of the time.
     last: usize,
 }
@@ -126,6 +194,30 @@ impl Checker {
         }
     }
 
+    /// Says which sizes are asked for, by SSRC; of others none is.
+    pub(crate) fn expect(&mut self, sizes: Vec<(u32, u8)>) {
+        self.asked = sizes;
+    }
+
+    /// What was asked for, and what comes; `None` where nothing was asked for.
+    pub(crate) fn pictures(&self) -> Option<Pictures> {
+        let mut pictures = Pictures::default();
+        let count = |sizes: &mut [usize; SIZES], size: u8| {
+            sizes
+                .get_mut(usize::from(size))
+                .into_iter()
+                .for_each(|count| *count += 1);
+        };
+        for (ssrc, asked) in &self.asked {
+            let stream = self.streams.iter().find(|stream| stream.ssrc == *ssrc);
+            let had = stream.and_then(|stream| stream.last?.marker.encoding);
+            count(&mut pictures.asked, *asked);
+            had.into_iter().for_each(|had| count(&mut pictures.had, had));
+            pictures.others += usize::from(had != Some(*asked));
+        }
+        (!self.asked.is_empty()).then_some(pictures)
+    }
+
     /// Streams that have had a whole key frame.
     pub(crate) fn decoding(&self) -> usize {
         self.streams.iter().filter(|stream| stream.key_frame.is_none()).count()
@@ -135,14 +227,13 @@ impl Checker {
 impl Stream {
     fn begin(packet: &Received<'_>, marker: &Marker, totals: &mut Totals) -> Self {
         if !marker.key_frame || marker.packet != 0 {
-            totals.began_blind += 1;
+            totals.faults.began_blind += 1;
         }
         let sequence = u64::from(packet.sequence) + (1 << 16);
         Self {
             ssrc: packet.ssrc,
-            number: marker.stream,
             highest: sequence - 1,
-            frame: marker.frame,
+            last: None,
             window_base: sequence - 1,
             window_received: 0,
             key_frame: Some((marker.frame, 0)),
@@ -152,15 +243,14 @@ impl Stream {
     fn take(&mut self, packet: &Received<'_>, marker: &Marker, totals: &mut Totals) -> bool {
         let extended = unwrap_near(self.highest, packet.sequence);
         self.window_received += 1;
-        if extended < self.highest {
-            totals.reordered += 1;
-        } else {
-            self.highest = extended;
-            if marker.frame < self.frame || marker.stream != self.number {
-                totals.backwards += 1;
+        match extended.cmp(&self.highest) {
+            Ordering::Less => totals.reordered += 1,
+            Ordering::Equal => {}
+            Ordering::Greater => {
+                let follows = extended == self.highest + 1;
+                self.highest = extended;
+                self.judge(packet, marker, follows, totals);
             }
-            self.frame = marker.frame;
-            self.number = marker.stream;
         }
         let Some((frame, count)) = &mut self.key_frame else {
             return false;
@@ -178,71 +268,51 @@ impl Stream {
         }
         whole
     }
+
+    /// Judges a packet by the one before it, which it `follows` unless numbers are missing between them.
+    fn judge(&mut self, packet: &Received<'_>, marker: &Marker, follows: bool, totals: &mut Totals) {
+        let descriptor = marker.encoding.and_then(|_| Vp8Descriptor::parse(packet.payload));
+        let now = Last {
+            marker: *marker,
+            timestamp: packet.timestamp,
+            picture: descriptor.map_or(0, |descriptor| descriptor.picture),
+        };
+        let Some(last) = self.last.replace(now) else {
+            return;
+        };
+        let switches = marker.encoding != last.marker.encoding;
+        totals.switches += u64::from(switches);
+        // A picture may come twice where its size changes.
+        let goes_on = match switches {
+            true => marker.frame >= last.marker.frame,
+            false => (marker.frame, marker.packet) > (last.marker.frame, last.marker.packet),
+        };
+        if !goes_on || marker.stream != last.marker.stream {
+            totals.faults.backwards += 1;
+        }
+        if !follows || marker.encoding.is_none() {
+            return;
+        }
+        let later = now.timestamp.wrapping_sub(last.timestamp);
+        let begins = marker.packet == 0;
+        if switches {
+            let is_between = begins && last.marker.packet + 1 == last.marker.packets;
+            totals.faults.mixed += u64::from(!is_between || later == 0);
+            totals.faults.switched_blind += u64::from(!marker.key_frame);
+        }
+        let pictures = now.picture.wrapping_sub(last.picture) & PICTURE;
+        let is_numbered = match begins {
+            true => pictures == 1 && later != 0 && later < 1 << 31,
+            false => pictures == 0 && later == 0,
+        };
+        totals.faults.misnumbered += u64::from(!is_numbered && (begins || !switches));
+        if switches && begins {
+            let frames = marker.frame.saturating_sub(last.marker.frame);
+            let expected = u32::from(marker.ticks).saturating_mul(frames);
+            totals.skew = totals.skew.max(later.abs_diff(expected));
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::marker::MARKER;
-
-    fn payload(frame: u32, packet: u16, key_frame: bool) -> Vec<u8> {
-        let mut payload = vec![0; 10 + MARKER];
-        let marker = Marker {
-            stream: 1,
-            frame,
-            packet,
-            packets: 2,
-            key_frame,
-            sent_ns: 1000,
-        };
-        assert!(marker.write(&mut payload[10..]));
-        payload
-    }
-
-    fn feed(packets: &[(u16, Vec<u8>)]) -> (Totals, Vec<bool>) {
-        let (mut checker, mut totals) = (Checker::default(), Totals::default());
-        let whole = packets
-            .iter()
-            .map(|(sequence, payload)| {
-                let packet = Received {
-                    ssrc: 9,
-                    sequence: *sequence,
-                    len: 100,
-                    payload,
-                    at_ns: 3000,
-                };
-                checker.take(&packet, &mut totals)
-            })
-            .collect();
-        checker.end_window(&mut totals);
-        (totals, whole)
-    }
-
-    #[test]
-    fn a_whole_stream_has_no_loss_and_decodes_with_its_key_frame() {
-        let (totals, whole) = feed(&[
-            (65_535, payload(0, 0, true)),
-            (0, payload(0, 1, true)),
-            (1, payload(1, 0, false)),
-        ]);
-        assert_eq!((totals.expected, totals.received, totals.bytes), (3, 3, 300));
-        assert_eq!((totals.began_blind, totals.backwards, totals.reordered), (0, 0, 0));
-        assert_eq!(whole, [false, true, false]);
-    }
-
-    #[test]
-    fn what_is_missing_late_or_wrong_is_counted() {
-        let (totals, whole) = feed(&[
-            (10, payload(5, 0, false)),
-            (14, payload(7, 0, false)),
-            (13, payload(6, 1, false)),
-            (15, payload(4, 0, false)),
-            (16, vec![0; 50]),
-        ]);
-        assert_eq!((totals.expected, totals.received), (6, 4));
-        assert_eq!((totals.began_blind, totals.backwards, totals.reordered), (1, 1, 1));
-        assert_eq!(totals.unmarked, 1);
-        assert!(whole.iter().all(|whole| !whole));
-        assert!((totals.loss() - 2.0 / 6.0).abs() < 1e-9);
-    }
-}
+mod tests;

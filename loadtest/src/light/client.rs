@@ -24,6 +24,10 @@ const EAGER: Duration = Duration::from_millis(100);
 const CONSENT: Duration = Duration::from_secs(5);
 /// How often arrivals are reported; browsers do so every 50 to 250 ms.
 const FEEDBACK: Duration = Duration::from_millis(100);
+/// How often it says how its clocks go (RFC 3550 §6.2); the first report comes after half of it, as browsers' do.
+const REPORT: Duration = Duration::from_secs(1);
+/// Room for what is said at once.
+const RTCP_BYTES: usize = 1200;
 /// Arrivals that are kept for the next report.
 const MAX_ARRIVALS: usize = 4096;
 
@@ -68,6 +72,7 @@ pub(super) struct Client {
     reported: u64,
     feedback_count: u8,
     feedback_due: Instant,
+    report_due: Instant,
 }
 
 impl Client {
@@ -99,6 +104,7 @@ impl Client {
             reported: 0,
             feedback_count: 0,
             feedback_due: now,
+            report_due: now,
         }
     }
 
@@ -187,10 +193,9 @@ impl Client {
         let (Stage::Connected(srtp), Some(source)) = (&mut self.stage, self.sources.get_mut(source)) else {
             return;
         };
-        let (bytes, len) = source.frame(now, srtp, &mut self.sent_numbers);
-        if !bytes.is_empty() {
+        source.frame(now, srtp, &mut self.sent_numbers, |bytes, len| {
             link.send(self.way, bytes, len);
-        }
+        });
     }
 
     fn receive_stun(&mut self, now: Instant, datagram: &[u8], link: &mut Link<'_>) -> Result<()> {
@@ -212,9 +217,8 @@ impl Client {
         if let Some(material) = handshake.material()? {
             let srtp = dtls::session(&material)?;
             self.stage = Stage::Connected(Box::new(srtp));
-            for source in &mut self.sources {
-                source.due = source.due.max(now);
-            }
+            self.report_due = now + REPORT / 2;
+            self.sources.iter_mut().for_each(|source| source.begin(now));
             // Whoever waited for it may be gone.
             self.connected.take().map(|connected| connected.send(()));
         }
@@ -237,9 +241,9 @@ impl Client {
                 },
                 _ => continue,
             };
-            if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc() == media) {
-                source.ask_for_key_frame(now);
-            }
+            self.sources
+                .iter_mut()
+                .any(|source| source.ask_for_key_frame(now, media));
         }
     }
 
@@ -265,6 +269,7 @@ impl Client {
         let received = Received {
             ssrc: header.ssrc.0,
             sequence: header.sequence,
+            timestamp: header.timestamp,
             len,
             payload: header.payload(packet),
             at_ns: arrival.at_ns,
@@ -288,6 +293,27 @@ impl Client {
             // 24 bits of 64 ms is what the encoding has; the rest of the time of day says nothing.
             self.arrivals
                 .push((extended, i64::try_from(ticks % (1 << 31)).unwrap_or_default()));
+        }
+    }
+
+    /// Reports how the clocks of what it sends go, when that is due, and at once what ended.
+    pub(super) fn send_reports(&mut self, now: Instant, link: &mut Link<'_>) {
+        let Stage::Connected(srtp) = &mut self.stage else {
+            return;
+        };
+        let is_due = now >= self.report_due || self.sources.iter().any(Source::has_ended);
+        if self.sources.is_empty() || !is_due {
+            return;
+        }
+        self.report_due = now + REPORT;
+        let mut packet = [0; RTCP_BYTES + SRTCP_OVERHEAD];
+        let mut writer = RtcpWriter::new(packet.get_mut(..RTCP_BYTES).unwrap_or_default());
+        self.sources.iter_mut().for_each(|source| source.report(&mut writer));
+        let len = writer.len();
+        if len > 0
+            && let Ok(sealed) = srtp.protect_rtcp(&mut packet, len)
+        {
+            link.send(self.way, packet.get(..sealed).unwrap_or_default(), sealed);
         }
     }
 
@@ -326,8 +352,8 @@ impl Client {
                 continue;
             }
             self.feedback_count = self.feedback_count.wrapping_add(1);
-            let mut packet = [0; 1200 + SRTCP_OVERHEAD];
-            let mut writer = RtcpWriter::new(packet.get_mut(..1200).unwrap_or_default());
+            let mut packet = [0; RTCP_BYTES + SRTCP_OVERHEAD];
+            let mut writer = RtcpWriter::new(packet.get_mut(..RTCP_BYTES).unwrap_or_default());
             let written = writer.transport_cc(Ssrc(1), Ssrc(1), body.get(..len).unwrap_or_default());
             let len = writer.len();
             if let (true, Ok(sealed)) = (written, srtp.protect_rtcp(&mut packet, len)) {

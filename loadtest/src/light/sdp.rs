@@ -1,5 +1,6 @@
 //! Descriptions of a client that needs next to nothing of what they can say.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::{SocketAddr, SocketAddrV4};
 
@@ -60,11 +61,23 @@ impl Remote {
     }
 }
 
+/// The SSRC of each m-line that the node sends on, by its mid; retransmissions' are not in it.
+pub(crate) fn ssrcs(offer: &str) -> Result<HashMap<String, u32>> {
+    let offer = caside_media::sdp::parse(offer)?;
+    let sending = offer.media.iter().filter(|media| media.direction.sends());
+    Ok(sending
+        .filter_map(|media| Some((media.mid.clone()?, media.sources.first()?.ssrc.0)))
+        .collect())
+}
+
 /// One track of an offer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct OfferedTrack {
     pub(crate) kind: MediaKind,
+    /// Of the only stream; several are named in their packets.
     pub(crate) ssrc: u32,
+    /// The names of several streams, lowest first.
+    pub(crate) rids: Vec<&'static str>,
 }
 
 /// Payload types of our offers.
@@ -107,7 +120,7 @@ pub(crate) fn offer(tracks: &[OfferedTrack], data: bool, ice: &IceCredentials, i
                 }
             }
         }
-        write!(sdp, "a=ssrc:{} cname:bot\r\n", track.ssrc)?;
+        streams(&mut sdp, track)?;
     }
     if let Some(mid) = mids.get(tracks.len()) {
         sdp.push_str("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n");
@@ -115,6 +128,21 @@ pub(crate) fn offer(tracks: &[OfferedTrack], data: bool, ice: &IceCredentials, i
         sdp.push_str("a=sctp-port:5000\r\na=max-message-size:65536\r\n");
     }
     Ok(sdp)
+}
+
+/// What an m-line says of its streams: an SSRC, or the names by which several are told apart (RFC 8853 §5.1).
+fn streams(sdp: &mut String, track: &OfferedTrack) -> Result<()> {
+    if track.rids.is_empty() {
+        write!(sdp, "a=ssrc:{} cname:bot\r\n", track.ssrc)?;
+        return Ok(());
+    }
+    let id = extension::RID;
+    write!(sdp, "a=extmap:{id} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n")?;
+    for rid in &track.rids {
+        write!(sdp, "a=rid:{rid} send\r\n")?;
+    }
+    write!(sdp, "a=simulcast:send {}\r\n", track.rids.join(";"))?;
+    Ok(())
 }
 
 /// The answer to an offer of the node's: everything is taken as it is offered.
@@ -212,31 +240,65 @@ fn transport(sdp: &mut String, mid: &str, ice: &IceCredentials, identity: &Ident
 
 #[cfg(test)]
 mod tests {
+    use caside_media::parameters::{Fingerprint, ProducerId};
+    use caside_media::sdp::{CodecPolicy, LocalDescription, PublishSession};
+
     use super::*;
+
+    fn track(kind: MediaKind, ssrc: u32, rids: &[&'static str]) -> OfferedTrack {
+        OfferedTrack {
+            kind,
+            ssrc,
+            rids: rids.to_vec(),
+        }
+    }
 
     #[test]
     fn offers_and_answers_can_be_read() {
         let identity = Identity::generate().unwrap();
         let ice = IceCredentials::random();
-        let tracks = [
-            OfferedTrack {
-                kind: MediaKind::Audio,
-                ssrc: 5,
-            },
-            OfferedTrack {
-                kind: MediaKind::Video,
-                ssrc: 6,
-            },
-        ];
+        let tracks = [track(MediaKind::Audio, 5, &[]), track(MediaKind::Video, 6, &[])];
         let offer = offer(&tracks, true, &ice, &identity).unwrap();
         let description = caside_media::sdp::parse(&offer).unwrap();
         assert_eq!(description.media.len(), 3);
         assert!(!description.media[2].is_rtp());
         assert_eq!(description.media[1].sources[0].ssrc.0, 6);
+        let of = |mid: &str, ssrc| (mid.to_owned(), ssrc);
+        assert_eq!(ssrcs(&offer).unwrap(), HashMap::from([of("0", 5), of("1", 6)]));
         let answer = answer(&offer, &ice, &identity).unwrap();
         let description = caside_media::sdp::parse(&answer).unwrap();
         let mut rtp = description.media.iter().filter(|media| media.is_rtp());
         assert!(rtp.all(|media| !media.direction.sends()));
         assert_eq!(description.media[1].codecs[0].feedback.len(), 4);
+    }
+
+    #[test]
+    fn a_camera_in_several_sizes_is_taken_by_the_node() {
+        let identity = Identity::generate().unwrap();
+        let camera = track(MediaKind::Video, 6, &["q", "h", "f"]);
+        let offer = offer(&[camera], false, &IceCredentials::random(), &identity).unwrap();
+        let local = LocalDescription {
+            ice: IceCredentials::random(),
+            fingerprint: Fingerprint {
+                algorithm: "sha-256".to_owned(),
+                digest: vec![7; 32],
+            },
+            candidates: Vec::new(),
+        };
+        let mut session = PublishSession::new(local, CodecPolicy::default());
+        let answer = session
+            .offer(&offer, &mut || ProducerId(1), &mut IceCredentials::random)
+            .unwrap();
+        let [(mid, _, parameters)] = answer.added.as_slice() else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(mid, "0");
+        let rids = parameters.encodings.iter().map(|encoding| encoding.rid.as_deref());
+        assert_eq!(rids.collect::<Vec<_>>(), [Some("q"), Some("h"), Some("f")]);
+        assert!(parameters.encodings.iter().all(|encoding| encoding.ssrc.is_none()));
+        assert_eq!(
+            (parameters.extensions.mid, parameters.extensions.rid),
+            (Some(extension::MID), Some(extension::RID))
+        );
     }
 }

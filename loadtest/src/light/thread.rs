@@ -11,7 +11,7 @@ use caside_media::parameters::IceCredentials;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::oneshot;
 
-use super::checker::Totals;
+use super::checker::{Pictures, Totals};
 use super::client::{Client, Link};
 use super::dtls::Identity;
 use super::sdp::Remote;
@@ -76,6 +76,10 @@ pub(crate) struct Snapshot {
     pub(crate) requests: usize,
     /// When each source was asked for key frames, since the beginning.
     pub(crate) asked: Vec<Vec<Instant>>,
+    /// Of each client that asked for sizes of pictures.
+    pub(crate) pictures: Vec<Pictures>,
+    /// Streams that publishers send, and those that they could send, of cameras in several sizes.
+    pub(crate) sending: (usize, usize),
     /// Datagrams that the kernel dropped because this program was too slow, since the beginning.
     pub(crate) overflowed: u64,
     /// Datagrams for no client of ours, such as those of the bare loop.
@@ -88,6 +92,10 @@ enum Order {
     Connect(Box<Connect>, oneshot::Sender<usize>),
     /// More was negotiated on a connection.
     Update(usize, Option<u8>, u128),
+    /// Which of a source's sizes are to be sent.
+    Activate(usize, usize, Vec<(String, bool)>),
+    /// Which sizes a client asks for, by SSRC.
+    Expect(usize, Vec<(u32, u8)>),
     /// A datagram to send from a client's address, which is not the client's own.
     Forge(usize, Vec<u8>),
     Leave(usize),
@@ -156,6 +164,16 @@ impl Light {
     /// Says that more was negotiated.
     pub(crate) fn update(&self, client: usize, remote: &Remote) -> Result<()> {
         self.order(Order::Update(client, remote.transport_cc, remote.rtx))
+    }
+
+    /// Says which sizes of a client's source are to be sent, by their names.
+    pub(crate) fn activate(&self, client: usize, source: usize, sizes: Vec<(String, bool)>) -> Result<()> {
+        self.order(Order::Activate(client, source, sizes))
+    }
+
+    /// Says which sizes a client asks for, lowest 0, by SSRC.
+    pub(crate) fn expect(&self, client: usize, sizes: Vec<(u32, u8)>) -> Result<()> {
+        self.order(Order::Expect(client, sizes))
     }
 
     /// Sends a datagram from a client's address and port: what somebody could do who forges addresses.
@@ -237,9 +255,10 @@ impl Thread {
                     identity: &self.identity,
                     failures: &mut self.failures,
                 };
-                self.clients
-                    .iter_mut()
-                    .for_each(|client| client.send_feedback(now, &mut link));
+                for client in &mut self.clients {
+                    client.send_reports(now, &mut link);
+                    client.send_feedback(now, &mut link);
+                }
             }
         }
     }
@@ -262,6 +281,17 @@ impl Thread {
                     if let Some(client) = self.clients.get_mut(client) {
                         client.transport_cc = transport_cc;
                         client.rtx = rtx;
+                    }
+                }
+                Ok(Order::Activate(client, source, sizes)) => {
+                    let client = self.clients.get_mut(client);
+                    if let Some(source) = client.and_then(|client| client.sources.get_mut(source)) {
+                        sizes.iter().for_each(|(rid, active)| source.activate(rid, *active));
+                    }
+                }
+                Ok(Order::Expect(client, sizes)) => {
+                    if let Some(client) = self.clients.get_mut(client) {
+                        client.checker.expect(sizes);
                     }
                 }
                 Ok(Order::Forge(client, datagram)) => {
@@ -343,7 +373,8 @@ impl Thread {
             client.receive(now, arrival, &mut datagram, &mut link, &mut self.totals);
             if client.is_connected() {
                 for source in client.take_new_sources() {
-                    self.due.push(Reverse((now, number, Task::Frame(source))));
+                    let due = client.sources.get(source).map_or(now, |source| source.due);
+                    self.due.push(Reverse((due, number, Task::Frame(source))));
                 }
             }
         }
@@ -393,11 +424,17 @@ impl Thread {
             snapshot.failed += usize::from(client.has_failed());
             snapshot.decoding += client.checker.decoding();
             snapshot.decoding_after.extend(client.decoding_after);
+            snapshot.pictures.extend(client.checker.pictures());
             for source in &client.sources {
-                let gaps = source.asked.windows(2).map(|pair| pair[1] - pair[0]);
-                snapshot.shortest_request = snapshot.shortest_request.into_iter().chain(gaps).min();
-                snapshot.requests += source.asked.len();
-                snapshot.asked.push(source.asked.clone());
+                if let (sent, all @ 2..) = source.sending() {
+                    snapshot.sending = (snapshot.sending.0 + sent, snapshot.sending.1 + all);
+                }
+                for asked in source.asked() {
+                    let gaps = asked.windows(2).map(|pair| pair[1] - pair[0]);
+                    snapshot.shortest_request = snapshot.shortest_request.into_iter().chain(gaps).min();
+                    snapshot.requests += asked.len();
+                    snapshot.asked.push(asked.clone());
+                }
             }
         }
         snapshot

@@ -63,6 +63,9 @@ impl RealBot {
 
     /// Publishes tracks and waits until they flow.
     pub(crate) async fn publish(&mut self, session: &mut Session, tracks: &[Track]) -> Result<Value> {
+        if tracks.iter().any(Track::is_simulcast) {
+            bail!("only light bots publish several sizes");
+        }
         let (connection, state) = open(&self.real, None).await?;
         let mut sources = Vec::new();
         for track in tracks {
@@ -199,27 +202,32 @@ impl Source {
         let mut pace = interval(Duration::from_secs(1) / self.track.frames_per_second.max(1));
         pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (mut frame, mut sequence, mut timestamp) = (0u32, 0u16, 0u32);
+        let Some(shape) = self.track.encodings().first().copied() else {
+            return;
+        };
         loop {
             pace.tick().await;
             let key_frame = self.wants_key_frame.swap(false, Ordering::Relaxed);
-            for number in 0..self.track.packets_per_frame {
+            for number in 0..shape.packets_per_frame {
                 let marker = Marker {
                     stream: self.number,
                     frame,
                     packet: number,
-                    packets: self.track.packets_per_frame,
+                    packets: shape.packets_per_frame,
                     key_frame: key_frame || self.track.kind == caside_media::parameters::MediaKind::Audio,
+                    encoding: None,
+                    ticks: self.track.ticks_per_frame(),
                     sent_ns: unix_ns(),
                 };
-                let mut payload = vec![0x55; self.track.packet_bytes.saturating_sub(HEADER)];
-                if write_payload(&mut payload, self.track.kind, &marker).is_none() {
+                let mut payload = vec![0x55; shape.packet_bytes.saturating_sub(HEADER)];
+                if write_payload(&mut payload, self.track.kind, (shape.width, shape.height), &marker).is_none() {
                     self.real.failed("packets are too short for a marker".to_owned());
                     return;
                 }
                 let packet = rtc::rtp::Packet {
                     header: rtc::rtp::Header {
                         version: 2,
-                        marker: number + 1 == self.track.packets_per_frame,
+                        marker: number + 1 == shape.packets_per_frame,
                         payload_type: self.payload_type,
                         sequence_number: sequence,
                         timestamp,
@@ -235,7 +243,7 @@ impl Source {
                 sequence = sequence.wrapping_add(1);
             }
             frame = frame.wrapping_add(1);
-            timestamp = timestamp.wrapping_add(self.track.ticks_per_frame());
+            timestamp = timestamp.wrapping_add(u32::from(self.track.ticks_per_frame()));
         }
     }
 }

@@ -49,6 +49,7 @@ impl PeerConnectionEventHandler for Handler {
                 let received = Received {
                     ssrc: packet.header.ssrc,
                     sequence: packet.header.sequence_number,
+                    timestamp: packet.header.timestamp,
                     len: packet.payload.len() + 12,
                     payload: &packet.payload,
                     at_ns: unix_ns(),
