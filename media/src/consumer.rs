@@ -273,7 +273,11 @@ impl Consumer {
             return None;
         }
         let rates = producer.layers.rates();
-        let wish = self.preference.ceiling(rates, producer.content.screen);
+        let mut wish = self.preference.ceiling(rates, producer.content.screen);
+        if producer.dynacast.is_relieved() {
+            // More would not come, or not whole.
+            wish.spatial = 0;
+        }
         self.limit = limit;
         self.ceiling = wish.capped(limit.unwrap_or(Layer::LOWEST));
         let taken = |layer: Layer| layer.capped(wish) == layer && layer.capped(self.ceiling) != layer;

@@ -107,6 +107,8 @@ pub struct Engine {
     sending: Vec<Key<Association>>,
     /// Transports whose publisher is to be told something.
     feedback: Vec<Key<Association>>,
+    /// Tracks whose publishers' paths lose most of them.
+    choked: Vec<Key<Producer>>,
     /// Streams whose consumers wait for a key frame that nobody asked for yet.
     key_frames_wanted: Vec<(Key<Producer>, usize)>,
     /// What is to go to other engines.
@@ -143,6 +145,7 @@ impl Engine {
             fresh: Vec::new(),
             sending: Vec::new(),
             feedback: Vec::new(),
+            choked: Vec::new(),
             key_frames_wanted: Vec::new(),
             outgoing: pipes::Outgoing::default(),
             nack_pairs: Vec::new(),

@@ -77,8 +77,9 @@ impl Engine {
                 let key = *self.consumer_ids.get(&consumer)?;
                 let consumer = self.consumers.get_mut(key)?;
                 consumer.prefer(preference);
-                let producer = consumer.producer;
+                let (producer, transport) = (consumer.producer, consumer.transport);
                 self.follow(now, producer);
+                self.share_anew(now, transport);
                 Some(())
             }
             Command::DescribeProducer { producer, content } => {

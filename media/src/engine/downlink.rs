@@ -10,9 +10,9 @@ use crate::rtcp::transport_cc::Feedback;
 /// Probes, and packets that had to wait, are sent in slots of this length.
 pub(crate) const SLOT: Duration = Duration::from_millis(5);
 
-/// How often the budget is shared anew while there is less than wanted, and else.
-pub(crate) const SHARE_SCARCE: Duration = Duration::from_millis(200);
-pub(crate) const SHARE_AMPLE: Duration = Duration::from_secs(1);
+/// How often the budget is shared anew while there is less than wanted or it is not known what is, and else.
+const SHARE_SCARCE: Duration = Duration::from_millis(200);
+const SHARE_AMPLE: Duration = Duration::from_secs(1);
 
 /// A budget that grew by this factor is shared at once.
 const GROWN: f64 = 1.1;
@@ -290,6 +290,14 @@ impl Downlink {
         let Some(estimate) = self.estimate() else { return false };
         let grew = self.desired > 0.0 && estimate.budget > self.budget * GROWN;
         self.shared.is_none() || self.given > estimate.budget || grew
+    }
+
+    /// How long after the budget was shared it is shared anew.
+    pub(crate) fn share_interval(&self) -> Duration {
+        match self.desired > 0.0 || self.unmeasured > 0.0 {
+            true => SHARE_SCARCE,
+            false => SHARE_AMPLE,
+        }
     }
 
     /// To be called when [`due`](Self::due).

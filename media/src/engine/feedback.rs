@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::control::EventKind;
 use crate::engine::rtcp_batch::RtcpBatch;
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
@@ -36,6 +37,31 @@ impl Engine {
         // Nothing above queues feedback; still, what would be there is kept.
         feedback.append(&mut self.feedback);
         self.feedback = feedback;
+        self.relieve_publishers(now);
+    }
+
+    /// Tells publishers whose paths lose most to send less, and lets receivers be content with that.
+    fn relieve_publishers(&mut self, now: Instant) {
+        let mut choked = std::mem::take(&mut self.choked);
+        for key in choked.drain(..) {
+            let Some(producer) = self.producers.get_mut(key).filter(|it| it.started) else {
+                continue;
+            };
+            let Some(top) = producer.streams.len().checked_sub(2) else {
+                continue;
+            };
+            let (id, router) = (producer.id, producer.router);
+            let was_relieved = producer.dynacast.is_relieved();
+            let told = producer.dynacast.relieve(now, top as u8 + 1);
+            if let Some(highest) = told {
+                tracing::debug!(producer.id = id.0, "a publisher's path loses most of what it sends");
+                self.emit(router, EventKind::EncodingsWanted { producer: id, highest });
+            }
+            if !was_relieved {
+                self.follow(now, key);
+            }
+        }
+        self.choked = choked;
     }
 
     fn send_feedback_to(&mut self, now: Instant, key: Key<Association>, out: &mut SendBuffer) {
@@ -45,10 +71,13 @@ impl Engine {
         association.feedback_queued = false;
         // Requested again when the transport is secured.
         let Some(path) = association.media_path() else { return };
-        let is_overrun = association
-            .arrivals
-            .as_ref()
-            .is_some_and(|arrivals| arrivals.is_overrun(now));
+        let arrivals = association.arrivals.as_ref();
+        let is_overrun = arrivals.is_some_and(|arrivals| arrivals.is_overrun(now));
+        let is_choking = arrivals.is_some_and(|arrivals| arrivals.is_choking(now));
+        let is_choked = arrivals.is_some_and(|arrivals| arrivals.is_choked(now));
+        if is_choked {
+            self.choked.extend(&association.producers);
+        }
         let mut batch = RtcpBatch::new(&mut association.transport, path, out);
         let mut next: Option<Instant> = None;
         let mut media = None;
@@ -67,6 +96,21 @@ impl Engine {
             for (encoding, stream) in producer.streams.iter_mut().enumerate() {
                 let Some(ssrc) = stream.ssrc else { continue };
                 media = media.or(Some(ssrc));
+                if producer.kind == MediaKind::Video {
+                    if producer.dynacast.is_relieved() && encoding > 0 {
+                        // It is to be sent no longer.
+                        stream.nack.clear();
+                        stream.key_frames.forget();
+                    } else if is_choked && stream.nack.deadline().is_some() {
+                        // Browsers send what is asked for again before anything new. A key frame, later, is less.
+                        stream.nack.clear();
+                        stream.has_given_up = true;
+                    } else if is_choking {
+                        stream.nack.hold(now + RECHECK);
+                    } else if std::mem::take(&mut stream.has_given_up) {
+                        stream.key_frames.request_if_idle(now);
+                    }
+                }
                 let pairs = &mut self.nack_pairs;
                 pairs.clear();
                 let oldest = stream.oldest();

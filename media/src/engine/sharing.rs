@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::bandwidth::allocator::{Demand, HEADROOM, Importance, Ladder, allocate};
 use crate::bandwidth::estimator::Limit;
 use crate::consumer::Consumer;
-use crate::engine::downlink::{LITTLE_WAIT_MS, LONG_WAIT_MS, SHARE_AMPLE, SHARE_SCARCE, SLOT};
+use crate::engine::downlink::{LITTLE_WAIT_MS, LONG_WAIT_MS, SLOT};
 use crate::engine::slab::Key;
 use crate::engine::timers::Due;
 use crate::engine::{Association, Engine, Router};
@@ -93,8 +93,7 @@ impl Engine {
         downlink.due = None;
         downlink.tick(now);
         let since = downlink.shared.map(|at| now.saturating_duration_since(at));
-        let scarce = downlink.desired > 0.0;
-        if since.is_none_or(|since| since >= if scarce { SHARE_SCARCE } else { SHARE_AMPLE }) {
+        if since.is_none_or(|since| since >= downlink.share_interval()) {
             self.share(now, key);
         }
         self.probe(now, key);
@@ -118,8 +117,7 @@ impl Engine {
         let pause = match downlink.probe() {
             Some(_) => SLOT,
             None if downlink.estimate().is_none() && downlink.given == 0.0 => return,
-            None if downlink.desired > 0.0 => SHARE_SCARCE,
-            None => SHARE_AMPLE,
+            None => downlink.share_interval(),
         };
         let at = downlink.due.map_or(now + pause, |due| due.min(now + pause));
         downlink.due = Some(at);
@@ -268,7 +266,9 @@ impl Engine {
                     "a path's share for a track began or ended"
                 );
             }
-            if (is_overrun || is_full) && let Some(producer) = self.producers.get(consumer.producer) {
+            if (is_overrun || is_full)
+                && let Some(producer) = self.producers.get(consumer.producer)
+            {
                 consumer.give_way(now, producer, lowest, is_overrun);
             }
             if before != consumer.target() {

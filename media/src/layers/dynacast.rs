@@ -1,9 +1,13 @@
-//! Which encodings a publisher need not send, because nobody watches them.
+//! Which encodings a publisher need not send, because nobody watches them, or because its path carries the lowest at most.
 
 use std::time::{Duration, Instant};
 
 /// How long nobody must have wanted an encoding before its publisher is told to stop it: people look at a track and away again.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// For how long only the lowest encoding is wanted of a publisher whose path lost most of all. Browsers send first what they encoded
+/// before they knew, for seconds; of encodings that are stopped they send nothing more.
+const RELIEF: Duration = Duration::from_secs(2);
 
 /// What the publisher of a track with several encodings was told. The lowest one is never stopped, so that a newcomer sees
 /// something at once.
@@ -13,12 +17,20 @@ pub(crate) struct Dynacast {
     told: Option<u8>,
     /// Since when less would do, and the most that was wanted since.
     less: Option<(Instant, u8)>,
+    /// Until when only the lowest is wanted.
+    relieved_until: Option<Instant>,
 }
 
 impl Dynacast {
     /// `wanted` is the highest encoding that anybody wants, of those up to `top`. Gives what to tell the publisher, if that changes:
     /// at once that more is wanted, after a while that less is.
     pub(crate) fn settle(&mut self, now: Instant, wanted: u8, top: u8) -> Option<u8> {
+        if self.relieved_until.is_some_and(|until| until <= now) {
+            self.relieved_until = None;
+        }
+        if self.is_relieved() {
+            return None;
+        }
         let wanted = wanted.min(top);
         let told = self.told.unwrap_or(top);
         if wanted >= told {
@@ -35,9 +47,21 @@ impl Dynacast {
         Some(self.tell(most))
     }
 
+    /// The path of the publisher loses most of what is sent. Gives what to tell it, if that is news.
+    pub(crate) fn relieve(&mut self, now: Instant, top: u8) -> Option<u8> {
+        self.relieved_until = Some(now + RELIEF);
+        self.less = None;
+        (self.told.unwrap_or(top) > 0).then(|| self.tell(0))
+    }
+
+    /// Whether only the lowest is wanted, whoever watches.
+    pub(crate) fn is_relieved(&self) -> bool {
+        self.relieved_until.is_some()
+    }
+
     /// Whether time alone may bring a change.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.less.is_some()
+        self.less.is_some() || self.is_relieved()
     }
 
     fn tell(&mut self, wanted: u8) -> u8 {
@@ -51,9 +75,12 @@ mod tests {
     use super::*;
     use crate::producer::test_start;
 
+    fn at(ms: u64) -> Instant {
+        test_start() + Duration::from_millis(ms)
+    }
+
     #[test]
     fn more_is_told_at_once_and_less_after_a_while() {
-        let at = |ms| test_start() + Duration::from_millis(ms);
         let mut dynacast = Dynacast::default();
         assert_eq!(dynacast.settle(at(0), 3, 2), None, "all are sent as it is");
         assert_eq!(dynacast.settle(at(100), 0, 2), None);
@@ -67,5 +94,19 @@ mod tests {
         assert_eq!(dynacast.settle(at(3100), 0, 2), None);
         assert_eq!(dynacast.settle(at(5100), 0, 2), Some(0));
         assert_eq!(dynacast.settle(at(5200), 2, 2), Some(2));
+    }
+
+    #[test]
+    fn a_publisher_whose_path_is_full_is_to_send_the_lowest_for_a_while() {
+        let mut dynacast = Dynacast::default();
+        assert_eq!(dynacast.relieve(at(0), 2), Some(0));
+        assert_eq!(dynacast.relieve(at(100), 2), None, "it was told");
+        assert_eq!(dynacast.settle(at(2099), 2, 2), None);
+        assert!(dynacast.is_relieved() && dynacast.is_waiting());
+        assert_eq!(dynacast.settle(at(2100), 2, 2), Some(2), "all that is wanted");
+        assert!(!dynacast.is_relieved());
+        assert_eq!(dynacast.settle(at(2200), 0, 2), None);
+        assert_eq!(dynacast.settle(at(4200), 0, 2), Some(0));
+        assert_eq!(dynacast.relieve(at(5000), 2), None, "there is nothing to take away");
     }
 }

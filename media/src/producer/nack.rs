@@ -150,6 +150,14 @@ impl NackGenerator {
         self.due = None;
     }
 
+    /// Asks for nothing before `until`.
+    pub(crate) fn hold(&mut self, until: Instant) {
+        for missing in &mut self.missing {
+            missing.due = missing.due.max(until);
+        }
+        self.due = self.due.map(|due| due.max(until));
+    }
+
     /// When [`take_due`](Self::take_due) has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.due

@@ -34,6 +34,8 @@ pub(crate) struct Stream {
     /// The sequence number that would prove that the publisher began anew (RFC 3550 A.1).
     suspect: Option<u16>,
     pub(crate) nack: NackGenerator,
+    /// Whether packets were given up on a path that is choked.
+    pub(crate) has_given_up: bool,
     pub(crate) reception: Reception,
     /// Packets lost under SSRCs before.
     lost_before: i64,
@@ -81,6 +83,7 @@ impl Stream {
             renewed: false,
             suspect: None,
             nack: NackGenerator::default(),
+            has_given_up: false,
             reception: Reception::default(),
             lost_before: 0,
             key_frames: KeyFrameRequests::default(),

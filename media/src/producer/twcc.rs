@@ -18,6 +18,9 @@ const ABSENT: i64 = i64::MIN;
 const JUDGED: Duration = Duration::from_millis(100);
 const MIN_JUDGED: u64 = 8;
 
+/// A path that loses more than half for so many times [`JUDGED`] is choked: most bursts of radio are shorter.
+const CHOKED: u32 = 2;
+
 /// The arrivals of one transport.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
@@ -34,6 +37,8 @@ pub(crate) struct Arrivals {
     judged_from: u64,
     came: u64,
     is_overrun: bool,
+    /// How often in a row most was lost.
+    choked: u32,
 }
 
 impl Arrivals {
@@ -49,7 +54,18 @@ impl Arrivals {
             judged_from: 0,
             came: 0,
             is_overrun: false,
+            choked: 0,
         }
+    }
+
+    /// Whether more than half was lost just now: what is asked for again would be lost too, or delay what is not.
+    pub(crate) fn is_choking(&self, now: Instant) -> bool {
+        self.choked > 0 && self.is_overrun(now)
+    }
+
+    /// Whether so much is lost for so long that most of what is sent had better not be.
+    pub(crate) fn is_choked(&self, now: Instant) -> bool {
+        self.choked >= CHOKED && self.is_overrun(now)
     }
 
     /// Whether far more was sent lately than the path carries, so that most of it is lost.
@@ -63,6 +79,10 @@ impl Arrivals {
         if now.saturating_duration_since(self.judged_since) >= JUDGED {
             let sent = highest.saturating_sub(self.judged_from);
             self.is_overrun = sent >= MIN_JUDGED && self.came * 4 < sent * 3;
+            self.choked = match self.is_overrun && self.came * 2 < sent {
+                true => self.choked.saturating_add(1),
+                false => 0,
+            };
             (self.judged_since, self.judged_from, self.came) = (now, highest, 0);
         }
     }
@@ -156,13 +176,17 @@ mod tests {
 
     /// A packet each 5 ms for a second, of which those come that `comes` is true of; for how long the path was overrun, in ms.
     fn overrun_for(comes: impl Fn(u16) -> bool) -> usize {
+        lasts(comes, Arrivals::is_overrun)
+    }
+
+    fn lasts(comes: impl Fn(u16) -> bool, judged: impl Fn(&Arrivals, Instant) -> bool) -> usize {
         let mut arrivals = Arrivals::new(test_start());
         let at = |number: u16| test_start() + Duration::from_millis(5 * u64::from(number));
         let overrun = (0..200).filter(|number| {
             if comes(*number) {
                 arrivals.record(at(*number), *number);
             }
-            arrivals.is_overrun(at(*number))
+            judged(&arrivals, at(*number))
         });
         5 * overrun.count()
     }
@@ -175,6 +199,18 @@ mod tests {
         assert_eq!(overrun_for(|number| number % 6 != 0), 0, "a sixth is lost");
         let ends_narrow = |number: u16| number < 40 || (number < 80 && number.is_multiple_of(4));
         assert!(overrun_for(ends_narrow) < 600, "nothing comes any more");
+    }
+
+    #[test]
+    fn a_path_is_choked_that_loses_most_for_longer_than_a_burst() {
+        let narrow = |number: u16| !(60..160).contains(&number) || number.is_multiple_of(4);
+        let choked = lasts(narrow, Arrivals::is_choked);
+        assert!((200..=500).contains(&choked), "{choked} ms");
+        let half = |number: u16| number.is_multiple_of(2);
+        assert_eq!(lasts(half, Arrivals::is_choked), 0, "half is lost");
+        let burst = |number: u16| !(60..85).contains(&number);
+        assert!(overrun_for(burst) > 0);
+        assert_eq!(lasts(burst, Arrivals::is_choked), 0, "125 ms are lost");
     }
 
     #[test]

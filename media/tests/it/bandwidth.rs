@@ -3,7 +3,9 @@
 mod estimates;
 mod flow;
 mod pacing;
+mod publishers;
 mod receivers;
 mod starts;
 mod steps;
+mod turns;
 mod viewers;

@@ -90,9 +90,11 @@ fn a_publisher_whose_path_is_overrun_is_asked_for_a_key_frame_when_it_is_not_any
 fn a_publisher_whose_path_stays_overrun_is_asked_for_a_key_frame_a_second_later_all_the_same() {
     for_seeds(1..=6, |seed| {
         let asked = asked_on_an_overrun_path(seed, 3 * SECOND);
-        assert!(
-            matches!(asked[..], [1300..=1450, 3050..=3300]),
-            "{asked:?} ms; seed {seed}"
-        );
+        // Nothing is repaired meanwhile, so that one or the other wish may come a second time.
+        let (first, last) = (asked[0], asked[asked.len() - 1]);
+        assert!((1300..=1450).contains(&first), "{asked:?} ms; seed {seed}");
+        assert!((3050..=3600).contains(&last), "{asked:?} ms; seed {seed}");
+        let is_seldom = asked.windows(2).all(|pair| pair[1] - pair[0] >= 500);
+        assert!(is_seldom && asked.len() <= 3, "{asked:?} ms; seed {seed}");
     });
 }
