@@ -28,8 +28,8 @@ use crate::rtcp::ntp;
 /// How long a track goes on at its lowest when there is no room for it.
 const ROOM_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a track that gave way stays at its lowest: what the path carries was not known when it became full, and a size that
-/// is left again at once has to wait for another key frame of the one below.
+/// How long a track that gave way stays at its lowest: what the path carries is not known when it becomes full, and from a size that
+/// is too much again the one below can be reached with another key frame only.
 const SETTLING: Duration = Duration::from_secs(1);
 
 /// How far behind the latest packet sound may begin. Older packets would only fill the receiver's jitter buffer.
@@ -215,21 +215,28 @@ impl Consumer {
         self.target = Some(Layer::TOP);
     }
 
-    /// The path is full, and its share became a lower encoding: it goes on with the lowest for a while, for which no more is
-    /// needed than one key frame. Where far more is sent than the path carries, and most of it lost, nothing more is sent until
-    /// that begins: its first frame would wait behind what nobody can decode.
-    pub(crate) fn give_way(&mut self, now: Instant, producer: &Producer, lowest: Layer, is_overrun: bool) {
-        let Some(wanted) = self.wanted() else { return };
-        let (encoding, _) = producer.nearest(wanted);
-        if self.mapping.live().is_none_or(|(live, _)| live <= encoding) {
-            return;
+    /// What its path carries became much less. If its share is a lower encoding, it goes on with the lowest for a while.
+    pub(crate) fn give_way(&mut self, now: Instant, producer: &Producer, lowest: Layer) {
+        if self.is_above_share(producer) {
+            self.settles_until = Some(now + SETTLING);
+            self.target = self.target.map(|target| target.capped(lowest));
         }
-        self.settles_until = Some(now + SETTLING);
-        self.target = self.target.map(|target| target.capped(lowest));
-        if is_overrun {
+    }
+
+    /// What is sent now is far more than the path carries, where most of it is lost. If its share is a lower encoding, nothing
+    /// more is sent until that begins: its first frame would wait behind what nobody can decode.
+    pub(crate) fn cut(&mut self, producer: &Producer) {
+        if self.is_above_share(producer) {
             self.mapping.abandon();
             self.retransmit.clear();
         }
+    }
+
+    /// Whether a higher encoding is sent than that which it is to have.
+    fn is_above_share(&self, producer: &Producer) -> bool {
+        let share = self.wanted().map(|wanted| producer.nearest(wanted).0);
+        let live = self.mapping.live();
+        share.is_some_and(|share| live.is_some_and(|(live, _)| live > share))
     }
 
     /// The layer to send, as far as there is one: the lower of ceiling and target.

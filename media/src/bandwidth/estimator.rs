@@ -159,7 +159,7 @@ impl Estimator {
         self.heard_us = Some(now_us);
         let Some(newest_sent) = newest_sent else { return };
         self.rtt_us = (self.rtt_us * 3 + (now_us - newest_sent).clamp(0, RTT_US.1)) / 4;
-        self.conclude(now_us, concludes);
+        self.conclude(now_us, newest_sent, concludes);
     }
 
     /// Reads what the next feedback needs; see [`crate::engine::ahead`].
@@ -254,7 +254,7 @@ impl Estimator {
         self.burst_us.is_some_and(|at| now_us - at < BURST_US + self.rtt_us)
     }
 
-    fn conclude(&mut self, now_us: i64, observed_loss: bool) {
+    fn conclude(&mut self, now_us: i64, told_us: i64, observed_loss: bool) {
         let mut usage = self.delay.usage();
         let (short, long) = (self.delivered.rate(SHORT_US), self.delivered.rate(LONG_US));
         let full = self.delay.wait_us() > FULL_US;
@@ -273,7 +273,7 @@ impl Estimator {
             self.prober.overuse(now_us);
         }
         self.aimd.update(now_us, usage, full, delivered, self.rtt_us);
-        let found = self.prober.outcome(now_us).filter(|_| usage != Usage::Over);
+        let found = self.prober.outcome(now_us, told_us).filter(|_| usage != Usage::Over);
         if let Some(found) = found.filter(|found| found.rate > self.rate().0) {
             self.aimd.found(now_us, found.rate.max(self.aimd.rate()));
             self.loss.raise(found.rate);

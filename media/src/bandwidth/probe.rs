@@ -5,8 +5,9 @@ use crate::bandwidth::OVERHEAD_BYTES;
 /// A probe aims at so many times the estimate.
 const STEP: f64 = 2.0;
 
-/// It has so many packets and lasts so long at least.
+/// It has so many packets, of which so many have to arrive, and lasts so long at least.
 const MIN_PACKETS: f64 = 5.0;
+const MIN_RECEIVED: u32 = 4;
 const MIN_DURATION_S: f64 = 0.025;
 const PACKET_BYTES: f64 = 1200.0 + OVERHEAD_BYTES as f64;
 
@@ -22,6 +23,9 @@ const AFTER_FAILURE_US: (i64, i64) = (1_000_000, 4_000_000);
 
 /// What became of a probe's packets is not known after so long.
 const TIMEOUT_US: i64 = 2_000_000;
+
+/// What was sent so long before packets that are told of will not be told of any more.
+const UNTOLD_US: i64 = 300_000;
 
 /// So long after its outcome is known, a probe may still be what made queues grow.
 const ECHO_US: i64 = 400_000;
@@ -191,12 +195,15 @@ impl Prober {
         }
     }
 
-    /// What the probe or burst found, once it is over.
-    pub fn outcome(&mut self, now_us: i64) -> Option<Found> {
+    /// What the probe or burst found, once it is over. Packets sent until `told_us` were told of, as far as they will be.
+    pub fn outcome(&mut self, now_us: i64, told_us: i64) -> Option<Found> {
         self.expire(now_us);
         let running = self.running.as_ref()?;
         let it = running.measured;
-        if running.sent.is_none_or(|sent| it.received + it.lost < sent) {
+        // A message about some of it may be lost.
+        let is_past = it.received > 0 && told_us - it.last_sent > UNTOLD_US;
+        let sent = running.sent?;
+        if it.received + it.lost < sent && !is_past {
             return None;
         }
         let aim = running.cluster.rate;
@@ -210,8 +217,11 @@ impl Prober {
             });
         }
         let found = it.rate(self.slot_us);
-        let success = found.is_some_and(|found| found >= SUCCESS * aim);
-        self.plan(now_us, success);
+        if found.is_none() && it.is_too_few() {
+            self.plan_again(now_us);
+        } else {
+            self.plan(now_us, found.is_some_and(|found| found >= SUCCESS * aim));
+        }
         found.map(|rate| Found { rate, is_bound: false })
     }
 
@@ -234,6 +244,12 @@ impl Prober {
         }
     }
 
+    /// Nothing was learnt: the next probe waits for the shortest time.
+    fn plan_again(&mut self, now_us: i64) {
+        self.ended_us = Some(now_us);
+        self.next_us = Some(now_us + AFTER_FAILURE_US.0);
+    }
+
     fn plan(&mut self, now_us: i64, success: bool) {
         self.ended_us = Some(now_us);
         if success {
@@ -247,6 +263,11 @@ impl Prober {
 }
 
 impl Measured {
+    /// Whether chance took more of it than leaves something to learn, rather than a queue that was full.
+    fn is_too_few(&self) -> bool {
+        (2..MIN_RECEIVED).contains(&self.received) && self.received >= self.lost
+    }
+
     /// A queue may have lost most of a burst: what passed it came at the path's rate all the same.
     fn burst_rate(&self, slot_us: i64) -> Option<f64> {
         let received_us = (self.last_arrived - self.first_arrived).max(slot_us);
@@ -256,7 +277,7 @@ impl Measured {
 
     fn rate(&self, slot_us: i64) -> Option<f64> {
         let received_us = self.last_arrived - self.first_arrived;
-        if self.received < 4 || self.received < self.lost || received_us <= 0 {
+        if self.received < MIN_RECEIVED || self.received < self.lost || received_us <= 0 {
             return None;
         }
         // What a slot holds goes at once, so that the last one lasts as long as the others.
@@ -296,7 +317,7 @@ mod tests {
             }
         }
         prober.sent(cluster.id, packets);
-        prober.outcome(at + 200_000).map(|found| found.rate)
+        prober.outcome(at + 200_000, at).map(|found| found.rate)
     }
 
     #[test]
@@ -325,6 +346,31 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_chance_took_is_repeated_soon() {
+        let mut prober = Prober::new(SLOT_US);
+        probe(&mut prober, 0, 1e6, 1.1e6, u32::MAX);
+        probe(&mut prober, 1_500_000, 1e6, 1.1e6, u32::MAX);
+        // Three of five came.
+        assert_eq!(probe(&mut prober, 4_000_000, 3e5, 1e9, 2), None);
+        assert_eq!(prober.begin(5_199_999, 1e6, 1e9), None);
+        assert!(prober.begin(5_200_000, 1e6, 1e9).is_some());
+    }
+
+    #[test]
+    fn a_probe_of_which_not_all_is_told_is_judged_by_the_rest() {
+        let mut prober = Prober::new(SLOT_US);
+        let cluster = prober.begin(0, 1e6, 1e9).expect("due");
+        for packet in 0..6 {
+            prober.received(cluster.id, packet * 5_000, 40_000 + packet * 5_000, 1228);
+        }
+        prober.sent(cluster.id, 9);
+        assert_eq!(prober.outcome(200_000, 150_000), None, "more may be told");
+        let found = prober.outcome(500_000, 400_000).expect("an outcome");
+        assert!((1.9e6..2.1e6).contains(&found.rate), "{found:?}");
+        assert!(prober.begin(600_000, 2e6, 1e9).is_some(), "it was no failure");
+    }
+
+    #[test]
     fn random_losses_do_not_spoil_a_probe_but_half_of_it_does() {
         let mut prober = Prober::new(SLOT_US);
         let found = probe(&mut prober, 0, 2e6, 1e9, 6).expect("an outcome");
@@ -343,9 +389,9 @@ mod tests {
                 _ => prober.received(id, 0, 40_000 + (f64::from(packet) * 1228.0 * 8e6 / path) as i64, 1228),
             }
         }
-        assert_eq!(prober.outcome(300_000), None, "not all is known to be sent");
+        assert_eq!(prober.outcome(300_000, 0), None, "not all is known to be sent");
         prober.sent(id, 100);
-        let found = prober.outcome(1_300_000);
+        let found = prober.outcome(1_300_000, 0);
         assert!(prober.begin(1_300_000, 1e6, 1e9).is_some(), "no reason to wait");
         found
     }
@@ -373,10 +419,10 @@ mod tests {
         let id = prober.begin_burst(10_000, 100_000);
         prober.received(id, 10_000, 50_000, 1228);
         prober.sent(id, 1);
-        assert_eq!(prober.outcome(100_000), None);
+        assert_eq!(prober.outcome(100_000, 0), None);
         prober.sent(cluster.id, 0);
         assert!(prober.running.is_some());
-        assert_eq!(prober.outcome(100_000), None, "nothing of it came");
+        assert_eq!(prober.outcome(100_000, 0), None, "nothing of it came");
         assert!(prober.running.is_none());
     }
 
@@ -385,7 +431,7 @@ mod tests {
         let mut prober = Prober::new(SLOT_US);
         assert!(prober.begin(0, 1e6, 2e6).is_some());
         assert_eq!(prober.begin(1_000_000, 1e6, 2e6), None);
-        assert_eq!(prober.outcome(2_500_000), None);
+        assert_eq!(prober.outcome(2_500_000, 0), None);
         assert!(prober.begin(4_000_000, 1e6, 2e6).is_some());
         assert_eq!(prober.begin(9_000_000, 1e6, 1.01e6), None, "nothing more is wanted");
     }

@@ -221,8 +221,8 @@ impl Engine {
             }
         }
         let is_overrun = told.is_some() && live > OVERRUN * budget;
-        let collapsed = estimate.budget < COLLAPSED * association.downlink.budget;
-        let is_full = estimate.congested && estimate.wait_ms > LONG_WAIT_MS && collapsed;
+        let is_full = estimate.congested && (is_overrun || estimate.wait_ms > LONG_WAIT_MS);
+        let collapses = is_full && estimate.budget < COLLAPSED * association.downlink.budget;
         let tops: f64 = scratch.demands.iter().map(|demand| demand.ladder.top_rate()).sum();
         let repair = 1.0 / (1.0 - estimate.loss.min(MAX_REPAIR));
         // A better layer is given only with some room beside it, which has to be found too.
@@ -266,10 +266,13 @@ impl Engine {
                     "a path's share for a track began or ended"
                 );
             }
-            if (is_overrun || is_full)
-                && let Some(producer) = self.producers.get(consumer.producer)
-            {
-                consumer.give_way(now, producer, lowest, is_overrun);
+            if let Some(producer) = self.producers.get(consumer.producer) {
+                if collapses {
+                    consumer.give_way(now, producer, lowest);
+                }
+                if is_overrun {
+                    consumer.cut(producer);
+                }
             }
             if before != consumer.target() {
                 self.follow_one(now, *key, resumes);
