@@ -16,6 +16,15 @@ use crate::send_buffer::SendBuffer;
 /// How soon a request that is put off is thought of again.
 const RECHECK: Duration = Duration::from_millis(50);
 
+/// A client whose path is choked is to send this part of what arrives, until so long after it is not choked any more.
+const CAP: f64 = 0.85;
+const CAPPED: Duration = Duration::from_secs(1);
+/// It may always send sound and the lowest size, in bits a second.
+const LEAST_CAP: u64 = 150_000;
+
+/// What a client may send in any case, in bits a second.
+pub(super) const UNCAPPED: u64 = 1_000_000_000;
+
 /// Our SSRC in feedback. It names no stream.
 pub(super) const FEEDBACK_SSRC: Ssrc = Ssrc(1);
 
@@ -75,8 +84,14 @@ impl Engine {
         let is_overrun = arrivals.is_some_and(|arrivals| arrivals.is_overrun(now));
         let is_choking = arrivals.is_some_and(|arrivals| arrivals.is_choking(now));
         let is_choked = arrivals.is_some_and(|arrivals| arrivals.is_choked(now));
+        let mut cap = None;
         if is_choked {
             self.choked.extend(&association.producers);
+            cap = arrivals.map(|arrivals| ((arrivals.rate() * CAP) as u64).max(LEAST_CAP));
+            association.capped_until = Some(now + CAPPED);
+        } else if association.capped_until.is_some_and(|until| until <= now) {
+            association.capped_until = None;
+            cap = Some(UNCAPPED);
         }
         let mut batch = RtcpBatch::new(&mut association.transport, path, out);
         let mut next: Option<Instant> = None;
@@ -152,6 +167,11 @@ impl Engine {
                     .flatten()
                     .min();
             }
+        }
+        if let Some((cap, media)) = cap.filter(|cap| association.cap != Some(*cap)).zip(media) {
+            // By its own means a browser comes down to what its path carries step by step, for a second.
+            batch.add(|writer| writer.remb(FEEDBACK_SSRC, cap, &[media]));
+            association.cap = Some(cap);
         }
         if let Some(arrivals) = association
             .arrivals

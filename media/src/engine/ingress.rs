@@ -71,7 +71,7 @@ impl Engine {
         };
         let elements = Elements::read(header.extensions(packet), &association.extensions);
         if let (Some(number), Some(arrivals)) = (elements.transport_cc, &mut association.arrivals)
-            && arrivals.record(arrival, number)
+            && arrivals.record(arrival, number, packet.len())
         {
             let due = now + twcc::INTERVAL;
             association.arrivals_due = Some(due);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 /// How long nobody must have wanted an encoding before its publisher is told to stop it: people look at a track and away again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// For how long only the lowest encoding is wanted of a publisher whose path lost most of all. Browsers send first what they encoded
-/// before they knew, for seconds; of encodings that are stopped they send nothing more.
+/// For how long only the lowest encoding is wanted of a publisher whose path lost most of all. Browsers send again
+/// what was lost before they send anything new; of encodings that are stopped nothing more is added to that.
 const RELIEF: Duration = Duration::from_secs(2);
 
 /// What the publisher of a track with several encodings was told. The lowest one is never stopped, so that a newcomer sees

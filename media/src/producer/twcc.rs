@@ -36,9 +36,12 @@ pub(crate) struct Arrivals {
     judged_since: Instant,
     judged_from: u64,
     came: u64,
+    came_bytes: usize,
     is_overrun: bool,
     /// How often in a row most was lost.
     choked: u32,
+    /// What came last, in bits a second.
+    rate: f64,
 }
 
 impl Arrivals {
@@ -53,9 +56,16 @@ impl Arrivals {
             judged_since: origin,
             judged_from: 0,
             came: 0,
+            came_bytes: 0,
             is_overrun: false,
             choked: 0,
+            rate: 0.0,
         }
+    }
+
+    /// What came of all that was sent, in bits a second: of a path that is choked, what it carries.
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate
     }
 
     /// Whether more than half was lost just now: what is asked for again would be lost too, or delay what is not.
@@ -74,21 +84,25 @@ impl Arrivals {
         self.is_overrun && now.saturating_duration_since(self.judged_since) < 3 * JUDGED
     }
 
-    fn judge(&mut self, now: Instant, highest: u64) {
+    fn judge(&mut self, now: Instant, highest: u64, len: usize) {
         self.came += 1;
-        if now.saturating_duration_since(self.judged_since) >= JUDGED {
+        self.came_bytes += len;
+        let passed = now.saturating_duration_since(self.judged_since);
+        if passed >= JUDGED {
             let sent = highest.saturating_sub(self.judged_from);
             self.is_overrun = sent >= MIN_JUDGED && self.came * 4 < sent * 3;
             self.choked = match self.is_overrun && self.came * 2 < sent {
                 true => self.choked.saturating_add(1),
                 false => 0,
             };
-            (self.judged_since, self.judged_from, self.came) = (now, highest, 0);
+            self.rate = self.came_bytes as f64 * 8.0 / passed.as_secs_f64();
+            (self.judged_since, self.judged_from) = (now, highest);
+            (self.came, self.came_bytes) = (0, 0);
         }
     }
 
-    /// Records a packet. Returns whether feedback has something to say that it had not before.
-    pub(crate) fn record(&mut self, now: Instant, sequence: u16) -> bool {
+    /// Records a packet of `len` bytes. Returns whether feedback has something to say that it had not before.
+    pub(crate) fn record(&mut self, now: Instant, sequence: u16, len: usize) -> bool {
         let had_news = self.has_news();
         let extended = match self.highest {
             // With room below for packets that come out of order.
@@ -113,7 +127,7 @@ impl Arrivals {
             Some(_) => self.base = self.base.min(extended),
         }
         *self.tick(extended) = (now.saturating_duration_since(self.origin).as_micros() / TICK_US) as i64;
-        self.judge(now, self.highest.unwrap_or(extended));
+        self.judge(now, self.highest.unwrap_or(extended), len);
         !had_news
     }
 
@@ -166,11 +180,11 @@ mod tests {
     fn reports_each_packet_once_and_the_gaps_between() {
         let mut arrivals = Arrivals::new(test_start());
         assert_eq!(bases_and_counts(&mut arrivals), []);
-        assert!(arrivals.record(test_start(), 65_534));
-        assert!(!arrivals.record(test_start(), 1));
+        assert!(arrivals.record(test_start(), 65_534, 1000));
+        assert!(!arrivals.record(test_start(), 1, 1000));
         assert_eq!(bases_and_counts(&mut arrivals), [(65_534, 4)]);
         assert_eq!(bases_and_counts(&mut arrivals), []);
-        assert!(arrivals.record(test_start(), 2));
+        assert!(arrivals.record(test_start(), 2, 1000));
         assert_eq!(bases_and_counts(&mut arrivals), [(2, 1)]);
     }
 
@@ -179,12 +193,12 @@ mod tests {
         lasts(comes, Arrivals::is_overrun)
     }
 
-    fn lasts(comes: impl Fn(u16) -> bool, judged: impl Fn(&Arrivals, Instant) -> bool) -> usize {
+    fn lasts(comes: impl Fn(u16) -> bool, mut judged: impl FnMut(&Arrivals, Instant) -> bool) -> usize {
         let mut arrivals = Arrivals::new(test_start());
         let at = |number: u16| test_start() + Duration::from_millis(5 * u64::from(number));
         let overrun = (0..200).filter(|number| {
             if comes(*number) {
-                arrivals.record(at(*number), *number);
+                arrivals.record(at(*number), *number, 1000);
             }
             judged(&arrivals, at(*number))
         });
@@ -206,6 +220,14 @@ mod tests {
         let narrow = |number: u16| !(60..160).contains(&number) || number.is_multiple_of(4);
         let choked = lasts(narrow, Arrivals::is_choked);
         assert!((200..=500).contains(&choked), "{choked} ms");
+        let mut rate = 0.0;
+        lasts(narrow, |arrivals, _| {
+            if arrivals.choked > 0 {
+                rate = arrivals.rate();
+            }
+            true
+        });
+        assert!((0.3e6..0.5e6).contains(&rate), "a quarter of 1.6 Mbit/s: {rate}");
         let half = |number: u16| number.is_multiple_of(2);
         assert_eq!(lasts(half, Arrivals::is_choked), 0, "half is lost");
         let burst = |number: u16| !(60..85).contains(&number);
@@ -216,26 +238,26 @@ mod tests {
     #[test]
     fn a_late_packet_is_reported_with_those_after_it() {
         let mut arrivals = Arrivals::new(test_start());
-        arrivals.record(test_start(), 10);
-        arrivals.record(test_start(), 13);
+        arrivals.record(test_start(), 10, 1000);
+        arrivals.record(test_start(), 13, 1000);
         assert_eq!(bases_and_counts(&mut arrivals), [(10, 4)]);
-        arrivals.record(test_start(), 12);
+        arrivals.record(test_start(), 12, 1000);
         assert_eq!(bases_and_counts(&mut arrivals), [(12, 2)]);
     }
 
     #[test]
     fn a_jump_over_the_window_is_bounded() {
         let mut arrivals = Arrivals::new(test_start());
-        arrivals.record(test_start(), 0);
-        arrivals.record(test_start(), 30_000);
+        arrivals.record(test_start(), 0, 1000);
+        arrivals.record(test_start(), 30_000, 1000);
         let messages = bases_and_counts(&mut arrivals);
         assert_eq!(
             messages.len(),
             1,
             "packets that did not come are not worth a message: {messages:?}"
         );
-        arrivals.record(test_start(), 60_000);
-        arrivals.record(test_start(), 30_000);
+        arrivals.record(test_start(), 60_000, 1000);
+        arrivals.record(test_start(), 30_000, 1000);
         assert!(bases_and_counts(&mut arrivals).len() <= 4);
     }
 }

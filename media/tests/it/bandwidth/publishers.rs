@@ -1,4 +1,5 @@
-//! A publisher whose path becomes too narrow for what it sends: it is told to send the lowest size only, and the picture goes on.
+//! A publisher whose path becomes too narrow for what it sends: it is told to send the lowest size only, and no more than arrives,
+//! and the picture goes on.
 
 use std::time::Duration;
 
@@ -36,6 +37,11 @@ impl Call {
 
     fn up(&mut self) -> &mut Conditions {
         &mut self.sim.client(self.publisher).up.conditions
+    }
+
+    /// What the publisher was told to send at most, in bits a second.
+    fn caps(&mut self) -> Vec<f32> {
+        self.sim.client(self.publisher).rembs.clone()
     }
 
     /// Lets the publisher do as it is told, a moment later.
@@ -97,6 +103,9 @@ fn a_publisher_behind_a_narrow_path_sends_the_lowest_size_and_the_picture_goes_o
         });
         call.run(2 * SECOND);
         assert_eq!(call.told, [0]);
+        let caps = call.caps();
+        let is_near = |cap: &f32| (0.15e6..0.45e6).contains(cap);
+        assert!(!caps.is_empty() && caps.iter().all(is_near), "{caps:?}");
         let (pictures, gap) = call.pictures(narrowed);
         assert!(gap < SECOND, "{gap:?}");
         assert_eq!(pictures.last(), Some(&0));
@@ -104,6 +113,7 @@ fn a_publisher_behind_a_narrow_path_sends_the_lowest_size_and_the_picture_goes_o
         call.up().bottleneck = None;
         call.run(4 * SECOND);
         assert_eq!(call.told, [0, 2], "all of it again");
+        assert!(call.caps().last().is_some_and(|cap| *cap > 1e8), "it may send anything");
         let (pictures, gap) = call.pictures(widened);
         assert_eq!(pictures.last(), Some(&2));
         assert!(gap < SECOND, "{gap:?}");
@@ -127,6 +137,7 @@ fn a_publisher_behind_a_path_that_loses_at_random_or_in_bursts_sends_all() {
             worsen(&mut call);
             call.run(8 * SECOND);
             assert_eq!(call.told, []);
+            assert!(call.caps().is_empty());
         }
     });
 }
