@@ -5,6 +5,7 @@
 pub(crate) mod kept;
 pub(crate) mod key_frame;
 pub(crate) mod nack;
+pub(crate) mod overrun;
 pub(crate) mod receiver_report;
 pub(crate) mod ring;
 pub(crate) mod stream;

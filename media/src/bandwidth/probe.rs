@@ -200,15 +200,18 @@ impl Prober {
         self.expire(now_us);
         let running = self.running.as_ref()?;
         let it = running.measured;
+        let (aim, burst) = (running.cluster.rate, is_burst(running.cluster.id));
+        let is_whole = it.received + it.lost >= running.sent?;
         // A message about some of it may be lost.
         let is_past = it.received > 0 && told_us - it.last_sent > UNTOLD_US;
-        let sent = running.sent?;
-        if it.received + it.lost < sent && !is_past {
+        if !is_whole && !is_past {
             return None;
         }
-        let aim = running.cluster.rate;
-        let burst = is_burst(running.cluster.id);
         self.running = None;
+        if burst && !is_whole {
+            // Of what is missing between others nothing is known: it would come out too slow, and bound the path.
+            return None;
+        }
         if burst {
             let rate = it.burst_rate(self.slot_us)?.min(aim);
             return Some(Found {
@@ -410,6 +413,20 @@ mod tests {
         }
         let lossy = burst(4e6, 2).expect("an outcome");
         assert!(lossy.rate < 4e6, "{lossy:?}");
+    }
+
+    #[test]
+    fn a_burst_of_which_not_all_is_told_shows_nothing() {
+        let mut prober = Prober::new(SLOT_US);
+        let id = prober.begin_burst(0, 122_800);
+        for packet in (0..20).chain(80..100) {
+            prober.received(id, 0, 40_000 + packet * 2_000, 1228);
+        }
+        prober.sent(id, 100);
+        assert_eq!(prober.outcome(400_000, 300_000), None, "more may be told");
+        assert_eq!(prober.begin(400_000, 1e6, 1e9), None);
+        assert_eq!(prober.outcome(500_000, 400_000), None, "two fifths in the time of all");
+        assert!(prober.begin(500_000, 1e6, 1e9).is_some(), "no reason to wait");
     }
 
     #[test]

@@ -396,18 +396,11 @@ mod tests {
 
     fn info(extended: u64, epoch: u32, timestamp: u32, at_ms: u64) -> PacketInfo {
         PacketInfo {
-            extended,
             epoch,
             timestamp,
             arrival: test_start() + Duration::from_millis(at_ms),
-            codec: 0,
-            marker: false,
             key_frame: true,
-            audio_level: None,
-            orientation: None,
-            frame: Default::default(),
-            wrapping: Default::default(),
-            recovered: false,
+            ..PacketInfo::plain(extended)
         }
     }
 

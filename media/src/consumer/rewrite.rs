@@ -202,7 +202,6 @@ mod tests {
     use super::*;
     use crate::parameters::{Codec, CodecKind, Feedback, MediaKind};
     use crate::producer::ring::{PacketInfo, Ring};
-    use crate::producer::test_start;
     use crate::rtp::RtpHeader;
 
     fn writer(mid: &str, extensions: ExtensionIds) -> HeaderWriter {
@@ -229,18 +228,11 @@ mod tests {
     fn written(writer: &HeaderWriter, descriptor: &[u8]) -> (RtpHeader, Vec<(u8, Vec<u8>)>) {
         let mut ring = Ring::new(1);
         let info = PacketInfo {
-            extended: 1,
-            epoch: 0,
             timestamp: 1,
-            arrival: test_start(),
-            codec: 0,
             marker: true,
-            key_frame: false,
             audio_level: Some(0x85),
             orientation: Some(3),
-            frame: Default::default(),
-            wrapping: Default::default(),
-            recovered: false,
+            ..PacketInfo::plain(1)
         };
         ring.insert(info, descriptor, b"payload");
         let numbers = Numbers {

@@ -180,7 +180,6 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::producer::test_start;
     use crate::rtp::dependency::DependencyDescriptor;
     use crate::rtp::dependency::tests::{key_frame, later};
 
@@ -190,18 +189,8 @@ mod tests {
 
     fn packet(extended: u64, frame: FrameInfo) -> PacketInfo {
         PacketInfo {
-            extended,
-            epoch: 0,
-            timestamp: 0,
-            arrival: test_start(),
-            codec: 0,
-            marker: false,
-            key_frame: false,
-            audio_level: None,
-            orientation: None,
             frame,
-            wrapping: Default::default(),
-            recovered: false,
+            ..PacketInfo::plain(extended)
         }
     }
 

@@ -73,18 +73,9 @@ mod tests {
     fn mapping(timestamp: u32) -> Mapping {
         let mut mapping = Mapping::new(0, 90_000, true);
         let info = PacketInfo {
-            extended: 1,
-            epoch: 0,
             timestamp,
-            arrival: test_start(),
-            codec: 0,
-            marker: false,
             key_frame: true,
-            audio_level: None,
-            orientation: None,
-            frame: Default::default(),
-            wrapping: Default::default(),
-            recovered: false,
+            ..PacketInfo::plain(1)
         };
         let mapped = mapping.start(&info, 0, None, None, Layer::TOP, None);
         mapping.sent(mapped, info.arrival);

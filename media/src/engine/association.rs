@@ -42,9 +42,6 @@ pub(crate) struct Association {
     /// When transport-wide feedback was agreed and a packet bore a number.
     pub(crate) arrivals: Option<Arrivals>,
     pub(crate) arrivals_due: Option<Instant>,
-    /// What its client was told to send at most, if ever, in bits a second, and until when.
-    pub(crate) cap: Option<u64>,
-    pub(crate) capped_until: Option<Instant>,
     /// The publisher's wall clock against ours.
     pub(crate) clock_offset: Option<ClockOffset>,
     /// Whether it is in the engine's list of those with feedback to send.
@@ -87,8 +84,6 @@ impl Association {
             extensions: ExtensionIds::default(),
             arrivals: None,
             arrivals_due: None,
-            cap: None,
-            capped_until: None,
             clock_offset: None,
             feedback_queued: false,
             consumers: Vec::new(),

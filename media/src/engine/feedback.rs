@@ -10,20 +10,14 @@ use crate::engine::{Association, Engine};
 use crate::layers::Layer;
 use crate::parameters::{MediaKind, Ssrc};
 use crate::producer::nack::GaveUp;
+use crate::producer::overrun::Load;
+use crate::producer::stream::Stream;
+use crate::producer::twcc::Arrivals;
 use crate::rtcp::transport_cc::MAX_ENCODED;
 use crate::send_buffer::SendBuffer;
 
 /// How soon a request that is put off is thought of again.
 const RECHECK: Duration = Duration::from_millis(50);
-
-/// A client whose path is choked is to send this part of what arrives, until so long after it is not choked any more.
-const CAP: f64 = 0.85;
-const CAPPED: Duration = Duration::from_secs(1);
-/// It may always send sound and the lowest size, in bits a second.
-const LEAST_CAP: u64 = 150_000;
-
-/// What a client may send in any case, in bits a second.
-pub(super) const UNCAPPED: u64 = 1_000_000_000;
 
 /// Our SSRC in feedback. It names no stream.
 pub(super) const FEEDBACK_SSRC: Ssrc = Ssrc(1);
@@ -56,12 +50,13 @@ impl Engine {
             let Some(producer) = self.producers.get_mut(key).filter(|it| it.started) else {
                 continue;
             };
-            let Some(top) = producer.streams.len().checked_sub(2) else {
+            let top = producer.streams.len().saturating_sub(1) as u8;
+            if top == 0 {
                 continue;
-            };
+            }
             let (id, router) = (producer.id, producer.router);
             let was_relieved = producer.dynacast.is_relieved();
-            let told = producer.dynacast.relieve(now, top as u8 + 1);
+            let told = producer.dynacast.relieve(now, top);
             if let Some(highest) = told {
                 tracing::debug!(producer.id = id.0, "a publisher's path loses most of what it sends");
                 self.emit(router, EventKind::EncodingsWanted { producer: id, highest });
@@ -80,18 +75,10 @@ impl Engine {
         association.feedback_queued = false;
         // Requested again when the transport is secured.
         let Some(path) = association.media_path() else { return };
-        let arrivals = association.arrivals.as_ref();
-        let is_overrun = arrivals.is_some_and(|arrivals| arrivals.is_overrun(now));
-        let is_choking = arrivals.is_some_and(|arrivals| arrivals.is_choking(now));
-        let is_choked = arrivals.is_some_and(|arrivals| arrivals.is_choked(now));
-        let mut cap = None;
-        if is_choked {
+        let copes = association.arrivals.as_mut().and_then(Arrivals::path);
+        let (load, cap) = copes.map_or((Load::Fits, None), |path| (path.load(now), path.take_cap(now)));
+        if load == Load::Choked {
             self.choked.extend(&association.producers);
-            cap = arrivals.map(|arrivals| ((arrivals.rate() * CAP) as u64).max(LEAST_CAP));
-            association.capped_until = Some(now + CAPPED);
-        } else if association.capped_until.is_some_and(|until| until <= now) {
-            association.capped_until = None;
-            cap = Some(UNCAPPED);
         }
         let mut batch = RtcpBatch::new(&mut association.transport, path, out);
         let mut next: Option<Instant> = None;
@@ -112,19 +99,8 @@ impl Engine {
                 let Some(ssrc) = stream.ssrc else { continue };
                 media = media.or(Some(ssrc));
                 if producer.kind == MediaKind::Video {
-                    if producer.dynacast.is_relieved() && encoding > 0 {
-                        // It is to be sent no longer.
-                        stream.nack.clear();
-                        stream.key_frames.forget();
-                    } else if is_choked && stream.nack.deadline().is_some() {
-                        // Browsers send what is asked for again before anything new. A key frame, later, is less.
-                        stream.nack.clear();
-                        stream.has_given_up = true;
-                    } else if is_choking {
-                        stream.nack.hold(now + RECHECK);
-                    } else if std::mem::take(&mut stream.has_given_up) {
-                        stream.key_frames.request_if_idle(now);
-                    }
+                    let is_stopped = encoding > 0 && producer.dynacast.is_relieved();
+                    spare(now, stream, is_stopped, load);
                 }
                 let pairs = &mut self.nack_pairs;
                 pairs.clear();
@@ -145,7 +121,7 @@ impl Engine {
                     batch.add(|writer| writer.nack(FEEDBACK_SSRC, ssrc, pairs));
                 }
                 let feedback = stream.feedback(&producer.codecs);
-                if is_overrun && stream.key_frames.hold(now, RECHECK) {
+                if load >= Load::Overrun && stream.key_frames.hold(now, RECHECK) {
                     // On a path that is full a key frame, of all encodings often, would be lost and delay what is not.
                 } else if let Some(number) = stream.key_frames.take_due(now) {
                     tracing::debug!(
@@ -168,10 +144,10 @@ impl Engine {
                     .min();
             }
         }
-        if let Some((cap, media)) = cap.filter(|cap| association.cap != Some(*cap)).zip(media) {
+        let media = media.unwrap_or(FEEDBACK_SSRC);
+        if let Some(cap) = cap {
             // By its own means a browser comes down to what its path carries step by step, for a second.
             batch.add(|writer| writer.remb(FEEDBACK_SSRC, cap, &[media]));
-            association.cap = Some(cap);
         }
         if let Some(arrivals) = association
             .arrivals
@@ -182,7 +158,6 @@ impl Engine {
                 association.arrivals_due = None;
                 let mut encoded = [0; MAX_ENCODED];
                 while let Some(len) = arrivals.take(&mut encoded) {
-                    let media = media.unwrap_or(FEEDBACK_SSRC);
                     batch.add(|writer| writer.transport_cc(FEEDBACK_SSRC, media, &encoded[..len]));
                 }
             } else {
@@ -194,6 +169,29 @@ impl Engine {
             association
                 .planned
                 .no_later_than(&mut self.timers, at, Due::Association(key));
+        }
+    }
+}
+
+/// Asks no more of a stream of pictures than its publisher's path can carry under this load.
+fn spare(now: Instant, stream: &mut Stream, is_stopped: bool, load: Load) {
+    if is_stopped {
+        // It is to be sent no longer.
+        stream.nack.clear();
+        stream.key_frames.forget();
+        return;
+    }
+    match load {
+        Load::Choked if stream.nack.deadline().is_some() => {
+            // Browsers send what is asked for again before anything new. A key frame, later, is less.
+            stream.nack.clear();
+            stream.has_given_up = true;
+        }
+        Load::Choked | Load::Choking => stream.nack.hold(now + RECHECK),
+        Load::Overrun | Load::Fits => {
+            if std::mem::take(&mut stream.has_given_up) {
+                stream.key_frames.request_if_idle(now);
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ impl Engine {
             tracing::debug!(producer.id = producer.id.0, comes, "what comes of a track changed");
         }
         producer.forget_silent();
+        producer.dynacast.expire(now);
         // Encodings of which a key frame is needed, and the highest that is wanted.
         let mut needed = 0u32;
         let mut wanted = 0;

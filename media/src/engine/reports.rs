@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::consumer::sender_report::timestamp_at;
 use crate::engine::association::mix;
-use crate::engine::feedback::{FEEDBACK_SSRC, UNCAPPED};
+use crate::engine::feedback::FEEDBACK_SSRC;
 use crate::engine::quality::Observed;
 use crate::engine::rtcp_batch::RtcpBatch;
 use crate::engine::slab::Key;
@@ -71,6 +71,8 @@ impl Engine {
         let Some(association) = self.associations.get_mut(key) else {
             return;
         };
+        let arrivals = association.arrivals.as_mut();
+        let lifted = arrivals.and_then(|arrivals| arrivals.path()?.lifted());
         let mut batch = RtcpBatch::new(&mut association.transport, path, &mut self.control);
         for (consumer, rtp) in reports {
             let (packets, octets) = (consumer.stats.packets as u32, consumer.stats.payload_bytes as u32);
@@ -105,10 +107,9 @@ impl Engine {
         if has_remb && !has_transport_cc && !blocks.is_empty() {
             let ssrcs: Vec<_> = blocks.iter().map(|block| block.ssrc).take(MAX_REMB_STREAMS).collect();
             batch.add(|writer| writer.remb(FEEDBACK_SSRC, REMB_BITRATE, &ssrcs));
-        } else if association.cap == Some(UNCAPPED) {
-            // That the cap was lifted may have been lost.
+        } else if let Some(cap) = lifted {
             let ssrcs = blocks.first().map(|block| block.ssrc);
-            batch.add(|writer| writer.remb(FEEDBACK_SSRC, UNCAPPED, ssrcs.as_slice()));
+            batch.add(|writer| writer.remb(FEEDBACK_SSRC, cap, ssrcs.as_slice()));
         }
         self.dropped.unsealed += batch.finish();
         self.judge(key, &received);

@@ -25,9 +25,6 @@ impl Dynacast {
     /// `wanted` is the highest encoding that anybody wants, of those up to `top`. Gives what to tell the publisher, if that changes:
     /// at once that more is wanted, after a while that less is.
     pub(crate) fn settle(&mut self, now: Instant, wanted: u8, top: u8) -> Option<u8> {
-        if self.relieved_until.is_some_and(|until| until <= now) {
-            self.relieved_until = None;
-        }
         if self.is_relieved() {
             return None;
         }
@@ -52,6 +49,12 @@ impl Dynacast {
         self.relieved_until = Some(now + RELIEF);
         self.less = None;
         (self.told.unwrap_or(top) > 0).then(|| self.tell(0))
+    }
+
+    /// Lets all be wanted again when the time for less is over. To be called before [`settle`](Self::settle), and before what is
+    /// wanted is worked out.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.relieved_until = self.relieved_until.filter(|until| now < *until);
     }
 
     /// Whether only the lowest is wanted, whoever watches.
@@ -101,10 +104,12 @@ mod tests {
         let mut dynacast = Dynacast::default();
         assert_eq!(dynacast.relieve(at(0), 2), Some(0));
         assert_eq!(dynacast.relieve(at(100), 2), None, "it was told");
+        dynacast.expire(at(2099));
         assert_eq!(dynacast.settle(at(2099), 2, 2), None);
         assert!(dynacast.is_relieved() && dynacast.is_waiting());
-        assert_eq!(dynacast.settle(at(2100), 2, 2), Some(2), "all that is wanted");
+        dynacast.expire(at(2100));
         assert!(!dynacast.is_relieved());
+        assert_eq!(dynacast.settle(at(2100), 2, 2), Some(2), "all that is wanted");
         assert_eq!(dynacast.settle(at(2200), 0, 2), None);
         assert_eq!(dynacast.settle(at(4200), 0, 2), Some(0));
         assert_eq!(dynacast.relieve(at(5000), 2), None, "there is nothing to take away");

@@ -158,16 +158,14 @@ impl Ring {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::producer::test_start;
-
-    fn info(extended: u64) -> PacketInfo {
-        PacketInfo {
+impl PacketInfo {
+    /// A packet of which nothing but its number matters to a test.
+    pub(crate) fn plain(extended: u64) -> Self {
+        Self {
             extended,
             epoch: 0,
             timestamp: 0,
-            arrival: test_start(),
+            arrival: crate::producer::test_start(),
             codec: 0,
             marker: false,
             key_frame: false,
@@ -178,13 +176,18 @@ mod tests {
             recovered: false,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn holds_the_last_packets_whatever_their_order() {
         let mut ring = Ring::new(4);
         assert!(ring.get(0).is_none());
         for extended in [1, 0, 3, 2, 6] {
-            ring.insert(info(extended), b"dd", &extended.to_be_bytes());
+            ring.insert(PacketInfo::plain(extended), b"dd", &extended.to_be_bytes());
         }
         for extended in [0, 1, 3, 6] {
             let slot = ring.get(extended).expect("kept");
@@ -203,7 +206,7 @@ mod tests {
         let mut ring = Ring::new(1);
         for len in [0, 1500, 3, 2048, 4000, 0] {
             let payload = vec![7; len];
-            ring.insert(info(len as u64), &[], &payload);
+            ring.insert(PacketInfo::plain(len as u64), &[], &payload);
             assert_eq!(ring.get(len as u64).expect("kept").payload(), payload);
         }
     }

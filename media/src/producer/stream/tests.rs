@@ -32,18 +32,8 @@ fn take(stream: &mut Stream, sequence: u16) -> Place {
 
 fn info(stream: &Stream, extended: u64) -> PacketInfo {
     PacketInfo {
-        extended,
         epoch: stream.epoch(),
-        timestamp: 0,
-        arrival: test_start(),
-        codec: 0,
-        marker: false,
-        key_frame: false,
-        audio_level: None,
-        orientation: None,
-        frame: Default::default(),
-        wrapping: Default::default(),
-        recovered: false,
+        ..PacketInfo::plain(extended)
     }
 }
 
