@@ -83,9 +83,7 @@ impl Layers {
             "encodings": self.sending.1,
         })
     }
-}
 
-impl Layers {
     fn had(&self) -> [usize; SIZES] {
         sum(self.had.iter().map(|pictures| pictures.had))
     }

@@ -211,7 +211,6 @@ impl Consumer {
     pub(crate) fn unbind(&mut self) {
         self.is_bounded = false;
         self.without_room = None;
-        self.settles_until = None;
         self.target = Some(Layer::TOP);
     }
 

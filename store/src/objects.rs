@@ -48,7 +48,7 @@ pub enum ObjectError {
         /// The object's size.
         size_bytes: u64,
     },
-    /// The store cannot be reached, refuses for now, or did not answer in time.
+    /// The store cannot be reached, refuses at the moment, or did not answer in time.
     #[error("object store unavailable: {reason}")]
     Unavailable {
         /// What happened.

@@ -10,7 +10,7 @@ use crate::rtcp::transport_cc::Feedback;
 /// Probes, and packets that had to wait, are sent in slots of this length.
 pub(crate) const SLOT: Duration = Duration::from_millis(5);
 
-/// How often the budget is shared anew while there is less than wanted or it is not known what is, and else.
+/// How often the budget is shared anew while there is less than wanted, and else.
 const SHARE_SCARCE: Duration = Duration::from_millis(200);
 const SHARE_AMPLE: Duration = Duration::from_secs(1);
 
@@ -294,7 +294,7 @@ impl Downlink {
 
     /// How long after the budget was shared it is shared anew.
     pub(crate) fn share_interval(&self) -> Duration {
-        match self.desired > 0.0 || self.unmeasured > 0.0 {
+        match self.desired > 0.0 {
             true => SHARE_SCARCE,
             false => SHARE_AMPLE,
         }

@@ -98,16 +98,16 @@ impl Engine {
             for (encoding, stream) in producer.streams.iter_mut().enumerate() {
                 let Some(ssrc) = stream.ssrc else { continue };
                 media = media.or(Some(ssrc));
-                if producer.kind == MediaKind::Video {
-                    let is_stopped = encoding > 0 && producer.dynacast.is_relieved();
-                    spare(now, stream, is_stopped, load);
-                }
                 let pairs = &mut self.nack_pairs;
                 pairs.clear();
                 let oldest = stream.oldest();
                 if stream.nack.deadline().is_some_and(|due| due <= now) && !is_watched(encoding) {
                     // What nobody watches is not worth repairing; who comes asks for a key frame.
                     stream.nack.clear();
+                }
+                if producer.kind == MediaKind::Video {
+                    let is_stopped = encoding > 0 && producer.dynacast.is_relieved();
+                    spare(now, stream, is_stopped, load);
                 }
                 let GaveUp(gave_up) = stream.nack.take_due(now, oldest, pairs);
                 if gave_up && producer.kind == MediaKind::Video && !producer.paused {
@@ -181,17 +181,13 @@ fn spare(now: Instant, stream: &mut Stream, is_stopped: bool, load: Load) {
         stream.key_frames.forget();
         return;
     }
-    match load {
-        Load::Choked if stream.nack.deadline().is_some() => {
+    if load == Load::Choked {
+        if stream.nack.deadline().is_some() {
             // Browsers send what is asked for again before anything new. A key frame, later, is less.
             stream.nack.clear();
             stream.has_given_up = true;
         }
-        Load::Choked | Load::Choking => stream.nack.hold(now + RECHECK),
-        Load::Overrun | Load::Fits => {
-            if std::mem::take(&mut stream.has_given_up) {
-                stream.key_frames.request_if_idle(now);
-            }
-        }
+    } else if std::mem::take(&mut stream.has_given_up) {
+        stream.key_frames.request_if_idle(now);
     }
 }

@@ -150,20 +150,12 @@ impl NackGenerator {
         self.due = None;
     }
 
-    /// Asks for nothing before `until`.
-    pub(crate) fn hold(&mut self, until: Instant) {
-        for missing in &mut self.missing {
-            missing.due = missing.due.max(until);
-        }
-        self.due = self.due.map(|due| due.max(until));
-    }
-
     /// When [`take_due`](Self::take_due) has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The packets to ask for now, as the pairs of a NACK, and whether some were given up.
+    /// The packets that it is time to ask for, as the pairs of a NACK, and whether some were given up.
     ///
     /// Packets before `oldest` are of no use any more.
     pub(crate) fn take_due(&mut self, now: Instant, oldest: u64, pairs: &mut Vec<(u16, u16)>) -> GaveUp {

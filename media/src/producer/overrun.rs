@@ -26,8 +26,6 @@ pub(crate) enum Load {
     Fits,
     /// It loses more than a quarter.
     Overrun,
-    /// It lost more than half just now: what is asked for again would be lost too, or delay what is not.
-    Choking,
     /// It loses more than half for so long that most of what is sent had better not be.
     Choked,
 }
@@ -80,10 +78,9 @@ impl Overrun {
             false => 0,
         };
         self.load = match self.choked {
-            0 if sent >= MIN_JUDGED && self.came * 4 < sent * 3 => Load::Overrun,
-            0 => Load::Fits,
-            1..CHOKED => Load::Choking,
             CHOKED.. => Load::Choked,
+            _ if sent >= MIN_JUDGED && self.came * 4 < sent * 3 => Load::Overrun,
+            _ => Load::Fits,
         };
         self.rate = self.came_bytes as f64 * 8.0 / passed.as_secs_f64();
         (self.since, self.from) = (now, highest);
@@ -157,7 +154,7 @@ mod tests {
         assert_eq!(lasts(Load::Overrun, |number| number % 6 != 0), 0, "a sixth is lost");
         let third = |number: u64| !number.is_multiple_of(3);
         assert!(lasts(Load::Overrun, third) > 1500, "a third is lost");
-        assert_eq!(lasts(Load::Choking, third), 0);
+        assert_eq!(lasts(Load::Choked, third), 0);
         let ends_narrow = |number: u64| number < 40 || (number < 80 && number.is_multiple_of(4));
         assert!(lasts(Load::Overrun, ends_narrow) < 600, "nothing comes any more");
     }
@@ -172,7 +169,7 @@ mod tests {
             "half is lost"
         );
         let burst = |number: u64| !(60..85).contains(&number);
-        assert!(lasts(Load::Choking, burst) > 0);
+        assert!(lasts(Load::Overrun, burst) > 0);
         assert_eq!(lasts(Load::Choked, burst), 0, "125 ms are lost");
     }
 

@@ -57,7 +57,7 @@ pub enum Setup {
     Passive,
     /// Leaves it to the answerer.
     ActPass,
-    /// Wants no association for now.
+    /// Wants no association at present.
     HoldConn,
 }
 

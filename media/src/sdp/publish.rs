@@ -58,7 +58,7 @@ pub struct PublishAnswer {
 enum Plan {
     /// Answered with port 0.
     Reject(Option<Rejection>),
-    /// Taken; `receive` is what will come, unless the m-line is inactive for now.
+    /// Taken; `receive` is what will come, unless the m-line is inactive at present.
     Media {
         codecs: Vec<Codec>,
         extensions: Vec<Extmap>,

@@ -44,16 +44,21 @@ impl Call {
         self.sim.client(self.publisher).rembs.clone()
     }
 
+    /// The highest encodings that the publisher was told to send until now.
+    fn news(&self) -> Vec<u8> {
+        let told = self.sim.events.iter().filter_map(|event| match event.kind {
+            EventKind::EncodingsWanted { highest, .. } => Some(highest),
+            _ => None,
+        });
+        told.collect()
+    }
+
     /// Lets the publisher do as it is told, a moment later.
     fn run(&mut self, time: Duration) {
         let end = self.sim.now + time;
         while self.sim.now < end {
             self.sim.run(SECOND / 20);
-            let told = self.sim.events.iter().filter_map(|event| match event.kind {
-                EventKind::EncodingsWanted { highest, .. } => Some(highest),
-                _ => None,
-            });
-            let told: Vec<u8> = told.collect();
+            let told = self.news();
             if told.len() > self.told.len() {
                 let (now, highest) = (self.sim.now, told.last().copied().unwrap_or_default());
                 for (place, encoding) in (0..).zip(self.sim.encodings(self.camera)) {
@@ -106,6 +111,12 @@ fn a_publisher_behind_a_narrow_path_sends_the_lowest_size_and_the_picture_goes_o
         let caps = call.caps();
         let is_near = |cap: &f32| (0.15e6..0.45e6).contains(cap);
         assert!(!caps.is_empty() && caps.iter().all(is_near), "{caps:?}");
+        for upper in &call.sim.encodings(call.camera)[1..] {
+            assert!(
+                upper.plis.iter().all(|at| *at < narrowed),
+                "it is asked for what it is to stop"
+            );
+        }
         let (pictures, gap) = call.pictures(narrowed);
         assert!(gap < SECOND, "{gap:?}");
         assert_eq!(pictures.last(), Some(&0));
@@ -116,7 +127,43 @@ fn a_publisher_behind_a_narrow_path_sends_the_lowest_size_and_the_picture_goes_o
         assert!(call.caps().last().is_some_and(|cap| *cap > 1e8), "it may send anything");
         let (pictures, gap) = call.pictures(widened);
         assert_eq!(pictures.last(), Some(&2));
+        let middle = &call.sim.encodings(call.camera)[1];
+        assert!(middle.plis.iter().all(|at| *at < narrowed), "nobody waits for it");
         assert!(gap < SECOND, "{gap:?}");
+    });
+}
+
+/// Browsers send for seconds what was lost of sizes that they stopped.
+#[test]
+fn a_size_that_is_to_be_stopped_is_left_though_some_of_it_still_comes() {
+    for_seeds(1..=4, |seed| {
+        let mut call = Call::new(seed);
+        call.sim.run(3 * SECOND);
+        let narrowed = call.sim.now;
+        call.up().bottleneck = Some(Bottleneck {
+            bits_per_second: 400_000,
+            queue_bytes: 400_000 * 3 / 80,
+        });
+        while call.news().is_empty() {
+            call.sim.run(SECOND / 20);
+            assert!(call.sim.now < narrowed + SECOND);
+        }
+        let told = call.sim.now;
+        for upper in call.sim.encodings(call.camera).into_iter().skip(1) {
+            (upper.parts, upper.payload_len) = (1, 200);
+        }
+        call.up().loss = 0.1;
+        call.sim.run(SECOND * 3 / 2);
+        for upper in &call.sim.encodings(call.camera)[1..] {
+            let asked = upper.plis.iter().filter(|at| **at >= narrowed).count();
+            assert_eq!(asked, 0, "it is asked for what it is to stop");
+        }
+        // What waits in the queue comes first, and the key frame that is asked for then.
+        let (pictures, _) = call.pictures(told + SECOND);
+        assert!(
+            pictures.len() > 5 && pictures.iter().all(|encoding| *encoding == 0),
+            "{pictures:?}"
+        );
     });
 }
 
