@@ -188,3 +188,32 @@ fn a_sender_that_runs_ahead_of_time_is_not_followed() {
     assert!(furthest <= 4000, "{furthest}");
     assert!(refused > 0, "there is no room for ten thousand frames");
 }
+
+/// Reports of sound tell the moment of sending for that of capture: late by 0 to 60 ms here, 25 most often.
+#[test]
+fn the_report_in_the_middle_counts() {
+    let mut sender = Sender::new();
+    for (index, ms) in (0..60_000).step_by(20).enumerate() {
+        if ms % 2500 == 0 {
+            let late = [25, 0, 25, 60, 10, 40, 25][index / 125 % 7];
+            sender.report(ms, -late, 20, 0);
+        }
+        sender.frame(ms, 0, 30);
+    }
+    assert!(sender.error_from(20_000) <= 46, "{}", sender.error_from(20_000));
+    let mut steps = sender.placed.windows(2).skip(1200).map(|pair| pair[1].1 - pair[0].1);
+    assert!(steps.all(|step| step == 20), "nothing is cut or stretched");
+}
+
+#[test]
+fn an_rtp_clock_that_stands_still_in_a_short_pause_is_followed_after_two_reports() {
+    let mut sender = Sender::new();
+    for ms in (0..10_000).chain(10_500..40_000).step_by(20) {
+        let shift = if ms >= 10_500 { -500 } else { 0 };
+        if ms % 1000 == 0 {
+            sender.report(ms, shift, 20, 0);
+        }
+        sender.frame(ms, shift, 30);
+    }
+    assert!(sender.error_from(25_000) <= 21, "{}", sender.error_from(25_000));
+}
