@@ -18,6 +18,8 @@ use crate::media_worker::{EventSink, MediaWorkerHandle, MediaWorkers, Registrati
 
 /// How long an offer waits for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long until who waits for a seat is tried again: workers measure meanwhile how much those take who were let in last.
+const SEATS_LOOKED_FOR: Duration = Duration::from_millis(500);
 /// Orders and events that may wait for the actor; beyond it orders are refused.
 const MAILBOX: usize = 4096;
 /// Messages that may wait when a data channel message comes; beyond it that one is dropped.
@@ -128,6 +130,7 @@ enum SfuMsg {
     Order(SfuCommand),
     Worker(RouterId, WorkerEvent),
     OfferTimeout(ParticipantId, u64),
+    LookForSeats,
 }
 
 struct Sfu {
@@ -193,6 +196,7 @@ impl Actor for Sfu {
                 }
             }
             SfuMsg::OfferTimeout(participant, offer) => running.state.offer_timed_out(participant, offer),
+            SfuMsg::LookForSeats => running.state.seat_who_waits(),
         };
         running.carry_out(effects)
     }
@@ -226,6 +230,9 @@ impl Running {
                 self.myself
                     .send_after(ANSWER_TIMEOUT, move || SfuMsg::OfferTimeout(participant, offer)),
             );
+        }
+        if effects.look_for_seats {
+            drop(self.myself.send_after(SEATS_LOOKED_FOR, || SfuMsg::LookForSeats));
         }
         Ok(())
     }

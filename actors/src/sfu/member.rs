@@ -25,8 +25,8 @@ pub(super) struct Member {
     pub(super) receiving: bool,
     /// Where their connections are, from the first one on.
     pub(super) seat: Option<Seat>,
-    /// Whether they were told that there is no seat for what they are to receive.
-    pub(super) refused: bool,
+    /// Whether they wait for a seat to receive at, and were told so.
+    pub(super) waits: bool,
     /// The connection they publish over.
     pub(super) publish: Option<Publishing>,
     /// The connection they receive over.
@@ -128,7 +128,7 @@ impl Member {
             may_send_data,
             receiving: true,
             seat: None,
-            refused: false,
+            waits: false,
             publish: None,
             subscribe: None,
             view: None,

@@ -39,6 +39,8 @@ pub(super) struct Effects {
     pub(super) events: Vec<SfuEvent>,
     /// Offers whose answers are to be waited for: participant and offer number.
     pub(super) timers: Vec<(ParticipantId, u64)>,
+    /// Participants wait for a seat: [`SfuState::seat_who_waits`] is to be called by and by.
+    pub(super) look_for_seats: bool,
 }
 
 /// What all descriptions of this SFU have in common, and where ids come from.
@@ -87,6 +89,8 @@ pub(super) struct SfuState {
     taps: HashMap<TapId, ProducerId>,
     /// The oldest first: its engine says who speaks.
     seats: Vec<Taken>,
+    /// Whether a look for free seats is to come.
+    looking_for_seats: bool,
     speakers: Vec<TrackId>,
     stats_requests: HashMap<u64, (ParticipantId, u64)>,
     /// Everybody, who spoke last first; who never spoke in the order in which they came.
@@ -110,6 +114,7 @@ impl SfuState {
             transports: HashMap::new(),
             taps: HashMap::new(),
             seats: Vec::new(),
+            looking_for_seats: false,
             speakers: Vec::new(),
             stats_requests: HashMap::new(),
             floor: Vec::new(),

@@ -11,6 +11,9 @@ use caside_media::pipe::Neighbour;
 use super::*;
 use crate::sfu::placement::place;
 
+/// So many of those who wait for a seat get one at a time: what they take is felt before the next ones are let in.
+const SEATED_AT_ONCE: usize = 8;
+
 /// A place for participants of the room on a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::sfu) struct Seat {
@@ -84,6 +87,43 @@ impl SfuState {
             member.seat = Some(seat);
         }
         Ok(seat)
+    }
+
+    /// There is no seat for what a participant is to receive. They are told once, and wait for one.
+    pub(super) fn let_wait(&mut self, participant: ParticipantId, refusal: Refusal) {
+        let member = self.members.get_mut(&participant);
+        if member.is_some_and(|member| !std::mem::replace(&mut member.waits, true)) {
+            self.effects.events.push(SfuEvent::Failed { participant, refusal });
+        }
+        self.look_for_seats();
+    }
+
+    fn look_for_seats(&mut self) {
+        if !std::mem::replace(&mut self.looking_for_seats, true) {
+            self.effects.look_for_seats = true;
+        }
+    }
+
+    /// Gives a few of those who wait for a seat one, if there are any: who came first is first.
+    pub(in crate::sfu) fn seat_who_waits(&mut self) -> Effects {
+        self.looking_for_seats = false;
+        let waits = |participant: &ParticipantId| self.members.get(participant).is_some_and(|member| member.waits);
+        let few: Vec<_> = self.floor.iter().copied().filter(waits).take(SEATED_AT_ONCE).collect();
+        for participant in few {
+            let wanted = self.wanted_tracks(participant);
+            match self.members.get_mut(&participant) {
+                // What they waited for is gone.
+                Some(member) if wanted.is_empty() => member.waits = false,
+                _ => self.offer_tracks(participant, wanted),
+            }
+            if self.members.get(&participant).is_some_and(|member| member.waits) {
+                break;
+            }
+        }
+        if self.members.values().any(|member| member.waits) {
+            self.look_for_seats();
+        }
+        std::mem::take(&mut self.effects)
     }
 
     fn open(&mut self, worker: usize) -> Seat {

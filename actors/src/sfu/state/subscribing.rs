@@ -15,18 +15,24 @@ pub(super) struct Beginning {
 
 impl SfuState {
     pub(super) fn offer_all_tracks(&mut self, participant: ParticipantId) {
+        let wanted = self.wanted_tracks(participant);
+        self.offer_tracks(participant, wanted);
+    }
+
+    /// The others' tracks that a participant wants to receive, in an order that is always the same.
+    pub(super) fn wanted_tracks(&self, participant: ParticipantId) -> Vec<TrackId> {
         let Some(member) = self.members.get(&participant) else {
-            return;
+            return Vec::new();
         };
-        let mut wanted: Vec<_> = self
-            .producers
-            .values()
-            .filter(|p| p.participant != participant)
-            .map(|p| p.published.track.track)
-            .filter(|track| member.wants(*track))
-            .collect();
+        let others = self.producers.values().filter(|p| p.participant != participant);
+        let tracks = others.map(|p| p.published.track.track);
+        let mut wanted: Vec<_> = tracks.filter(|track| member.wants(*track)).collect();
         wanted.sort_unstable();
-        for track in wanted {
+        wanted
+    }
+
+    pub(super) fn offer_tracks(&mut self, participant: ParticipantId, tracks: Vec<TrackId>) {
+        for track in tracks {
             self.add_consumer(participant, track);
         }
         self.offer_if_wanted(participant);
@@ -136,12 +142,12 @@ impl SfuState {
         }
         let seat = match self.seat(participant) {
             Ok(seat) => seat,
-            Err(refusal) => return self.refuse(participant, refusal),
+            Err(refusal) => return self.let_wait(participant, refusal),
         };
         let Some(member) = self.members.get_mut(&participant) else {
             return;
         };
-        member.refused = false;
+        member.waits = false;
         let setting = &mut self.setting;
         let subscribing = member.subscribe.get_or_insert_with(|| {
             let transport = TransportId((setting.next_id)());
@@ -177,15 +183,6 @@ impl SfuState {
                 let refusal = Refusal::new(ErrorCode::Overloaded, format!("track {track} cannot be offered: {e}"));
                 self.effects.events.push(SfuEvent::Failed { participant, refusal });
             }
-        }
-    }
-
-    /// Tells a participant once that there is no seat for them. They are tried again with the next track, or when they ask for an
-    /// offer.
-    fn refuse(&mut self, participant: ParticipantId, refusal: Refusal) {
-        let member = self.members.get_mut(&participant);
-        if member.is_some_and(|member| !std::mem::replace(&mut member.refused, true)) {
-            self.effects.events.push(SfuEvent::Failed { participant, refusal });
         }
     }
 

@@ -203,6 +203,68 @@ fn who_comes_when_every_worker_is_full_is_refused_and_may_try_again() {
     assert_eq!(offers(&spread.state.apply(all))[0].2.len(), 4);
 }
 
+fn late_at(state: &mut SfuState) -> (ParticipantId, Effects) {
+    let participant = ParticipantId::new();
+    let effects = state.apply(SfuCommand::Attach {
+        participant,
+        subscribe: SubscribePolicy::Auto,
+        may_subscribe: true,
+        may_send_data: true,
+        last_n: None,
+    });
+    (participant, effects)
+}
+
+#[test]
+fn who_waits_for_a_seat_gets_one_when_there_is_one_in_the_order_of_coming() {
+    let mut spread = spread(OFFER);
+    busy(&spread.loads, &[0.9, 0.9]);
+    let (first, effects) = late_at(&mut spread.state);
+    assert!(effects.look_for_seats, "{effects:?}");
+    let mut waiting = vec![first];
+    for _ in 0..11 {
+        let (participant, effects) = late_at(&mut spread.state);
+        assert!(!effects.look_for_seats, "one look is for all");
+        waiting.push(participant);
+    }
+    let still_full = spread.state.seat_who_waits();
+    assert!(still_full.events.is_empty(), "they were told: {:?}", still_full.events);
+    assert!(still_full.look_for_seats);
+    // Who leaves waits no more.
+    let gone = waiting.remove(1);
+    spread.state.apply(SfuCommand::Detach { participant: gone });
+    busy(&spread.loads, &[0.9, 0.5]);
+    let mut seated = Vec::new();
+    for looked in [8, 3] {
+        let effects = spread.state.seat_who_waits();
+        let offered = offers(&effects);
+        assert!(offered.iter().all(|(.., tracks)| tracks.len() == 2));
+        assert_eq!(offered.len(), looked, "a few at a time");
+        assert_eq!(effects.look_for_seats, seated.is_empty(), "until nobody waits");
+        seated.extend(offered.into_iter().map(|(to, ..)| to));
+    }
+    assert_eq!(seated, waiting);
+    assert!(
+        late_at(&mut spread.state)
+            .1
+            .events
+            .iter()
+            .all(|event| !matches!(event, SfuEvent::Failed { .. }))
+    );
+}
+
+#[test]
+fn who_waits_for_what_is_gone_waits_no_more() {
+    let mut spread = spread(OFFER);
+    busy(&spread.loads, &[0.9, 0.9]);
+    late_at(&mut spread.state);
+    let participant = spread.ada;
+    spread.state.apply(SfuCommand::Detach { participant });
+    let effects = spread.state.seat_who_waits();
+    assert!(!effects.look_for_seats);
+    assert!(effects.events.is_empty() && effects.commands.is_empty());
+}
+
 #[test]
 fn what_happens_to_a_track_happens_wherever_it_is() {
     let mut spread = spread(OFFER);
