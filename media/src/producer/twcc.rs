@@ -12,6 +12,9 @@ const WINDOW: u64 = 1024;
 /// How often feedback goes out while packets come.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
 
+/// Of so many packets reported in one go it is judged whether most were lost.
+const MIN_LOST: u64 = 8;
+
 const ABSENT: i64 = i64::MIN;
 
 /// The arrivals of one transport.
@@ -25,6 +28,9 @@ pub(crate) struct Arrivals {
     /// The next to report.
     base: u64,
     feedback_count: u8,
+    /// The latest packet of those that are reported in one go, and whether those of them that did not come are named.
+    judged: u64,
+    names_lost: bool,
     /// How the path copes, once a packet came.
     path: Option<Overrun>,
 }
@@ -38,6 +44,8 @@ impl Arrivals {
             highest: None,
             base: 0,
             feedback_count: 0,
+            judged: 0,
+            names_lost: true,
             path: None,
         }
     }
@@ -85,13 +93,27 @@ impl Arrivals {
     }
 
     /// Encodes the next message's body. `None` when everything is reported.
+    ///
+    /// Where more than half did not come, only what came is reported: browsers send all again at once that is said to be lost,
+    /// before anything new, and on a path that has become too narrow that takes seconds. What is worth it is asked for by NACKs, and
+    /// how much the path carries is told by a REMB ([`Overrun`]).
     pub(crate) fn take(&mut self, out: &mut [u8; MAX_ENCODED]) -> Option<usize> {
         let highest = self.highest?;
+        if self.base > self.judged {
+            let all = (highest + 1).saturating_sub(self.base);
+            let came = (self.base..=highest)
+                .filter(|number| self.arrival(*number).is_some())
+                .count() as u64;
+            self.names_lost = all < MIN_LOST || came * 2 >= all;
+            self.judged = highest;
+        }
         while self.base <= highest {
-            let window = (self.base..=highest).map(|extended| {
-                let tick = self.ticks[extended as usize & (WINDOW as usize - 1)];
-                (tick != ABSENT).then_some(tick)
-            });
+            if !self.names_lost && self.arrival(self.base).is_none() {
+                self.base += 1;
+                continue;
+            }
+            let window = (self.base..=highest).map(|number| self.arrival(number));
+            let window = window.take_while(|arrival| self.names_lost || arrival.is_some());
             let (len, taken) = transport_cc::encode(out, self.base as u16, self.feedback_count, window);
             self.base += taken as u64;
             if len > 0 {
@@ -100,6 +122,12 @@ impl Arrivals {
             }
         }
         None
+    }
+
+    /// When a packet that is remembered came, in ticks.
+    fn arrival(&self, number: u64) -> Option<i64> {
+        let tick = self.ticks[number as usize & (WINDOW as usize - 1)];
+        (tick != ABSENT).then_some(tick)
     }
 
     fn tick(&mut self, extended: u64) -> &mut i64 {
@@ -144,6 +172,21 @@ mod tests {
         assert_eq!(bases_and_counts(&mut arrivals), [(10, 4)]);
         arrivals.record(test_start(), 12, 1000);
         assert_eq!(bases_and_counts(&mut arrivals), [(12, 2)]);
+    }
+
+    #[test]
+    fn where_most_were_lost_only_what_came_is_told() {
+        let mut arrivals = Arrivals::new(test_start());
+        for number in [0, 10, 11, 30] {
+            arrivals.record(test_start(), number, 1000);
+        }
+        assert_eq!(bases_and_counts(&mut arrivals), [(0, 1), (10, 2), (30, 1)]);
+        for number in [32, 34, 36, 38] {
+            arrivals.record(test_start(), number, 1000);
+        }
+        assert_eq!(bases_and_counts(&mut arrivals), [(31, 8)], "half of them came");
+        arrivals.record(test_start(), 44, 1000);
+        assert_eq!(bases_and_counts(&mut arrivals), [(39, 6)], "few were sent");
     }
 
     #[test]
