@@ -215,5 +215,5 @@ fn an_rtp_clock_that_stands_still_in_a_short_pause_is_followed_after_two_reports
         }
         sender.frame(ms, shift, 30);
     }
-    assert!(sender.error_from(25_000) <= 21, "{}", sender.error_from(25_000));
+    assert!(sender.error_from(18_500) <= 21, "{}", sender.error_from(18_500));
 }
