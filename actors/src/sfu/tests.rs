@@ -72,15 +72,20 @@ fn state_on(loads: Arc<Mutex<Vec<WorkerLoad>>>) -> SfuState {
 }
 
 fn attach(state: &mut SfuState, subscribe: SubscribePolicy) -> ParticipantId {
+    attached(state, subscribe).0
+}
+
+/// Somebody who may receive, and what follows from their coming.
+fn attached(state: &mut SfuState, subscribe: SubscribePolicy) -> (ParticipantId, Effects) {
     let participant = ParticipantId::new();
-    state.apply(SfuCommand::Attach {
+    let effects = state.apply(SfuCommand::Attach {
         participant,
         subscribe,
         last_n: None,
         may_subscribe: true,
         may_send_data: true,
     });
-    participant
+    (participant, effects)
 }
 
 fn publish(state: &mut SfuState, participant: ParticipantId, sdp: &str) -> Effects {
@@ -197,14 +202,7 @@ fn a_late_joiner_is_offered_what_is_there() {
     let mut state = state();
     let ada = attach(&mut state, SubscribePolicy::Auto);
     publish(&mut state, ada, OFFER);
-    let participant = ParticipantId::new();
-    let effects = state.apply(SfuCommand::Attach {
-        participant,
-        subscribe: SubscribePolicy::Auto,
-        last_n: None,
-        may_subscribe: true,
-        may_send_data: true,
-    });
+    let (_, effects) = attached(&mut state, SubscribePolicy::Auto);
     assert_eq!(offers(&effects)[0].2.len(), 2);
     let viewer = ParticipantId::new();
     let effects = state.apply(SfuCommand::Attach {

@@ -15,6 +15,9 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
 /// Of so many packets reported in one go it is judged whether most were lost.
 const MIN_LOST: u64 = 8;
 
+/// In so many reports at most losses are left out, a second's: who does not come down by then heeds no REMB, and has to see them.
+const MAX_UNNAMED: u32 = 20;
+
 const ABSENT: i64 = i64::MIN;
 
 /// The arrivals of one transport.
@@ -28,9 +31,9 @@ pub(crate) struct Arrivals {
     /// The next to report.
     base: u64,
     feedback_count: u8,
-    /// The latest packet of those that are reported in one go, and whether those of them that did not come are named.
+    /// The latest packet of those that are reported in one go, and how many times in a row most of them did not come.
     judged: u64,
-    names_lost: bool,
+    unnamed: u32,
     /// How the path copes, once a packet came.
     path: Option<Overrun>,
 }
@@ -45,7 +48,7 @@ impl Arrivals {
             base: 0,
             feedback_count: 0,
             judged: 0,
-            names_lost: true,
+            unnamed: 0,
             path: None,
         }
     }
@@ -99,21 +102,23 @@ impl Arrivals {
     /// how much the path carries is told by a REMB ([`Overrun`]).
     pub(crate) fn take(&mut self, out: &mut [u8; MAX_ENCODED]) -> Option<usize> {
         let highest = self.highest?;
-        if self.base > self.judged {
+        if highest > self.judged {
             let all = (highest + 1).saturating_sub(self.base);
             let came = (self.base..=highest)
                 .filter(|number| self.arrival(*number).is_some())
                 .count() as u64;
-            self.names_lost = all < MIN_LOST || came * 2 >= all;
+            let is_choked = all >= MIN_LOST && came * 2 < all;
+            self.unnamed = if is_choked { self.unnamed.saturating_add(1) } else { 0 };
             self.judged = highest;
         }
+        let names_lost = !(1..=MAX_UNNAMED).contains(&self.unnamed);
         while self.base <= highest {
-            if !self.names_lost && self.arrival(self.base).is_none() {
+            if !names_lost && self.arrival(self.base).is_none() {
                 self.base += 1;
                 continue;
             }
             let window = (self.base..=highest).map(|number| self.arrival(number));
-            let window = window.take_while(|arrival| self.names_lost || arrival.is_some());
+            let window = window.take_while(|arrival| names_lost || arrival.is_some());
             let (len, taken) = transport_cc::encode(out, self.base as u16, self.feedback_count, window);
             self.base += taken as u64;
             if len > 0 {
@@ -187,6 +192,27 @@ mod tests {
         assert_eq!(bases_and_counts(&mut arrivals), [(31, 8)], "half of them came");
         arrivals.record(test_start(), 44, 1000);
         assert_eq!(bases_and_counts(&mut arrivals), [(39, 6)], "few were sent");
+    }
+
+    #[test]
+    fn losses_are_named_again_where_packets_come_out_of_order_or_most_are_lost_for_long() {
+        let mut arrivals = Arrivals::new(test_start());
+        arrivals.record(test_start(), 0, 1000);
+        arrivals.record(test_start(), 20, 1000);
+        assert_eq!(bases_and_counts(&mut arrivals), [(0, 1), (20, 1)]);
+        // One of those that were left out comes late, and of what follows one in ten is lost.
+        for number in [19, 21, 22, 23, 24, 25, 26, 27, 28, 30] {
+            arrivals.record(test_start(), number, 1000);
+        }
+        assert_eq!(bases_and_counts(&mut arrivals), [(19, 12)]);
+        let reports: Vec<_> = (4..30)
+            .map(|tenth| {
+                arrivals.record(test_start(), tenth * 10, 1000);
+                bases_and_counts(&mut arrivals)[0].1
+            })
+            .collect();
+        assert!(reports[..20].iter().all(|count| *count == 1), "{reports:?}");
+        assert!(reports[20..].iter().all(|count| *count == 10), "{reports:?}");
     }
 
     #[test]

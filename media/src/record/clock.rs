@@ -221,7 +221,7 @@ impl TrackClock {
         media.saturating_add(offset)
     }
 
-    /// The place by the last report, if that can be true.
+    /// The place by what reports say, if that can be true.
     fn by_report(&self, wall: &WallClock, rtp: i64, received_us: i64) -> Option<i64> {
         let (ntp_us, at) = self.reports.believed?;
         let captured = ntp_us.saturating_add(self.us(rtp.saturating_sub(at)));

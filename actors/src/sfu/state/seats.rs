@@ -111,14 +111,14 @@ impl SfuState {
         let few: Vec<_> = self.floor.iter().copied().filter(waits).take(SEATED_AT_ONCE).collect();
         for participant in few {
             let wanted = self.wanted_tracks(participant);
-            match self.members.get_mut(&participant) {
-                // What they waited for is gone.
-                Some(member) if wanted.is_empty() => member.waits = false,
-                _ => self.offer_tracks(participant, wanted),
-            }
-            if self.members.get(&participant).is_some_and(|member| member.waits) {
+            // What they waited for may be gone.
+            if !wanted.is_empty() && self.seat(participant).is_err() {
                 break;
             }
+            if let Some(member) = self.members.get_mut(&participant) {
+                member.waits = false;
+            }
+            self.offer_tracks(participant, wanted);
         }
         if self.members.values().any(|member| member.waits) {
             self.look_for_seats();

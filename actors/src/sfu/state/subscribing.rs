@@ -19,7 +19,7 @@ impl SfuState {
         self.offer_tracks(participant, wanted);
     }
 
-    /// The others' tracks that a participant wants to receive, in an order that is always the same.
+    /// The others' tracks that a participant wants and may receive, in an order that is always the same.
     pub(super) fn wanted_tracks(&self, participant: ParticipantId) -> Vec<TrackId> {
         let Some(member) = self.members.get(&participant) else {
             return Vec::new();
@@ -137,7 +137,12 @@ impl SfuState {
             // Everything of one publisher is to be played in sync.
             cname: producer.participant.to_string(),
         };
-        if !self.members.get(&participant).is_some_and(|m| m.may_subscribe) {
+        // Who waits for a seat is offered everything with it.
+        if !self
+            .members
+            .get(&participant)
+            .is_some_and(|m| m.may_subscribe && !m.waits)
+        {
             return;
         }
         let seat = match self.seat(participant) {
@@ -147,7 +152,6 @@ impl SfuState {
         let Some(member) = self.members.get_mut(&participant) else {
             return;
         };
-        member.waits = false;
         let setting = &mut self.setting;
         let subscribing = member.subscribe.get_or_insert_with(|| {
             let transport = TransportId((setting.next_id)());

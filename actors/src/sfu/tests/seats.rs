@@ -79,14 +79,7 @@ fn spread(offer: &str) -> Spread {
     let first = publish(&mut state, ada, offer);
     let [audio, video] = producers(&first);
     busy(&loads, &[0.75, 0.1]);
-    let grace = ParticipantId::new();
-    let effects = state.apply(SfuCommand::Attach {
-        participant: grace,
-        subscribe: SubscribePolicy::Auto,
-        may_subscribe: true,
-        may_send_data: true,
-        last_n: None,
-    });
+    let (grace, effects) = attached(&mut state, SubscribePolicy::Auto);
     let seats = routers(&state);
     assert_eq!(
         told(&effects),
@@ -162,15 +155,7 @@ fn all_connections_of_a_participant_are_on_one_worker() {
 fn who_comes_when_every_worker_is_full_is_refused_and_may_try_again() {
     let mut spread = spread(OFFER);
     busy(&spread.loads, &[0.9, 0.86]);
-    let late = ParticipantId::new();
-    let attach = SfuCommand::Attach {
-        participant: late,
-        subscribe: SubscribePolicy::Auto,
-        may_subscribe: true,
-        may_send_data: true,
-        last_n: None,
-    };
-    let effects = spread.state.apply(attach);
+    let (late, effects) = attached(&mut spread.state, SubscribePolicy::Auto);
     let refusals = |effects: &Effects| -> Vec<(ParticipantId, ErrorCode)> {
         let refusal = |event: &SfuEvent| match event {
             SfuEvent::Failed { participant, refusal } => Some((*participant, refusal.code)),
@@ -203,27 +188,15 @@ fn who_comes_when_every_worker_is_full_is_refused_and_may_try_again() {
     assert_eq!(offers(&spread.state.apply(all))[0].2.len(), 4);
 }
 
-fn late_at(state: &mut SfuState) -> (ParticipantId, Effects) {
-    let participant = ParticipantId::new();
-    let effects = state.apply(SfuCommand::Attach {
-        participant,
-        subscribe: SubscribePolicy::Auto,
-        may_subscribe: true,
-        may_send_data: true,
-        last_n: None,
-    });
-    (participant, effects)
-}
-
 #[test]
 fn who_waits_for_a_seat_gets_one_when_there_is_one_in_the_order_of_coming() {
     let mut spread = spread(OFFER);
     busy(&spread.loads, &[0.9, 0.9]);
-    let (first, effects) = late_at(&mut spread.state);
+    let (first, effects) = attached(&mut spread.state, SubscribePolicy::Auto);
     assert!(effects.look_for_seats, "{effects:?}");
     let mut waiting = vec![first];
     for _ in 0..11 {
-        let (participant, effects) = late_at(&mut spread.state);
+        let (participant, effects) = attached(&mut spread.state, SubscribePolicy::Auto);
         assert!(!effects.look_for_seats, "one look is for all");
         waiting.push(participant);
     }
@@ -245,7 +218,7 @@ fn who_waits_for_a_seat_gets_one_when_there_is_one_in_the_order_of_coming() {
     }
     assert_eq!(seated, waiting);
     assert!(
-        late_at(&mut spread.state)
+        attached(&mut spread.state, SubscribePolicy::Auto)
             .1
             .events
             .iter()
@@ -254,10 +227,34 @@ fn who_waits_for_a_seat_gets_one_when_there_is_one_in_the_order_of_coming() {
 }
 
 #[test]
+fn who_waits_gets_all_tracks_with_the_seat_and_holds_up_nobody_who_may() {
+    let mut spread = spread(OFFER);
+    busy(&spread.loads, &[0.9, 0.9]);
+    let (barred, _) = attached(&mut spread.state, SubscribePolicy::Auto);
+    let (late, _) = attached(&mut spread.state, SubscribePolicy::Auto);
+    spread.state.apply(SfuCommand::SetRights {
+        participant: barred,
+        may_subscribe: false,
+        may_send_data: true,
+    });
+    busy(&spread.loads, &[0.5, 0.5]);
+    // A track that comes when there is room again is no way around those before it.
+    let effects = publish(&mut spread.state, spread.grace, OFFER);
+    assert!(offers(&effects).iter().all(|(to, ..)| *to == spread.ada));
+    let effects = spread.state.seat_who_waits();
+    let offered: Vec<_> = offers(&effects)
+        .into_iter()
+        .map(|(to, _, tracks)| (to, tracks.len()))
+        .collect();
+    assert_eq!(offered, [(late, 4)]);
+    assert!(!effects.look_for_seats);
+}
+
+#[test]
 fn who_waits_for_what_is_gone_waits_no_more() {
     let mut spread = spread(OFFER);
     busy(&spread.loads, &[0.9, 0.9]);
-    late_at(&mut spread.state);
+    attached(&mut spread.state, SubscribePolicy::Auto);
     let participant = spread.ada;
     spread.state.apply(SfuCommand::Detach { participant });
     let effects = spread.state.seat_who_waits();
@@ -284,14 +281,7 @@ fn what_happens_to_a_track_happens_wherever_it_is() {
     spread.state.apply(SfuCommand::Detach {
         participant: spread.grace,
     });
-    let participant = ParticipantId::new();
-    let effects = spread.state.apply(SfuCommand::Attach {
-        participant,
-        subscribe: SubscribePolicy::Auto,
-        may_subscribe: true,
-        may_send_data: true,
-        last_n: None,
-    });
+    let (participant, effects) = attached(&mut spread.state, SubscribePolicy::Auto);
     let offered = offers(&effects);
     let effects = answer(&mut spread.state, participant, answer_to(&offered[0].1, "AB"));
     assert!(
@@ -323,14 +313,7 @@ fn a_screen_is_known_as_one_at_every_seat() {
     let [_, video] = producers(&effects);
     assert!(told(&effects).contains(&(0, "describe", video.0)));
     busy(&loads, &[0.8, 0.1]);
-    let participant = ParticipantId::new();
-    let effects = state.apply(SfuCommand::Attach {
-        participant,
-        subscribe: SubscribePolicy::Auto,
-        may_subscribe: true,
-        may_send_data: true,
-        last_n: None,
-    });
+    let (participant, effects) = attached(&mut state, SubscribePolicy::Auto);
     let offered = offers(&effects);
     let effects = answer(&mut state, participant, answer_to(&offered[0].1, "AB"));
     assert!(told(&effects).contains(&(1, "describe", video.0)));
