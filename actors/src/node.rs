@@ -14,9 +14,10 @@ use caside_cluster::Directory;
 use caside_protocol::claims::Claims;
 use caside_protocol::codec::Dialect;
 use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::node::Member;
 use caside_protocol::rest::{Recording, UpdateRoom};
 use caside_protocol::server::IceServer;
-use caside_protocol::{CallId, NodeId, ParticipantId, Role, RoomId, Timestamp, TrackId, UserId, view};
+use caside_protocol::{CallId, ParticipantId, Role, RoomId, Timestamp, TrackId, UserId, view};
 use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -36,8 +37,8 @@ pub type IceServers = Arc<dyn Fn(&UserId) -> Vec<IceServer> + Send + Sync>;
 
 /// What a node is started with.
 pub struct NodeArgs {
-    /// Its name.
-    pub node: NodeId,
+    /// Its name, and which run of it this is.
+    pub member: Member,
     /// The version told in `welcome`.
     pub version: String,
     /// Who owns which room.
@@ -103,7 +104,7 @@ pub struct NodeHandle {
 impl std::fmt::Debug for NodeHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NodeHandle")
-            .field("node", &self.shared.args.node)
+            .field("member", &self.shared.args.member)
             .finish_non_exhaustive()
     }
 }

@@ -1,35 +1,71 @@
-//! The directory of a node that is alone.
+//! The directory of nodes that share a process: of the one node that is alone, and of several in tests.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use caside_protocol::{NodeId, RoomId};
+use bytes::Bytes;
+use caside_protocol::RoomId;
+use caside_protocol::node::Member;
 
 use crate::{Claim, Directory, DirectoryAway, Later, Owner};
 
 /// Keeps owners in memory: what a claim costs is a lock and a hash.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 pub struct LocalDirectory {
-    state: Mutex<State>,
+    me: Member,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    owners: HashMap<RoomId, Owner>,
+    rooms: HashMap<RoomId, Entry>,
     /// The last epoch given. One count serves all rooms, so that a released room need not be remembered.
     epoch: u64,
+    /// Members that are gone.
+    gone: HashSet<Member>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    owner: Owner,
+    kept: Option<Bytes>,
+}
+
+impl State {
+    fn next_epoch(&mut self) -> u64 {
+        // Wall-clock milliseconds keep epochs growing over a restart, too.
+        self.epoch = (self.epoch + 1).max(unix_ms());
+        self.epoch
+    }
 }
 
 impl LocalDirectory {
-    /// An empty directory.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty directory, as this member sees it.
+    pub fn new(me: Member) -> Self {
+        Self {
+            me,
+            state: Arc::default(),
+        }
+    }
+
+    /// The same directory, as another member sees it.
+    #[must_use]
+    pub fn seen_by(&self, me: Member) -> Self {
+        Self {
+            me,
+            state: self.state.clone(),
+        }
+    }
+
+    /// Takes note that a member is gone: its rooms may be taken.
+    pub fn bury(&self, member: &Member) {
+        self.locked().gone.insert(member.clone());
     }
 
     /// How many rooms are owned.
     pub fn len(&self) -> usize {
-        self.locked().owners.len()
+        self.locked().rooms.len()
     }
 
     /// Whether no room is owned.
@@ -41,42 +77,88 @@ impl LocalDirectory {
         // Nothing here panics half-way through a change, so what a poisoned lock guards is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The entry of a room that this member has under this epoch.
+    fn own<'a>(&self, state: &'a mut State, room: &RoomId, epoch: u64) -> Option<&'a mut Entry> {
+        let entry = state.rooms.get_mut(room)?;
+        (entry.owner.member == self.me && entry.owner.epoch == epoch).then_some(entry)
+    }
 }
 
 impl Directory for LocalDirectory {
-    fn claim<'a>(&'a self, room: &'a RoomId, node: &'a NodeId) -> Later<'a, Result<Claim, DirectoryAway>> {
+    fn claim<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<Claim, DirectoryAway>> {
         Box::pin(async move {
             let mut state = self.locked();
-            if let Some(owner) = state.owners.get(room)
-                && owner.node != *node
+            let mut kept = None;
+            if let Some(entry) = state.rooms.get(room)
+                && entry.owner.member != self.me
             {
-                return Ok(Claim::Taken(owner.clone()));
+                if !state.gone.contains(&entry.owner.member) {
+                    return Ok(Claim::Taken(entry.owner.clone()));
+                }
+                kept = entry.kept.clone();
             }
-            // Wall-clock milliseconds keep epochs growing over a restart, too.
-            state.epoch = (state.epoch + 1).max(unix_ms());
-            let epoch = state.epoch;
-            state.owners.insert(
+            let epoch = state.next_epoch();
+            let owner = Owner {
+                member: self.me.clone(),
+                epoch,
+            };
+            state.rooms.insert(
                 room.clone(),
-                Owner {
-                    node: node.clone(),
-                    epoch,
+                Entry {
+                    owner,
+                    kept: kept.clone(),
                 },
             );
-            Ok(Claim::Granted { epoch })
+            Ok(Claim::Granted { epoch, kept })
         })
     }
 
     fn lookup<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<Option<Owner>, DirectoryAway>> {
-        Box::pin(async move { Ok(self.locked().owners.get(room).cloned()) })
+        Box::pin(async move {
+            let state = self.locked();
+            let owner = state.rooms.get(room).map(|entry| entry.owner.clone());
+            Ok(owner.filter(|owner| !state.gone.contains(&owner.member)))
+        })
     }
 
-    fn release<'a>(&'a self, room: &'a RoomId, owner: &'a Owner) -> Later<'a, Result<(), DirectoryAway>> {
+    fn release<'a>(&'a self, room: &'a RoomId, epoch: u64) -> Later<'a, Result<(), DirectoryAway>> {
         Box::pin(async move {
             let mut state = self.locked();
-            if state.owners.get(room) == Some(owner) {
-                state.owners.remove(room);
+            if self.own(&mut state, room, epoch).is_some() {
+                state.rooms.remove(room);
             }
             Ok(())
+        })
+    }
+
+    fn hand_over<'a>(
+        &'a self,
+        room: &'a RoomId,
+        epoch: u64,
+        to: &'a Member,
+    ) -> Later<'a, Result<Option<u64>, DirectoryAway>> {
+        Box::pin(async move {
+            let mut state = self.locked();
+            if state.gone.contains(to) || self.own(&mut state, room, epoch).is_none() {
+                return Ok(None);
+            }
+            let next = state.next_epoch();
+            if let Some(entry) = self.own(&mut state, room, epoch) {
+                entry.owner = Owner {
+                    member: to.clone(),
+                    epoch: next,
+                };
+            }
+            Ok(Some(next))
+        })
+    }
+
+    fn keep<'a>(&'a self, room: &'a RoomId, epoch: u64, kept: Bytes) -> Later<'a, Result<bool, DirectoryAway>> {
+        Box::pin(async move {
+            let mut state = self.locked();
+            let entry = self.own(&mut state, room, epoch);
+            Ok(entry.map(|entry| entry.kept = Some(kept)).is_some())
         })
     }
 }
@@ -91,45 +173,74 @@ fn unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use caside_protocol::NodeId;
 
-    fn node(name: &str) -> NodeId {
-        NodeId::new(name).unwrap()
+    fn member(name: &str) -> Member {
+        Member {
+            node: NodeId::new(name).unwrap(),
+            incarnation: 1,
+        }
     }
 
-    async fn granted(directory: &LocalDirectory, room: &RoomId, who: &NodeId) -> u64 {
-        match directory.claim(room, who).await.unwrap() {
-            Claim::Granted { epoch } => epoch,
-            Claim::Taken(owner) => panic!("{owner:?} has it"),
+    fn two() -> (LocalDirectory, LocalDirectory, RoomId) {
+        let first = LocalDirectory::new(member("a"));
+        let second = first.seen_by(member("b"));
+        (first, second, RoomId::new("standup").unwrap())
+    }
+
+    async fn granted(directory: &LocalDirectory, room: &RoomId) -> (u64, Option<Bytes>) {
+        match directory.claim(room).await.unwrap() {
+            Claim::Granted { epoch, kept } => (epoch, kept),
+            other => panic!("{other:?}"),
         }
     }
 
     #[tokio::test]
     async fn a_room_has_one_owner_until_it_is_released() {
-        let (directory, room) = (LocalDirectory::new(), RoomId::new("standup").unwrap());
-        let (first, second) = (node("a"), node("b"));
-        let epoch = granted(&directory, &room, &first).await;
-        let owner = Owner { node: first, epoch };
-        assert_eq!(
-            directory.claim(&room, &second).await.unwrap(),
-            Claim::Taken(owner.clone())
-        );
-        directory.release(&room, &owner).await.unwrap();
-        assert_eq!(directory.lookup(&room).await.unwrap(), None);
-        assert!(granted(&directory, &room, &second).await > epoch);
+        let (first, second, room) = two();
+        let (epoch, _) = granted(&first, &room).await;
+        let owner = Owner {
+            member: member("a"),
+            epoch,
+        };
+        assert_eq!(second.claim(&room).await.unwrap(), Claim::Taken(owner.clone()));
+        second.release(&room, epoch).await.unwrap();
+        assert_eq!(second.lookup(&room).await.unwrap(), Some(owner));
+        first.release(&room, epoch).await.unwrap();
+        assert_eq!(second.lookup(&room).await.unwrap(), None);
+        assert!(granted(&second, &room).await.0 > epoch);
     }
 
     #[tokio::test]
-    async fn a_stale_owner_cannot_release_the_room_of_its_successor() {
-        let (directory, room, who) = (LocalDirectory::new(), RoomId::new("r").unwrap(), node("a"));
-        let old = Owner {
-            node: who.clone(),
-            epoch: granted(&directory, &room, &who).await,
-        };
-        let new = Owner {
-            node: who.clone(),
-            epoch: granted(&directory, &room, &who).await,
-        };
-        directory.release(&room, &old).await.unwrap();
-        assert_eq!(directory.lookup(&room).await.unwrap(), Some(new));
+    async fn a_stale_owner_cannot_release_or_keep_the_room_of_its_successor() {
+        let (first, _, room) = two();
+        let (old, _) = granted(&first, &room).await;
+        let (new, _) = granted(&first, &room).await;
+        first.release(&room, old).await.unwrap();
+        assert_eq!(first.lookup(&room).await.unwrap().map(|o| o.epoch), Some(new));
+        assert!(!first.keep(&room, old, Bytes::new()).await.unwrap());
+        assert!(first.keep(&room, new, Bytes::new()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_room_of_a_member_that_is_gone_is_taken_over_with_what_it_kept() {
+        let (first, second, room) = two();
+        let (epoch, _) = granted(&first, &room).await;
+        assert!(first.keep(&room, epoch, Bytes::from_static(b"state")).await.unwrap());
+        second.bury(&member("a"));
+        assert_eq!(second.lookup(&room).await.unwrap(), None);
+        let (next, kept) = granted(&second, &room).await;
+        assert!(next > epoch);
+        assert_eq!(kept, Some(Bytes::from_static(b"state")));
+    }
+
+    #[tokio::test]
+    async fn a_room_is_handed_over_once() {
+        let (first, second, room) = two();
+        let (epoch, _) = granted(&first, &room).await;
+        let next = first.hand_over(&room, epoch, &member("b")).await.unwrap();
+        assert!(next > Some(epoch));
+        assert_eq!(first.hand_over(&room, epoch, &member("b")).await.unwrap(), None);
+        assert_eq!(second.lookup(&room).await.unwrap().map(|o| o.member), Some(member("b")));
     }
 }

@@ -14,6 +14,7 @@ use caside_media::certificate::Certificate;
 use caside_media::sdp::CodecPolicy;
 use caside_protocol::claims::Claims;
 use caside_protocol::error::Refusal;
+use caside_protocol::node::Member;
 use caside_store::journal::JournalOptions;
 use caside_store::objects::{S3Credentials, S3Settings};
 use caside_store::{Journal, ObjectStore, Spool, Store, StoreError, StoreOptions};
@@ -222,10 +223,14 @@ impl Running {
         let ice_servers = ice_servers(settings);
         let limits = limits(settings);
         let heartbeat = limits.heartbeat;
-        let node = NodeHandle::start(NodeArgs {
+        let member = Member {
             node: settings.node_id.clone(),
+            incarnation: u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0),
+        };
+        let node = NodeHandle::start(NodeArgs {
+            member: member.clone(),
             version: VERSION.to_owned(),
-            directory: Arc::new(LocalDirectory::default()),
+            directory: Arc::new(LocalDirectory::new(member)),
             catalog: Arc::new(store.clone()),
             invites: Arc::new(store.clone()),
             journal: Arc::new(journal.clone()),

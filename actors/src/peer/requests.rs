@@ -145,7 +145,7 @@ impl Session {
             heartbeat_ms: u64::try_from(self.shared.args.limits.heartbeat.as_millis()).unwrap_or(u64::MAX),
             server: ServerInfo {
                 version: self.shared.args.version.clone(),
-                node: self.shared.args.node.clone(),
+                node: self.shared.args.member.node.clone(),
             },
         };
         let reachable = speaks_for_user(&claims).then(|| claims.sub.clone());

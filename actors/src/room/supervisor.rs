@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use caside_cluster::{Claim, Owner};
+use caside_cluster::Claim;
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::view::{Mode, RecordPolicy};
 use caside_protocol::{CallId, RoomId, Timestamp, UserId};
@@ -189,7 +189,7 @@ enum Slot {
     Open {
         handle: RoomHandle,
         card: Arc<Card>,
-        owner: Owner,
+        epoch: u64,
         joins_sent: u64,
     },
 }
@@ -391,13 +391,14 @@ impl Running {
         let (shared, myself) = (self.shared.clone(), self.myself.clone());
         tokio::spawn(async move {
             let room = &found.room.room.id;
-            let claiming = shared.args.directory.claim(room, &shared.args.node);
+            let claiming = shared.args.directory.claim(room);
             let result = match tokio::time::timeout(shared.args.limits.call_timeout, claiming).await {
-                Ok(Ok(Claim::Granted { epoch })) => Ok(epoch),
+                Ok(Ok(Claim::Granted { epoch, .. })) => Ok(epoch),
                 Ok(Ok(Claim::Taken(owner))) => {
-                    tracing::warn!(room.id = %room, owner = %owner.node, "a room is owned by another node");
+                    tracing::warn!(room.id = %room, owner = %owner.member, "a room is owned by another node");
                     Err(away("another node has the room; try again"))
                 }
+                Ok(Ok(Claim::Settling(_))) => Err(away("the room directory is starting; try again")),
                 Ok(Err(error)) => {
                     tracing::warn!(room.id = %room, error = %error, "a room could not be claimed");
                     Err(away("the room directory is away; try again"))
@@ -417,12 +418,8 @@ impl Running {
             ringing,
         } = found;
         let id = room.id.clone();
-        let owner = Owner {
-            node: self.shared.args.node.clone(),
-            epoch,
-        };
         if self.draining {
-            self.give_up(id.clone(), owner);
+            self.give_up(id.clone(), epoch);
             let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
             return self.turn_away(&id, &refusal.retry_after_ms(self.shared.retry_after_ms()));
         }
@@ -438,7 +435,7 @@ impl Running {
             room,
             waiting_call,
             ringing,
-            node: self.shared.args.node.clone(),
+            node: self.shared.args.member.node.clone(),
             epoch,
             max_size: limits.max_room_size,
             grace: limits.grace,
@@ -455,7 +452,7 @@ impl Running {
         let spawned = Actor::spawn_linked(None, Room, (args, started), supervisor).await;
         let (Ok((actor, _)), Ok(handle)) = (spawned, handle.await) else {
             tracing::error!(room.id = %id, "a room did not start");
-            self.give_up(id.clone(), owner);
+            self.give_up(id.clone(), epoch);
             return self.turn_away(&id, &Refusal::new(ErrorCode::Internal, "the room did not start"));
         };
         self.by_actor.insert(actor.get_id(), id.clone());
@@ -469,7 +466,7 @@ impl Running {
         let slot = Slot::Open {
             handle,
             card,
-            owner,
+            epoch,
             joins_sent: 0,
         };
         if let Some(Slot::Opening(waiting)) = self.slots.insert(id, slot) {
@@ -507,7 +504,7 @@ impl Running {
             return;
         };
         self.shared.rooms.remove(&room);
-        let Some(Slot::Open { card, owner, .. }) = self.slots.remove(&room) else {
+        let Some(Slot::Open { card, epoch, .. }) = self.slots.remove(&room) else {
             return;
         };
         if let (Some(call), _) = card.now() {
@@ -516,14 +513,14 @@ impl Running {
                 ended_at: Timestamp::now_utc(),
             });
         }
-        self.give_up(room, owner);
+        self.give_up(room, epoch);
     }
 
     /// Lets another node have the room. Until that has come about, it finds that nobody runs it.
-    fn give_up(&self, room: RoomId, owner: Owner) {
+    fn give_up(&self, room: RoomId, epoch: u64) {
         let shared = self.shared.clone();
         tokio::spawn(async move {
-            let releasing = shared.args.directory.release(&room, &owner);
+            let releasing = shared.args.directory.release(&room, epoch);
             match tokio::time::timeout(shared.args.limits.call_timeout, releasing).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(room.id = %room, error = %error, "a room could not be given up"),

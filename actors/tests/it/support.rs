@@ -15,6 +15,7 @@ use caside_protocol::NodeId;
 use caside_protocol::claims::Claims;
 use caside_protocol::codec::Dialect;
 use caside_protocol::error::Refusal;
+use caside_protocol::node::Member;
 
 pub(crate) use client::Client;
 pub(crate) use doubles::{Catalog, Journal, Recorders, Sfus, Tokens, claims};
@@ -44,9 +45,13 @@ impl World {
     pub(crate) async fn after(limits: Limits, journal: Arc<Journal>) -> Self {
         let catalog = Arc::new(Catalog::default());
         let (sfus, recorders) = (Arc::new(Sfus::default()), Arc::new(Recorders::default()));
-        let directory = Arc::new(LocalDirectory::new());
-        let args = NodeArgs {
+        let member = Member {
             node: NodeId::new("n1").unwrap(),
+            incarnation: 1,
+        };
+        let directory = Arc::new(LocalDirectory::new(member.clone()));
+        let args = NodeArgs {
+            member,
             version: "0.1.0".to_owned(),
             directory: directory.clone(),
             catalog: catalog.clone(),
