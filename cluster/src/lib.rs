@@ -3,7 +3,10 @@
 //! Absent on purpose: what a room is. A directory knows names, members and epochs.
 
 mod directory;
+mod gateways;
 mod local;
+pub mod placement;
 
 pub use directory::{Claim, Directory, DirectoryAway, Later, Owner};
+pub use gateways::{Alone, Gateways, Inbox, Neighbour, SendError};
 pub use local::LocalDirectory;

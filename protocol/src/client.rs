@@ -42,13 +42,15 @@ pub struct Request {
     pub message: ClientMessage,
 }
 
-/// What a client may ask.
-#[derive(Debug, Clone, PartialEq)]
+/// What a client may ask. Written as it is here only between nodes; clients' frames are read by [`crate::codec`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ClientMessage {
     /// Presents a token.
+    #[serde(skip)]
     Auth(Auth),
     /// Continues a dropped session.
+    #[serde(skip)]
     Resume(Resume),
     /// Enters a room.
     Join(Join),
@@ -147,7 +149,7 @@ impl std::fmt::Debug for Resume {
 }
 
 /// `join`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Join {
     /// Which room.
     pub room: RoomId,
@@ -169,7 +171,7 @@ pub struct Join {
 }
 
 /// `subscribe-policy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangePolicy {
     /// As in [`Join::last_n`].
     #[serde(default)]
@@ -177,7 +179,7 @@ pub struct ChangePolicy {
 }
 
 /// What a client can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Capabilities {
     /// Plays or sends sound.
@@ -217,7 +219,7 @@ pub enum Target {
 }
 
 /// What a client says of an m-line it publishes.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackSource {
     /// Where it comes from; by the m-line's kind when left out.
     #[serde(default)]
@@ -231,7 +233,7 @@ pub struct TrackSource {
 }
 
 /// `offer` and `answer`: for the SFU, or with `to` for another participant.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// Which connection to the SFU.
     pub target: Option<Target>,
@@ -246,7 +248,7 @@ pub struct Description {
 }
 
 /// A viewer's offer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
     /// Whom to see; the first who publishes when left out.
     pub participant: Option<ParticipantId>,
@@ -255,7 +257,7 @@ pub struct Watch {
 }
 
 /// `ice-candidate`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Which connection to the SFU.
     pub target: Option<Target>,
@@ -266,14 +268,14 @@ pub struct Candidate {
 }
 
 /// `mute`, `unmute`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackRef {
     /// One's own track.
     pub track: TrackId,
 }
 
 /// `hold`, `unhold`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// Everything when left out.
     #[serde(default)]
@@ -281,7 +283,7 @@ pub struct Hold {
 }
 
 /// What is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HoldTarget {
     /// One's own audio tracks.
@@ -294,7 +296,7 @@ pub enum HoldTarget {
 }
 
 /// `dtmf`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dtmf {
     /// `0-9 A-D * # , w`, 1–32.
     pub tones: String,
@@ -304,7 +306,7 @@ pub struct Dtmf {
 }
 
 /// `subscribe`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscribe {
     /// Somebody else's track.
     pub track: TrackId,
@@ -335,7 +337,7 @@ pub enum SubscribeQuality {
 }
 
 /// `chat`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chat {
     /// ≤ 16 KiB.
     pub text: String,
@@ -345,7 +347,7 @@ pub struct Chat {
 }
 
 /// `data`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Data {
     /// The application's own word.
     pub topic: String,
@@ -358,14 +360,14 @@ pub struct Data {
 }
 
 /// `call`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// Whom to ring.
     pub to_user: UserId,
 }
 
 /// `invite`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invite {
     /// Whom to invite.
     pub user: UserId,
@@ -375,21 +377,21 @@ pub struct Invite {
 }
 
 /// `accept`, `decline`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteRef {
     /// Which one.
     pub invite_id: InviteId,
 }
 
 /// `kick`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParticipantRef {
     /// Whom.
     pub participant_id: ParticipantId,
 }
 
 /// `mute-participant`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MuteParticipant {
     /// Whom.
     pub participant_id: ParticipantId,
@@ -399,7 +401,7 @@ pub struct MuteParticipant {
 }
 
 /// `set-role`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetRole {
     /// Whom.
     pub participant_id: ParticipantId,

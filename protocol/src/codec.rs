@@ -10,7 +10,7 @@ use crate::client::{
     MAX_TOPIC, Request, RequestId,
 };
 use crate::error::{ErrorCode, Refusal};
-use crate::server::ServerMessage;
+use crate::server::{self, ServerMessage};
 
 /// Largest WebSocket message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 65_536;
@@ -359,7 +359,7 @@ struct OutEnvelope<'a> {
     id: Option<&'a RequestId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
-    payload: &'a ServerMessage,
+    payload: server::Payload<'a>,
 }
 
 /// Why a message could not be written.
@@ -386,7 +386,7 @@ pub fn encode(dialect: Dialect, tag: &Tag, message: &ServerMessage) -> Result<Ve
         kind: message.kind(),
         id,
         seq,
-        payload: message,
+        payload: message.payload(),
     };
     match dialect {
         Dialect::Json => Ok(serde_json::to_vec(&envelope)?),

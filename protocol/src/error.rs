@@ -221,7 +221,7 @@ impl fmt::Display for ErrorCode {
 }
 
 /// A refusal on its way to whoever asked: a code, and a sentence that says what is wrong and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Refusal {
     /// What kind of refusal.

@@ -1,10 +1,25 @@
-//! What nodes of a cluster know each other by.
+//! What nodes of a cluster know each other by, and what they say to each other: the envelope between gateways.
+//!
+//! Written as MessagePack maps ([`encode`], [`decode`]), so that the version before and the one after may know fewer or more
+//! fields; a message of a kind that is not known is refused, never misread.
+
+mod question;
+mod room;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::NodeId;
+use crate::server::ServerMessage;
+
+pub use question::{Act, Answer, Departing, DepartingPlace, Orphan, Question, Report};
+pub use room::{
+    Address, Credentials, JoinOrder, LogState, ReleaseCause, Resumption, RoomOrder, SessionOrder, ToRoom, ToSession,
+};
+
+/// The version of what nodes say to each other: a node speaks with those of its own version and of the one before.
+pub const VERSION: u32 = 1;
 
 /// One run of a node: a node that was started anew is another member.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,4 +34,69 @@ impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.node, self.incarnation)
     }
+}
+
+/// A message from node to node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NodeMessage {
+    /// What a session says to a room.
+    ToRoom(Box<ToRoom>),
+    /// What a room says to a session.
+    ToSession(Box<ToSession>),
+    /// Answers a client's request that came by [`RoomOrder`].
+    Reply {
+        /// The number that the asking node gave it.
+        request: u64,
+        /// The answer.
+        message: Box<ServerMessage>,
+    },
+    /// A question of one node to another.
+    Question {
+        /// Echoed in the answer.
+        id: u64,
+        /// What.
+        question: Box<Question>,
+    },
+    /// Its answer.
+    Answer {
+        /// The question's number.
+        id: u64,
+        /// What.
+        answer: Box<Answer>,
+    },
+}
+
+/// Why a message of another node was not understood.
+#[derive(Debug, thiserror::Error)]
+#[error("a message of another node cannot be read")]
+pub struct UnreadableMessage(#[from] rmp_serde::decode::Error);
+
+/// Why a message could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("a message to another node cannot be written")]
+pub struct UnwritableMessage(#[from] rmp_serde::encode::Error);
+
+/// Writes a message.
+///
+/// # Errors
+/// [`UnwritableMessage`] when a value has no form in MessagePack, which no message of ours has.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, UnwritableMessage> {
+    let mut bytes = Vec::with_capacity(256);
+    // Ids as text, for kinds of values that are told apart by trying are read as text only.
+    let mut writer = rmp_serde::Serializer::new(&mut bytes)
+        .with_struct_map()
+        .with_human_readable();
+    message.serialize(&mut writer)?;
+    Ok(bytes)
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// [`UnreadableMessage`] for anything else.
+pub fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, UnreadableMessage> {
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
+    reader.set_max_depth(128);
+    Ok(T::deserialize(&mut reader)?)
 }

@@ -6,7 +6,7 @@ mod recording;
 mod room;
 mod session;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, Refusal};
@@ -25,9 +25,9 @@ pub use self::room::{
 };
 pub use self::session::{Goodbye, IceServer, Resumed, ServerInfo, Welcome, WelcomeUser};
 
-/// What the server says. Serializes as the payload alone; [`ServerMessage::kind`] names it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
+/// What the server says. Clients get [`ServerMessage::payload`], named by [`ServerMessage::kind`]; what it serializes as itself
+/// goes from node to node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ServerMessage {
     /// Answers `auth`.
@@ -151,9 +151,64 @@ impl ServerMessage {
         }
     }
 
+    /// The envelope's `payload`.
+    pub fn payload(&self) -> Payload<'_> {
+        Payload(self)
+    }
+
     /// An `ok` with nothing to add.
     pub fn ok() -> Self {
         Self::Ok(Done::default())
+    }
+}
+
+/// A message without its name, as clients get it.
+#[derive(Debug, Clone, Copy)]
+pub struct Payload<'a>(&'a ServerMessage);
+
+impl Serialize for Payload<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use ServerMessage as M;
+        match self.0 {
+            M::Welcome(payload) => payload.serialize(serializer),
+            M::Resumed(payload) => payload.serialize(serializer),
+            M::Joined(payload) => payload.serialize(serializer),
+            M::Ok(payload) => payload.serialize(serializer),
+            M::RoomInfo(payload) => payload.serialize(serializer),
+            M::Stats(payload) => payload.serialize(serializer),
+            M::Pong(payload) => payload.serialize(serializer),
+            M::Error(payload) => payload.serialize(serializer),
+            M::Offer(payload) => payload.serialize(serializer),
+            M::Answer(payload) => payload.serialize(serializer),
+            M::RelayedOffer(payload) => payload.serialize(serializer),
+            M::RelayedAnswer(payload) => payload.serialize(serializer),
+            M::RelayedCandidate(payload) => payload.serialize(serializer),
+            M::PeerJoined(payload) => payload.serialize(serializer),
+            M::PeerLeft(payload) => payload.serialize(serializer),
+            M::PeerUpdated(payload) => payload.serialize(serializer),
+            M::TrackPublished(payload) => payload.serialize(serializer),
+            M::TrackUnpublished(payload) => payload.serialize(serializer),
+            M::TrackUpdated(payload) => payload.serialize(serializer),
+            M::Chat(payload) => payload.serialize(serializer),
+            M::Data(payload) => payload.serialize(serializer),
+            M::Dtmf(payload) => payload.serialize(serializer),
+            M::CallStateChanged(payload) => payload.serialize(serializer),
+            M::RecordingStarted(payload) => payload.serialize(serializer),
+            M::RecordingStopped(payload) => payload.serialize(serializer),
+            M::RecordingFinished(payload) => payload.serialize(serializer),
+            M::PublishLayers(payload) => payload.serialize(serializer),
+            M::CamerasSelected(payload) => payload.serialize(serializer),
+            M::ActiveSpeakers(payload) => payload.serialize(serializer),
+            M::ConnectionQuality(payload) => payload.serialize(serializer),
+            M::Invite(payload) => payload.serialize(serializer),
+            M::InviteAnswered(payload) => payload.serialize(serializer),
+            M::ModeChanged(payload) => payload.serialize(serializer),
+            M::RoomUpdated(payload) => payload.serialize(serializer),
+            M::RoleChanged(payload) => payload.serialize(serializer),
+            M::Kicked(payload) => payload.serialize(serializer),
+            M::RoomMoved(payload) => payload.serialize(serializer),
+            M::Goodbye(payload) => payload.serialize(serializer),
+        }
     }
 }
 
@@ -169,17 +224,17 @@ impl From<Refusal> for ServerMessage {
 }
 
 /// An empty payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
 
 /// `ok`: what a request made, if anything.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Done {
     /// Of `chat`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
     /// Of `chat`.
-    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option", default)]
     pub sent_at: Option<Timestamp>,
     /// Of `call` and `invite`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,7 +248,7 @@ pub struct Done {
 }
 
 /// `error`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorPayload {
     /// What kind.
     pub code: ErrorCode,

@@ -1,12 +1,12 @@
 //! Calls as telephones know them: invitations, their answers, and keys that are pressed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::server::WelcomeUser;
 use crate::{CallId, InviteId, ParticipantId, RoomId};
 
 /// `dtmf` as delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DtmfEvent {
     /// Who sent it.
     pub from: ParticipantId,
@@ -15,7 +15,7 @@ pub struct DtmfEvent {
 }
 
 /// `call-state-changed`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallStateChanged {
     /// The call.
     pub call_id: CallId,
@@ -24,7 +24,7 @@ pub struct CallStateChanged {
 }
 
 /// The state of a call, as pushed to clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CallState {
     /// On.
@@ -36,7 +36,7 @@ pub enum CallState {
 }
 
 /// `invite`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteEvent {
     /// What `accept` and `decline` name.
     pub invite_id: InviteId,
@@ -49,7 +49,7 @@ pub struct InviteEvent {
 }
 
 /// What kind of invitation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InviteKind {
     /// Rings for 45 s.
@@ -59,7 +59,7 @@ pub enum InviteKind {
 }
 
 /// `invite-answered`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteAnswered {
     /// Which one.
     pub invite_id: InviteId,
@@ -68,7 +68,7 @@ pub struct InviteAnswered {
 }
 
 /// What became of an invitation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InviteAnswer {
     /// Taken.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::client::Target;
 use crate::view::{Quality, Source};
 use crate::{ParticipantId, TrackId};
 
 /// `offer` of the SFU.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SfuOffer {
     /// Always `subscribe`.
     pub target: Target,
@@ -20,7 +20,7 @@ pub struct SfuOffer {
 }
 
 /// What an m-line of the SFU's offer carries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SfuOfferTrack {
     /// Whose it is.
     pub participant_id: ParticipantId,
@@ -31,7 +31,7 @@ pub struct SfuOfferTrack {
 }
 
 /// `answer` of the SFU.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SfuAnswer {
     /// `publish`; of a viewer's offer `subscribe`.
     pub target: Target,
@@ -42,7 +42,7 @@ pub struct SfuAnswer {
 }
 
 /// `track-unpublished`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackGone {
     /// The track.
     pub track: TrackId,
@@ -51,7 +51,7 @@ pub struct TrackGone {
 }
 
 /// `publish-layers`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishLayers {
     /// Our track.
     pub track: TrackId,
@@ -60,7 +60,7 @@ pub struct PublishLayers {
 }
 
 /// One encoding of a track.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishLayer {
     /// Its restriction identifier (RFC 8851), as in the offer.
     pub rid: String,
@@ -69,21 +69,21 @@ pub struct PublishLayer {
 }
 
 /// `cameras-selected`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CamerasSelected {
     /// Those of the last speakers; null when there is no limit any more.
     pub tracks: Option<Vec<TrackId>>,
 }
 
 /// `active-speakers`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveSpeakers {
     /// Loudest first; empty when nobody speaks.
     pub participants: Vec<ParticipantId>,
 }
 
 /// `connection-quality`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionQuality {
     /// Whose.
     pub participant_id: ParticipantId,

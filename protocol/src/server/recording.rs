@@ -1,13 +1,13 @@
 //! Recordings that begin, end, and become files.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rest::RecordingState;
 use crate::view::Source;
 use crate::{ParticipantId, RecordingId};
 
 /// `recording-started`, `recording-stopped`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordingRef {
     /// The recording.
     pub recording_id: RecordingId,
@@ -17,7 +17,7 @@ pub struct RecordingRef {
 pub const MAX_FINISHED_FILES: usize = 64;
 
 /// `recording-finished`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordingFinished {
     /// The recording.
     pub recording_id: RecordingId,
@@ -34,7 +34,7 @@ pub struct RecordingFinished {
 }
 
 /// A file of a recording that is finished, as `recording-finished` has it: without a URL, which everybody gets their own of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FinishedFile {
     /// Its name in the recording.
     pub name: String,

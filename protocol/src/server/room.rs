@@ -1,13 +1,13 @@
 //! Who is in a room, what they say to each other, and what becomes of the room.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::view::{Mode, RoomState};
 use crate::{CallId, MessageId, NodeId, ParticipantId, Role, Timestamp};
 
 /// `joined`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Joined {
     /// The new (or, when joined again, the same) participant.
     pub participant_id: ParticipantId,
@@ -20,7 +20,7 @@ pub struct Joined {
 }
 
 /// `peer-left`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerLeft {
     /// Who.
     pub participant_id: ParticipantId,
@@ -29,7 +29,7 @@ pub struct PeerLeft {
 }
 
 /// Why a participant is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaveReason {
     /// `leave`, or a clean close.
@@ -43,7 +43,7 @@ pub enum LeaveReason {
 }
 
 /// `chat` as delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatEvent {
     /// Who wrote.
     pub from: ParticipantId,
@@ -60,7 +60,7 @@ pub struct ChatEvent {
 }
 
 /// `data` as delivered.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataEvent {
     /// Who sent it.
     pub from: ParticipantId,
@@ -74,7 +74,7 @@ pub struct DataEvent {
 }
 
 /// `mode-changed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeChanged {
     /// In force from now.
     pub mode: Mode,
@@ -83,7 +83,7 @@ pub struct ModeChanged {
 }
 
 /// Why a room moved to the SFU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModeReason {
     /// A third came.
@@ -93,7 +93,7 @@ pub enum ModeReason {
 }
 
 /// `room-updated`: what holds from now on, changed or not.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoomUpdated {
     /// The name to show.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,19 +101,19 @@ pub struct RoomUpdated {
     /// Whether newcomers below moderator are kept out.
     pub locked: bool,
     /// The application's own.
-    #[serde(skip_serializing_if = "Value::is_null")]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub metadata: Value,
 }
 
 /// `role-changed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleChanged {
     /// One's role now.
     pub role: Role,
 }
 
 /// `kicked`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kicked {
     /// Who did it; absent when it was done by REST.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +121,7 @@ pub struct Kicked {
 }
 
 /// `room-moved`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomMoved {
     /// The new owner.
     pub node: NodeId,

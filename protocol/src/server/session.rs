@@ -1,12 +1,12 @@
 //! How a session begins, goes on after its socket was lost, and ends.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::view::{Participant, RoomState};
 use crate::{NodeId, ParticipantId, SessionId, UserId};
 
 /// `welcome`.
-#[derive(Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Welcome {
     /// The session.
     pub session: SessionId,
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Welcome {
 }
 
 /// The user of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WelcomeUser {
     /// The token's `sub`.
     pub id: UserId,
@@ -42,7 +42,7 @@ pub struct WelcomeUser {
 }
 
 /// A STUN or TURN server (W3C `RTCIceServer`).
-#[derive(Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IceServer {
     /// `stun:…`, `turn:…`.
     pub urls: Vec<String>,
@@ -64,7 +64,7 @@ impl std::fmt::Debug for IceServer {
 }
 
 /// Who answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerInfo {
     /// Of the binary.
     pub version: String,
@@ -73,7 +73,7 @@ pub struct ServerInfo {
 }
 
 /// `resumed`.
-#[derive(Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resumed {
     /// For the next time.
     pub resume_token: String,
@@ -102,7 +102,7 @@ impl std::fmt::Debug for Resumed {
 }
 
 /// `goodbye`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goodbye {
     /// Why.
     pub reason: String,

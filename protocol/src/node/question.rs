@@ -1,0 +1,148 @@
+//! What one node asks another, and is answered.
+
+use serde::{Deserialize, Serialize};
+
+use super::Member;
+use super::room::{Credentials, LogState};
+use crate::claims::Claims;
+use crate::error::Refusal;
+use crate::rest::{Recording, UpdateRoom};
+use crate::view::{Participant, Room};
+use crate::{CallId, ParticipantId, Role, RoomId, TrackId};
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Question {
+    /// A room as REST shows it; answered by [`Answer::Room`].
+    View(RoomId),
+    /// Something done to a room by REST; answered by [`Answer::Report`].
+    Act {
+        /// Which room.
+        room: RoomId,
+        /// Who does it.
+        by: Box<Claims>,
+        /// What.
+        act: Act,
+    },
+    /// A room's configuration changed; answered by [`Answer::Done`], whether it runs there.
+    Update {
+        /// Which room.
+        room: RoomId,
+        /// What.
+        change: Box<UpdateRoom>,
+    },
+    /// A room was deleted; answered by [`Answer::Done`], whether it ran there.
+    Delete(RoomId),
+    /// Whether a token is for the room that runs, and not for an earlier one of the same id; answered by [`Answer::Admits`].
+    Admits {
+        /// Which room.
+        room: RoomId,
+        /// The token.
+        claims: Box<Claims>,
+    },
+    /// The room whose call this is; answered by [`Answer::RoomOfCall`].
+    RoomOfCall(CallId),
+    /// Gives up the session of this resume token: its client is at the asking node now; answered by [`Answer::Session`].
+    Depart {
+        /// SHA-256 of the token.
+        resume: [u8; 32],
+    },
+    /// The participant of this resume token, whose session's node is gone; answered by [`Answer::Orphan`].
+    FindOrphan {
+        /// SHA-256 of the token.
+        resume: [u8; 32],
+    },
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Answer {
+    /// Answers [`Question::View`]; `None` when it does not run there.
+    Room(Result<Option<Box<Room>>, Refusal>),
+    /// Answers [`Question::Act`]; `None` when the room does not run there.
+    Report(Result<Option<Report>, Refusal>),
+    /// Answers [`Question::Update`] and [`Question::Delete`].
+    Done(Result<bool, Refusal>),
+    /// Answers [`Question::Admits`]; `None` when the room does not run there.
+    Admits(Option<bool>),
+    /// Answers [`Question::RoomOfCall`].
+    RoomOfCall(Option<RoomId>),
+    /// Answers [`Question::Depart`]; `None` when there is no such session.
+    Session(Option<Box<Departing>>),
+    /// Answers [`Question::FindOrphan`].
+    Orphan(Option<Box<Orphan>>),
+    /// The question is of a kind that the other node does not know.
+    Unsupported,
+}
+
+/// What REST may do to a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Act {
+    /// Mutes one track, or all.
+    Mute(ParticipantId, Option<TrackId>),
+    /// Removes a participant.
+    Kick(ParticipantId),
+    /// Gives a role.
+    SetRole(ParticipantId, Role),
+    /// Starts recording.
+    StartRecording,
+    /// Stops it.
+    StopRecording,
+    /// Ends the call for everybody.
+    EndCall,
+}
+
+/// What came of an [`Act`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Report {
+    /// Of an act on a participant.
+    Participant(Box<Participant>),
+    /// Of starting and stopping a recording.
+    Recording(Box<Recording>),
+    /// Of ending a call.
+    Call(CallId),
+}
+
+/// A session that goes to another node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Departing {
+    /// What its token says.
+    pub claims: Claims,
+    /// Where it is.
+    pub place: DepartingPlace,
+    /// The last event that went to its client.
+    pub last_seq: u64,
+}
+
+/// Where a session is that goes to another node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum DepartingPlace {
+    /// In no room; with its events.
+    Outside(LogState),
+    /// In a room.
+    Inside {
+        /// Which.
+        room: RoomId,
+        /// As whom.
+        participant: ParticipantId,
+        /// Who has the room.
+        owner: Member,
+        /// Its ownership.
+        epoch: u64,
+    },
+}
+
+/// A participant whose session's node is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Orphan {
+    /// Who.
+    pub participant: ParticipantId,
+    /// In which room, which the answering node has.
+    pub room: RoomId,
+    /// Its ownership.
+    pub epoch: u64,
+    /// Who they are.
+    pub credentials: Credentials,
+}
