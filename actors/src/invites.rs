@@ -23,7 +23,7 @@ use book::{Book, Invite, Noted};
 
 use crate::mailbox::{Alive, Mailbox, Named, Traced};
 use crate::node::Shared;
-use crate::peer::{PeerMsg, Reply};
+use crate::peer::{PeerMsg, PeerWay, Reply};
 
 /// Requests that may wait.
 const MAILBOX: usize = 16_384;
@@ -34,7 +34,7 @@ pub(crate) struct Inviter {
     pub(crate) user: UserId,
     pub(crate) name: String,
     /// Hears the answer.
-    pub(crate) peer: Mailbox<PeerMsg>,
+    pub(crate) peer: PeerWay,
 }
 
 /// A message.
@@ -123,7 +123,7 @@ pub(crate) struct InvitesArgs {
 pub(crate) struct Running {
     shared: Arc<Shared>,
     myself: Mailbox<InvitesMsg>,
-    book: Book<Mailbox<PeerMsg>>,
+    book: Book<PeerWay>,
     began: Instant,
     timer: Option<(Duration, JoinHandle<()>)>,
     /// What was answered here before everything was read back, and is not to come back; `None` afterwards.
@@ -321,7 +321,7 @@ impl Running {
     }
 
     /// Tells whoever invited, and the invited user's sessions, which stop ringing.
-    fn tell(&mut self, noted: Vec<Noted<Mailbox<PeerMsg>>>) {
+    fn tell(&mut self, noted: Vec<Noted<PeerWay>>) {
         for Noted { invite, answer } in noted {
             let message = Arc::new(ServerMessage::InviteAnswered(InviteAnswered {
                 invite_id: invite.id,
@@ -347,11 +347,11 @@ impl Running {
     }
 
     /// Whoever invited hears the answer in the session they did it in, or when that is gone in all they have now.
-    fn tell_inviter(&self, invite: &Invite<Mailbox<PeerMsg>>, message: &Arc<ServerMessage>) {
-        let told = |peer: &Mailbox<PeerMsg>| peer.post(PeerMsg::Notify(message.clone()));
+    fn tell_inviter(&self, invite: &Invite<PeerWay>, message: &Arc<ServerMessage>) {
+        let told = |way: &PeerWay| way.notify(message.clone());
         if !invite.answer_to.as_ref().is_some_and(told) {
             for peer in self.shared.sessions.of_user(&invite.from.id) {
-                told(&peer);
+                peer.post(PeerMsg::Notify(message.clone()));
             }
         }
     }
@@ -359,7 +359,7 @@ impl Running {
     // ---- over restarts --------------------------------------------------------------------------------------------
 
     /// What is written down of an invitation: all of it. A call rings while its caller waits, and ends with the process.
-    fn to_keep(&self, invite: &Invite<Mailbox<PeerMsg>>) -> Option<JournalEntry> {
+    fn to_keep(&self, invite: &Invite<PeerWay>) -> Option<JournalEntry> {
         let now = Timestamp::now_utc();
         (invite.kind == InviteKind::Invite).then(|| JournalEntry::InviteMade {
             invite: StoredInvite {

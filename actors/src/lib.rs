@@ -3,6 +3,7 @@
 //!
 //! Absent on purpose: HTTP, WebSocket frames, configuration files. RTP never passes through a mailbox.
 
+mod gateway;
 mod invites;
 pub mod mailbox;
 pub mod media_worker;

@@ -2,6 +2,7 @@
 
 mod counts;
 mod limits;
+mod rooms;
 mod root;
 mod shared;
 
@@ -10,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use caside_cluster::Directory;
+use caside_cluster::{Directory, Gateways, Inbox};
 use caside_protocol::claims::Claims;
 use caside_protocol::codec::Dialect;
 use caside_protocol::error::{ErrorCode, Refusal};
-use caside_protocol::node::Member;
+use caside_protocol::node::{Act, Member, Report};
 use caside_protocol::rest::{Recording, UpdateRoom};
 use caside_protocol::server::IceServer;
 use caside_protocol::{CallId, ParticipantId, Role, RoomId, Timestamp, TrackId, UserId, view};
@@ -26,11 +27,12 @@ pub use counts::Counts;
 pub use limits::Limits;
 pub(crate) use shared::Shared;
 
-use crate::mailbox::{MailboxReport, Overloaded};
+use crate::gateway::NodeInbox;
+use crate::mailbox::MailboxReport;
 use crate::outbound::OutboundQueue;
 use crate::peer::{DrainGuard, Peer, PeerArgs, PeerHandle, PeerMsg};
 use crate::ports::{Authenticator, CallJournal, InviteShelf, RecorderFactory, RoomCatalog, SfuFactory};
-use crate::room::{Act, Authority, Report, RoomHandle, RoomMsg, RoomsMsg, Standing};
+use crate::room::RoomsMsg;
 
 /// The STUN and TURN servers for a user.
 pub type IceServers = Arc<dyn Fn(&UserId) -> Vec<IceServer> + Send + Sync>;
@@ -43,6 +45,8 @@ pub struct NodeArgs {
     pub version: String,
     /// Who owns which room.
     pub directory: Arc<dyn Directory>,
+    /// The ways to other nodes.
+    pub gateways: Arc<dyn Gateways>,
     /// Durable rooms.
     pub catalog: Arc<dyn RoomCatalog>,
     /// Invitations that wait for their users.
@@ -120,6 +124,11 @@ impl NodeHandle {
         Ok(Self { shared, root })
     }
 
+    /// Where the cluster says what it has to say.
+    pub fn inbox(&self) -> Arc<dyn Inbox> {
+        Arc::new(NodeInbox(self.shared.clone()))
+    }
+
     /// Opens a session for a new socket.
     ///
     /// # Errors
@@ -153,12 +162,12 @@ impl NodeHandle {
 
     // ---- what runs ------------------------------------------------------------------------------------------------
 
-    /// A room that runs here, as REST shows it; `None` when it does not run.
+    /// A room as REST shows it, on whichever node it runs; `None` when it does not run.
     ///
     /// # Errors
-    /// `overloaded`.
+    /// `overloaded`, `dependency_unavailable`.
     pub async fn room_view(&self, room: &RoomId) -> Result<Option<view::Room>, Refusal> {
-        self.ask(room, RoomMsg::View).await
+        self.shared.view(room).await
     }
 
     /// The rooms that run here.
@@ -178,15 +187,17 @@ impl NodeHandle {
         live.collect()
     }
 
-    /// Whether a token is for a room that runs here, and not for an earlier one of the same id; `None` when it does not run.
-    pub fn admits(&self, room: &RoomId, claims: &Claims) -> Option<bool> {
-        let listed = self.shared.rooms.find(room)?;
-        Some(claims.admits(room) && claims.right_is_later(listed.card.tokens_since))
+    /// Whether a token is for a room that runs, and not for an earlier one of the same id; `None` when it does not run.
+    ///
+    /// # Errors
+    /// `dependency_unavailable`.
+    pub async fn admits(&self, room: &RoomId, claims: &Claims) -> Result<Option<bool>, Refusal> {
+        self.shared.admits(room, claims).await
     }
 
-    /// The room whose call this is, while it is on here.
-    pub fn room_of_call(&self, call: CallId) -> Option<RoomId> {
-        self.shared.rooms.of_call(call)
+    /// The room whose call this is, while it is on.
+    pub async fn room_of_call(&self, call: CallId) -> Option<RoomId> {
+        self.shared.room_of_call(call).await
     }
 
     /// Who is in a room; empty when it does not run.
@@ -295,24 +306,17 @@ impl NodeHandle {
     ///
     /// # Errors
     /// `overloaded`.
-    pub async fn update_room(&self, room: &RoomId, change: UpdateRoom) -> Result<bool, Refusal> {
-        let change = Box::new(change);
-        Ok(self.ask(room, |done| RoomMsg::Update { change, done }).await?.is_some())
+    pub async fn update_room(&self, room: &RoomId, change: &UpdateRoom) -> Result<bool, Refusal> {
+        self.shared.update(room, change).await
     }
 
     /// Ends a room that was deleted, with its call. Whoever calls has checked the right to do so. `false` when the
     /// room does not run.
-    pub async fn delete_room(&self, room: &RoomId) -> bool {
-        let Some(listed) = self.shared.rooms.find(room) else {
-            return false;
-        };
-        let (guard, mut closed) = mpsc::channel(1);
-        listed.handle.post(RoomMsg::Close {
-            tell: true,
-            done: Some(DrainGuard(guard)),
-        });
-        self.within_call_timeout(closed.recv()).await;
-        true
+    ///
+    /// # Errors
+    /// `dependency_unavailable`.
+    pub async fn delete_room(&self, room: &RoomId) -> Result<bool, Refusal> {
+        self.shared.delete(room).await
     }
 
     async fn act_on_participant(&self, room: &RoomId, act: Act, by: &Claims) -> Result<view::Participant, Refusal> {
@@ -333,54 +337,10 @@ impl NodeHandle {
         if !by.admits(room) {
             return Err(Refusal::new(ErrorCode::Forbidden, "your token is for another room"));
         }
-        let by = Authority {
-            user: by.sub.clone(),
-            admin: by.is_admin(),
-            standing: Standing::from(by),
-        };
-        let answered = self.ask(room, |answer| RoomMsg::Act { by, act, answer }).await?;
-        answered.unwrap_or_else(|| {
-            Err(Refusal::new(
-                ErrorCode::RoomNotFound,
-                "nobody is in a room of this id here",
-            ))
-        })
-    }
-
-    /// Asks a room; `None` when it does not run.
-    async fn ask<T: Send + 'static>(
-        &self,
-        room: &RoomId,
-        message: impl FnOnce(oneshot::Sender<T>) -> RoomMsg,
-    ) -> Result<Option<T>, Refusal> {
-        let overloaded = || Refusal::new(ErrorCode::Overloaded, "the room has too much to do; try again");
-        let Some(listed) = self.shared.rooms.find(room) else {
-            return Ok(None);
-        };
-        let (answer, answered) = oneshot::channel();
-        if let Err(Overloaded(_)) = listed.handle.send(message(answer)) {
-            return if self.still_runs(&listed.handle) {
-                Err(overloaded())
-            } else {
-                Ok(None)
-            };
-        }
-        // A room that ended meanwhile does not run.
-        self.within_call_timeout(answered)
-            .await
-            .map(Result::ok)
-            .ok_or_else(overloaded)
-    }
-
-    fn still_runs(&self, handle: &RoomHandle) -> bool {
-        let listed = self.shared.rooms.find(handle.id());
-        listed.is_some_and(|listed| listed.handle.mailbox().same_as(handle.mailbox()))
-    }
-
-    async fn within_call_timeout<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::time::timeout(self.shared.args.limits.call_timeout, work)
-            .await
-            .ok()
+        self.shared
+            .act(room, act, by)
+            .await?
+            .ok_or_else(|| Refusal::new(ErrorCode::RoomNotFound, "nobody is in a room of this id now"))
     }
 
     // ---- the end --------------------------------------------------------------------------------------------------

@@ -4,9 +4,12 @@
 //! Absent on purpose: WebSocket frames and rates (the binary's), a room's events and their numbers (the room's).
 
 mod actor;
+mod arrival;
+mod link;
 mod membership;
 mod message;
 mod place;
+mod reply;
 mod requests;
 mod resume;
 mod sessions;
@@ -21,8 +24,11 @@ use caside_protocol::error::{ErrorCode, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub(crate) use actor::{Peer, PeerArgs};
-pub(crate) use message::{DrainGuard, PeerGone, PeerLink, PeerMsg, Reply};
-pub(crate) use sessions::Sessions;
+pub(crate) use arrival::{Found, FoundPlace};
+pub(crate) use link::{PeerGone, PeerLink, PeerWay, RemoteSession};
+pub(crate) use message::{DrainGuard, PeerMsg};
+pub(crate) use reply::Reply;
+pub(crate) use sessions::{Sessions, TokenHash};
 use socket::Route;
 
 /// How a socket ended.

@@ -18,6 +18,7 @@ mod relay;
 mod state;
 mod supervisor;
 mod watching;
+mod way;
 mod wiring;
 
 #[cfg(test)]
@@ -27,8 +28,8 @@ mod rules;
 #[cfg(test)]
 mod trial;
 
-pub(crate) use command::{Act, Authority, Standing};
-pub(crate) use effects::{ReleaseCause, Report, Resumption};
+pub(crate) use command::{Authority, Standing};
 pub(crate) use history::{EventLog, Missed};
 pub(crate) use message::{JoinRequest, RoomHandle, RoomMsg};
 pub(crate) use supervisor::{RoomTable, Rooms, RoomsArgs, RoomsMsg};
+pub(crate) use way::{Contact, Order, RemoteRoom, RoomWay};

@@ -1,7 +1,7 @@
 //! What one node has to do with the others, whatever carries it.
 
-use caside_protocol::node::{Member, NodeMessage};
 use caside_protocol::RoomId;
+use caside_protocol::node::{Member, NodeMessage};
 
 /// Why a message did not go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

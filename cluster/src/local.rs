@@ -49,6 +49,11 @@ impl LocalDirectory {
         }
     }
 
+    /// Who sees it.
+    pub fn member(&self) -> &Member {
+        &self.me
+    }
+
     /// The same directory, as another member sees it.
     #[must_use]
     pub fn seen_by(&self, me: Member) -> Self {

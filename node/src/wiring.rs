@@ -9,7 +9,7 @@ use caside_actors::node::{IceServers, Limits, NodeArgs, NodeHandle};
 use caside_actors::ports::{Authenticator, Later};
 use caside_actors::recorder::{Recordings, RecordingsArgs};
 use caside_actors::sfu::LocalSfus;
-use caside_cluster::LocalDirectory;
+use caside_cluster::{Alone, LocalDirectory};
 use caside_media::certificate::Certificate;
 use caside_media::sdp::CodecPolicy;
 use caside_protocol::claims::Claims;
@@ -231,6 +231,7 @@ impl Running {
             member: member.clone(),
             version: VERSION.to_owned(),
             directory: Arc::new(LocalDirectory::new(member)),
+            gateways: Arc::new(Alone),
             catalog: Arc::new(store.clone()),
             invites: Arc::new(store.clone()),
             journal: Arc::new(journal.clone()),

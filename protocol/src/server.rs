@@ -20,8 +20,8 @@ pub use self::media::{
 };
 pub use self::recording::{FinishedFile, MAX_FINISHED_FILES, RecordingFinished, RecordingRef};
 pub use self::room::{
-    ChatEvent, DataEvent, Joined, Kicked, LeaveReason, ModeChanged, ModeReason, PeerLeft, RoleChanged, RoomMoved,
-    RoomUpdated,
+    ChatEvent, DataEvent, Joined, Kicked, LeaveReason, ModeChanged, ModeReason, MoveReason, PeerLeft, RoleChanged,
+    RoomMoved, RoomUpdated,
 };
 pub use self::session::{Goodbye, IceServer, Resumed, ServerInfo, Welcome, WelcomeUser};
 
@@ -103,7 +103,7 @@ pub enum ServerMessage {
     /// One was removed.
     Kicked(Kicked),
     /// Another node has the room; media moves there, now.
-    RoomMoved(RoomMoved),
+    RoomMoved(Box<RoomMoved>),
     /// The server goes away.
     Goodbye(Goodbye),
 }
@@ -234,7 +234,11 @@ pub struct Done {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
     /// Of `chat`.
-    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option", default)]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::rfc3339::option",
+        default
+    )]
     pub sent_at: Option<Timestamp>,
     /// Of `call` and `invite`.
     #[serde(skip_serializing_if = "Option::is_none")]

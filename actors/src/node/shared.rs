@@ -9,6 +9,7 @@ use caside_store::JournalEntry;
 use ractor::ActorCell;
 
 use super::NodeArgs;
+use crate::gateway::Gateway;
 use crate::invites::InvitesMsg;
 use crate::mailbox::{Counters, Mailbox};
 use crate::peer::Sessions;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) rooms: RoomTable,
     pub(crate) sessions: Sessions,
     pub(crate) plans: Plans,
+    pub(crate) gateway: Arc<Gateway>,
     pub(super) draining: AtomicBool,
     /// Replaced when one of them fails and is started anew.
     supervisors: Mutex<Option<Supervisors>>,
@@ -54,7 +56,9 @@ impl Shared {
             peer: Counters::of("peer"),
             invites: Counters::of("invites"),
         };
+        let gateway = Gateway::new(args.member.clone(), args.gateways.clone());
         Arc::new(Self {
+            gateway,
             args,
             counters,
             rooms: RoomTable::default(),
@@ -88,6 +92,19 @@ impl Shared {
     /// Calls and invitations.
     pub(crate) fn invites(&self) -> Mailbox<InvitesMsg> {
         self.supervisors().invites
+    }
+
+    /// Whether no new sessions are taken.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// How busy this node is, in thousandths: by its sessions and rooms.
+    pub(crate) fn load(&self) -> u32 {
+        let share = |have: usize, most: usize| have.saturating_mul(1000) / most.max(1);
+        let sessions = share(self.sessions.len(), self.args.limits.max_sessions);
+        let rooms = share(self.rooms.len(), self.args.limits.max_rooms);
+        u32::try_from(sessions.max(rooms).min(1000)).unwrap_or(1000)
     }
 
     /// Appends to the journal. A call does not end because it cannot be written down; the loss is counted, and told at

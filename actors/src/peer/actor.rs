@@ -15,14 +15,16 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
-use super::message::{DrainGuard, Generation, PeerMsg, Reply, TakeOver};
+use super::arrival::Landing;
+use super::message::{DrainGuard, Generation, PeerMsg, TakeOver};
 use super::place::Place;
+use super::reply::Reply;
 use super::sessions::Registration;
 use super::socket::{Route, Socket};
 use super::{PeerHandle, SocketClosed};
 use crate::mailbox::{Alive, Mailbox, Traced};
 use crate::node::{SessionArgs, Shared};
-use crate::room::{EventLog, RoomMsg};
+use crate::room::{EventLog, Order};
 
 /// Messages that may wait for a session; a room beyond it waits for a resume.
 const MAILBOX: usize = 2048;
@@ -55,6 +57,10 @@ pub(crate) struct Session {
     pub(super) authenticating: bool,
     /// The socket is with the session that it may continue.
     pub(super) yielding: bool,
+    /// The session that the socket may continue is being fetched from another node.
+    pub(super) arriving: bool,
+    /// The `resume` that is answered when the room of a session that arrived has said what was missed.
+    pub(super) landing: Option<Landing>,
     /// The socket that continues this session, once the room has said what was missed.
     pub(super) resuming: Option<TakeOver>,
     /// What waits until the session has settled.
@@ -105,6 +111,8 @@ impl Actor for Peer {
             last_seq: 0,
             authenticating: false,
             yielding: false,
+            arriving: false,
+            landing: None,
             resuming: None,
             deferred: VecDeque::new(),
             leaving_for_good: false,
@@ -142,9 +150,7 @@ impl Drop for Session {
         self.cancel_timer();
         // Of a session that failed; others have left before.
         if let Place::Inside { participant, room } = &self.place {
-            room.post(RoomMsg::Gone {
-                participant: *participant,
-            });
+            room.post(*participant, Order::Gone);
         }
     }
 }
@@ -219,6 +225,21 @@ impl Session {
                 cause,
             } => self.released(participant, log, cause),
             PeerMsg::RoomGone { participant } => self.room_gone(participant),
+            PeerMsg::Moved { participant, room } => self.moved(participant, room),
+            PeerMsg::Linked(member) => self.linked(&member),
+            PeerMsg::Unlinked(member) => self.unlinked(&member),
+            PeerMsg::Elsewhere {
+                participant,
+                member,
+                epoch,
+            } => self.elsewhere(participant, member, epoch),
+            PeerMsg::Sought {
+                participant,
+                room,
+                epoch,
+            } => self.sought(participant, room, epoch),
+            PeerMsg::Depart(answer) => self.depart(answer),
+            PeerMsg::Arrived(arrival) => self.arrived(*arrival),
             PeerMsg::Accepting { reply, invite, result } => self.accepting(reply, invite, result),
         }
     }
@@ -240,7 +261,7 @@ impl Session {
 
     /// Whether requests wait: what they mean depends on where the session will be.
     pub(super) fn is_busy(&self) -> bool {
-        self.authenticating || self.place.is_between()
+        self.authenticating || self.arriving || self.landing.is_some() || self.place.is_between()
     }
 
     /// Bounded by the credits of the requests in it.
@@ -297,7 +318,7 @@ impl Session {
     }
 
     /// What was not written waits for the resume.
-    fn slow_consumer(&mut self) {
+    pub(super) fn slow_consumer(&mut self) {
         if let Some(socket) = self.socket.take() {
             socket.close_now(close::POLICY, "slow_consumer");
             self.without_socket();
@@ -319,12 +340,11 @@ impl Session {
     pub(super) fn without_socket(&mut self) {
         self.draining = None;
         match &self.place {
-            _ if self.resuming.is_some() => {}
+            _ if self.resuming.is_some() || self.arriving => {}
             _ if self.claims.is_none() => self.end(),
             Place::Inside { participant, room } => {
-                room.post(RoomMsg::Lost {
-                    participant: *participant,
-                });
+                // A node that cannot be reached counts the session as lost in any case.
+                room.post(*participant, Order::Lost);
             }
             Place::Outside(_) => self.set_timer(self.shared.args.limits.grace, PeerMsg::GraceOver),
             Place::Joining { .. } | Place::Leaving { .. } => {}
@@ -337,10 +357,7 @@ impl Session {
             Place::Outside(_) => self.end(),
             Place::Inside { participant, room } => {
                 let participant = *participant;
-                room.post(RoomMsg::Leave {
-                    participant,
-                    reply: None,
-                });
+                room.post(participant, Order::Leave(None));
                 self.place = Place::Leaving { participant };
                 self.leaving_for_good = true;
             }

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use caside_protocol::codec::Tag;
 use caside_protocol::error::{ErrorCode, Refusal, close};
+use caside_protocol::node::ReleaseCause;
 use caside_protocol::server::{Joined, ServerMessage};
 use caside_protocol::{InviteId, ParticipantId};
 
 use super::actor::{Deferred, Session};
-use super::message::{PeerMsg, Reply};
+use super::message::PeerMsg;
 use super::place::Place;
+use super::reply::Reply;
 use crate::invites::InvitesMsg;
-use crate::room::{EventLog, ReleaseCause, RoomHandle, RoomMsg};
+use crate::room::{EventLog, Order, RoomWay};
 
 impl Session {
-    pub(super) fn admitted(&mut self, participant: ParticipantId, room: RoomHandle, reply: Reply, joined: Box<Joined>) {
+    pub(super) fn admitted(&mut self, participant: ParticipantId, room: RoomWay, reply: Reply, joined: Box<Joined>) {
         let Place::Joining { invite, .. } = &self.place else {
             return;
         };
@@ -52,10 +54,15 @@ impl Session {
     }
 
     pub(super) fn deliver(&mut self, participant: ParticipantId, seq: u64, message: &ServerMessage) {
-        if self.place.is_of(participant) {
-            self.last_seq = seq;
-            self.write_event(seq, message);
+        if !self.place.is_of(participant) {
+            return;
         }
+        // What came between was left out when this mailbox, or the way from the room's node, was full.
+        if seq != self.last_seq + 1 {
+            return self.slow_consumer();
+        }
+        self.last_seq = seq;
+        self.write_event(seq, message);
     }
 
     fn write_event(&mut self, seq: u64, message: &ServerMessage) {
@@ -76,13 +83,7 @@ impl Session {
                 self.write_event(self.last_seq, &message);
             }
             Place::Inside { participant, room } => {
-                if room
-                    .send(RoomMsg::Post {
-                        participant: *participant,
-                        message,
-                    })
-                    .is_err()
-                {
+                if room.send(*participant, Order::Post(message)).is_err() {
                     tracing::warn!(room.id = %room.id(), "an event was dropped: the room is overloaded or gone");
                 }
             }
@@ -109,12 +110,20 @@ impl Session {
             ReleaseCause::GraceOver => self.end_with_resume(),
             ReleaseCause::Closed if self.socket.is_none() => self.end_with_resume(),
             ReleaseCause::Left | ReleaseCause::CallEnded | ReleaseCause::Closed => {
-                if let Some(takeover) = self.resuming.take() {
-                    self.taken_over(takeover);
-                }
-                self.settle();
+                self.follow_outside();
             }
         }
+    }
+
+    /// The session is in no room any more, whose word on a `resume` was waited for.
+    fn follow_outside(&mut self) {
+        if let Some(landing) = self.landing.take() {
+            self.land_outside(landing);
+        }
+        if let Some(takeover) = self.resuming.take() {
+            self.taken_over(takeover);
+        }
+        self.settle();
     }
 
     /// Ends the session; a socket that was about to continue it came too late.
@@ -137,9 +146,6 @@ impl Session {
         self.place = Place::Outside(EventLog::after(self.last_seq, self.shared.args.limits.history));
         let refusal = Refusal::new(ErrorCode::Internal, "the room failed; join again");
         self.notify(Arc::new(refusal.into()));
-        if let Some(takeover) = self.resuming.take() {
-            self.taken_over(takeover);
-        }
-        self.settle();
+        self.follow_outside();
     }
 }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use caside_protocol::claims::Claims;
 use caside_protocol::client::{Request, RequestId};
 use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::node::{Departing, Member, ReleaseCause, Resumption};
 use caside_protocol::server::{Joined, ServerMessage};
 use caside_protocol::{InviteId, ParticipantId, RoomId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::SocketClosed;
+use super::arrival::Arrival;
+use super::reply::Reply;
 use super::socket::Socket;
 use crate::mailbox::{Mailbox, Named};
-use crate::room::{EventLog, ReleaseCause, Resumption, RoomHandle};
+use crate::room::{EventLog, RoomWay};
 
 /// Names one socket of a session; later ones have higher numbers. What came over an earlier one is not answered.
 pub(crate) type Generation = u32;
@@ -70,7 +73,7 @@ pub(crate) enum PeerMsg {
     /// Let into a room.
     Admitted {
         participant: ParticipantId,
-        room: RoomHandle,
+        room: RoomWay,
         reply: Reply,
         joined: Box<Joined>,
     },
@@ -102,6 +105,29 @@ pub(crate) enum PeerMsg {
     },
     /// The room failed, and took the session's events with it.
     RoomGone { participant: ParticipantId },
+    /// The room is another's now, or another run of it: says that it is here.
+    Moved { participant: ParticipantId, room: RoomWay },
+    /// The way to this node was broken and is there again.
+    Linked(Member),
+    /// The way to this node broke.
+    Unlinked(Member),
+    /// The room is another node's now.
+    Elsewhere {
+        participant: ParticipantId,
+        member: Member,
+        epoch: u64,
+    },
+    /// Where the room is that could not be reached; `None`: it is nowhere.
+    Sought {
+        participant: ParticipantId,
+        room: Option<RoomWay>,
+        /// The ownership that was lost.
+        epoch: u64,
+    },
+    /// Gives the session up to a node that its client is at now.
+    Depart(oneshot::Sender<Departing>),
+    /// What became of a `resume` whose session is, or was, on another node.
+    Arrived(Box<Arrival>),
     /// Where an accepted invitation leads, or why nowhere.
     Accepting {
         reply: Reply,
@@ -133,6 +159,13 @@ impl Named for PeerMsg {
             Self::Resumed { .. } => "resumed",
             Self::Released { .. } => "released",
             Self::RoomGone { .. } => "room_gone",
+            Self::Moved { .. } => "moved",
+            Self::Linked(_) => "linked",
+            Self::Unlinked(_) => "unlinked",
+            Self::Elsewhere { .. } => "elsewhere",
+            Self::Sought { .. } => "sought",
+            Self::Depart(_) => "depart",
+            Self::Arrived(_) => "arrived",
             Self::Accepting { .. } => "accepting",
         }
     }
@@ -191,163 +224,5 @@ impl TakeOver {
 impl Drop for TakeOver {
     fn drop(&mut self) {
         self.send_back(Refusal::new(ErrorCode::ResumeExpired, "the session is over"));
-    }
-}
-
-/// The answer that a request awaits. Dropped unanswered, it answers `internal`: whoever had it failed.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    to: Option<(Mailbox<PeerMsg>, Generation, Option<RequestId>)>,
-    /// Bounds the requests under way.
-    credit: Option<OwnedSemaphorePermit>,
-}
-
-impl Reply {
-    pub(crate) fn new(
-        peer: Mailbox<PeerMsg>,
-        generation: Generation,
-        id: Option<RequestId>,
-        credit: OwnedSemaphorePermit,
-    ) -> Self {
-        Self {
-            to: Some((peer, generation, id)),
-            credit: Some(credit),
-        }
-    }
-
-    /// Answers by the session's mailbox, behind the events that are there already.
-    pub(crate) fn answer(mut self, message: impl Into<ServerMessage>) {
-        self.send(message.into());
-    }
-
-    /// Takes the answer's address: for the session itself, which writes without its mailbox.
-    pub(super) fn into_address(mut self) -> (Generation, Option<RequestId>) {
-        self.to.take().map_or((0, None), |(_, generation, id)| (generation, id))
-    }
-
-    /// Takes it apart, for a request that is answered by another session.
-    pub(super) fn into_parts(mut self) -> (Option<RequestId>, Option<OwnedSemaphorePermit>) {
-        (self.to.take().and_then(|(_, _, id)| id), self.credit.take())
-    }
-
-    fn send(&mut self, message: ServerMessage) {
-        if let Some((peer, generation, id)) = self.to.take() {
-            // A session that is gone needs no answer.
-            peer.post(PeerMsg::Answer {
-                generation,
-                id,
-                message,
-            });
-        }
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        self.send(
-            Refusal::new(
-                ErrorCode::Internal,
-                "the request was lost by a failure of ours; try again",
-            )
-            .into(),
-        );
-    }
-}
-
-/// A room's way to one participant's session. Dropped without [`PeerLink::release`], it says that the room is gone.
-#[derive(Debug)]
-pub(crate) struct PeerLink {
-    peer: Mailbox<PeerMsg>,
-    participant: ParticipantId,
-    behind: bool,
-    armed: bool,
-}
-
-/// The session is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PeerGone;
-
-impl PeerLink {
-    pub(crate) fn new(peer: Mailbox<PeerMsg>, participant: ParticipantId) -> Self {
-        Self {
-            peer,
-            participant,
-            behind: false,
-            armed: true,
-        }
-    }
-
-    /// Sends an event. A session that is behind gets none until it resumes; the room's log has them.
-    pub(crate) fn deliver(&mut self, seq: u64, message: Arc<ServerMessage>) -> Result<(), PeerGone> {
-        if self.behind {
-            return Ok(());
-        }
-        let participant = self.participant;
-        if self
-            .peer
-            .send(PeerMsg::Deliver {
-                participant,
-                seq,
-                message,
-            })
-            .is_ok()
-        {
-            return Ok(());
-        }
-        self.behind = true;
-        self.post(PeerMsg::Behind { participant })
-    }
-
-    /// The session.
-    pub(crate) fn peer(&self) -> &Mailbox<PeerMsg> {
-        &self.peer
-    }
-
-    /// Sends what must not be lost and is bounded by what the session asked for.
-    pub(crate) fn post(&self, message: PeerMsg) -> Result<(), PeerGone> {
-        if self.peer.post(message) { Ok(()) } else { Err(PeerGone) }
-    }
-
-    /// What was missed goes out with this answer; events flow again behind it.
-    pub(crate) fn resumed(&mut self, resumption: Option<Resumption>) -> Result<(), PeerGone> {
-        if resumption.is_some() {
-            self.behind = false;
-        }
-        self.post(PeerMsg::Resumed {
-            participant: self.participant,
-            resumption,
-        })
-    }
-
-    /// Says that the session is out of the room.
-    pub(crate) fn release(mut self, log: EventLog, cause: ReleaseCause) {
-        self.armed = false;
-        // A session that is gone need not know.
-        self.peer.post(PeerMsg::Released {
-            participant: self.participant,
-            log,
-            cause,
-        });
-    }
-
-    /// Says that the session was not let in.
-    pub(crate) fn refuse(mut self, reply: Reply, refusal: Refusal, log: EventLog) {
-        self.armed = false;
-        self.peer.post(PeerMsg::Refused {
-            participant: self.participant,
-            reply,
-            refusal,
-            log,
-        });
-    }
-}
-
-impl Drop for PeerLink {
-    fn drop(&mut self) {
-        if self.armed {
-            self.peer.post(PeerMsg::RoomGone {
-                participant: self.participant,
-            });
-        }
     }
 }

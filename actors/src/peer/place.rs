@@ -2,7 +2,7 @@
 
 use caside_protocol::{InviteId, ParticipantId};
 
-use crate::room::{EventLog, RoomHandle};
+use crate::room::{EventLog, RoomWay};
 
 /// Where a session is. Its event log is outside with it, and else with the room.
 #[derive(Debug)]
@@ -16,10 +16,7 @@ pub(super) enum Place {
         invite: Option<InviteId>,
     },
     /// In a room.
-    Inside {
-        participant: ParticipantId,
-        room: RoomHandle,
-    },
+    Inside { participant: ParticipantId, room: RoomWay },
     /// On the way out.
     Leaving { participant: ParticipantId },
 }

@@ -3,15 +3,19 @@
 use caside_protocol::claims::Claims;
 use caside_protocol::client::{Capabilities, ClientMessage, Join, RequestId, SubscribePolicy};
 use caside_protocol::error::{ErrorCode, Refusal, close};
+use caside_protocol::node::Credentials;
 use caside_protocol::server::{Empty, IceServer, ServerInfo, ServerMessage, Welcome, WelcomeUser};
 use caside_protocol::{InviteId, ParticipantId, RoomId, Timestamp, UserId};
 
 use super::actor::Session;
-use super::message::{Generation, PeerLink, PeerMsg, Reply};
+use super::link::{PeerLink, PeerWay};
+use super::message::{Generation, PeerMsg};
 use super::place::Place;
+use super::reply::Reply;
+use super::sessions::TokenHash;
 use crate::invites::{Inviter, InvitesMsg};
 use crate::mailbox::Overloaded;
-use crate::room::{EventLog, JoinRequest, RoomMsg, RoomsMsg, Standing};
+use crate::room::{EventLog, JoinRequest, Order, RoomWay, RoomsMsg};
 
 impl Session {
     pub(super) fn asked(&mut self, reply: Reply, message: ClientMessage) {
@@ -35,13 +39,13 @@ impl Session {
         let Place::Inside { participant, room } = &self.place else {
             return self.answer(reply, Refusal::new(ErrorCode::NotJoined, "join a room first"));
         };
-        let ask = RoomMsg::Ask {
-            participant: *participant,
+        let ask = Order::Ask {
             reply,
             message: Box::new(message),
         };
-        if let Err(Overloaded(RoomMsg::Ask { reply, .. })) = room.send(ask) {
-            self.answer(reply, overloaded());
+        if let Err(Overloaded(Order::Ask { reply, .. })) = room.send(*participant, ask) {
+            let refusal = unreached(room);
+            self.answer(reply, refusal);
         }
     }
 
@@ -128,11 +132,6 @@ impl Session {
         let first = self.claims.is_none();
         if first {
             self.cancel_timer();
-        } else if let Place::Inside { participant, room } = &self.place {
-            room.post(RoomMsg::Renewed {
-                participant: *participant,
-                standing: Standing::from(&claims),
-            });
         }
         let welcome = Welcome {
             session: self.id,
@@ -150,8 +149,23 @@ impl Session {
         };
         let reachable = speaks_for_user(&claims).then(|| claims.sub.clone());
         self.claims = Some(Box::new(claims));
+        self.tell_credentials();
         self.write_answer(generation, id, &ServerMessage::Welcome(Box::new(welcome)));
         self.reachable(reachable);
+    }
+
+    /// The session's claims and the resume token that is good now; `None` before `auth`.
+    pub(super) fn credentials(&self) -> Option<Box<Credentials>> {
+        let claims = self.claims.as_deref()?.clone();
+        let resume = self.registration.token().map(TokenHash::bytes);
+        Some(Box::new(Credentials { claims, resume }))
+    }
+
+    /// Tells the room who the session is from now on, and by what it is resumed.
+    pub(super) fn tell_credentials(&self) {
+        if let (Place::Inside { participant, room }, Some(credentials)) = (&self.place, self.credentials()) {
+            room.post(*participant, Order::Renewed(credentials));
+        }
     }
 
     /// STUN and TURN servers for the client, with credentials that are good from now on; none before `auth`.
@@ -161,7 +175,7 @@ impl Session {
     }
 
     /// Whether calls and invitations come here, from now on and those that wait.
-    fn reachable(&mut self, user: Option<UserId>) {
+    pub(super) fn reachable(&mut self, user: Option<UserId>) {
         match user {
             None => self.registration.unreachable(),
             Some(_) if self.registration.is_reachable() => {}
@@ -188,12 +202,9 @@ impl Session {
                 let text = "this session is in another room; leave it first";
                 return self.answer(reply, Refusal::new(ErrorCode::AlreadyJoined, text));
             }
-            let rejoin = RoomMsg::Rejoin {
-                participant: *participant,
-                reply,
-            };
-            if let Err(Overloaded(RoomMsg::Rejoin { reply, .. })) = room.send(rejoin) {
-                self.answer(reply, overloaded());
+            if let Err(Overloaded(Order::Rejoin(reply))) = room.send(*participant, Order::Rejoin(reply)) {
+                let refusal = unreached(room);
+                self.answer(reply, refusal);
             }
             return;
         }
@@ -208,24 +219,24 @@ impl Session {
             let text = "your token has expired; send auth with a new one";
             return self.answer(reply, Refusal::new(ErrorCode::TokenExpired, text));
         }
+        let Some(credentials) = self.credentials() else { return };
         let participant = ParticipantId::new();
         let entering = Place::Joining { participant, invite };
         let display_name = join.display_name.filter(|name| !name.trim().is_empty());
         let mut request = JoinRequest {
             room: join.room,
             mode: join.mode,
-            may_create: claims.makes_rooms_by_joining(),
-            owns: claims.owns_what_it_makes(),
             participant,
-            user: claims.sub.clone(),
+            session: self.id,
             display_name: display_name.unwrap_or_else(|| claims.display_name().to_owned()),
-            standing: Standing::from(claims),
+            credentials,
             subscribe: join.subscribe,
             last_n: join.last_n,
             client_ip: self.client_ip,
             log: EventLog::after(self.last_seq, self.shared.args.limits.history),
             link: PeerLink::new(self.myself.clone(), participant),
             reply,
+            detours: 0,
         };
         if let Place::Outside(log) = std::mem::replace(&mut self.place, entering) {
             request.log = log;
@@ -244,10 +255,12 @@ impl Session {
         };
         let participant = *participant;
         // A room that is gone is about to say so.
-        room.post(RoomMsg::Leave {
-            participant,
-            reply: Some(reply),
-        });
+        if !room.post(participant, Order::Leave(Some(reply))) && room.member().is_some() {
+            // The other node has lost sight of the session, and its grace time runs.
+            let log = EventLog::after(self.last_seq, self.shared.args.limits.history);
+            self.place = Place::Outside(log);
+            return;
+        }
         self.place = Place::Leaving { participant };
     }
 
@@ -271,7 +284,7 @@ impl Session {
         let from = Inviter {
             user: claims.sub.clone(),
             name: claims.display_name().to_owned(),
-            peer: self.myself.clone(),
+            peer: PeerWay::Here(self.myself.clone()),
         };
         self.ask_invites(InvitesMsg::Call {
             from,
@@ -341,10 +354,7 @@ impl Session {
 
     fn ask_room_again(&mut self, reply: Reply) {
         if let Place::Inside { participant, room } = &self.place {
-            room.post(RoomMsg::Rejoin {
-                participant: *participant,
-                reply,
-            });
+            room.post(*participant, Order::Rejoin(reply));
         }
     }
 
@@ -387,7 +397,7 @@ impl Session {
 }
 
 /// Whoever may mint tokens for one room names any user in them: such a token says who somebody is in that room alone.
-fn speaks_for_user(claims: &Claims) -> bool {
+pub(super) fn speaks_for_user(claims: &Claims) -> bool {
     claims.room.is_none()
 }
 
@@ -396,6 +406,17 @@ fn for_one_room() -> Refusal {
         ErrorCode::Forbidden,
         "your token is for one room; calls and invitations need the user's own",
     )
+}
+
+/// Why an order did not get to the room.
+pub(super) fn unreached(room: &RoomWay) -> Refusal {
+    match room.member() {
+        None => overloaded(),
+        Some(_) => Refusal::new(
+            ErrorCode::DependencyUnavailable,
+            "the room's node cannot be reached now; try again",
+        ),
+    }
 }
 
 pub(super) fn overloaded() -> Refusal {

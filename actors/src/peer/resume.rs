@@ -1,18 +1,22 @@
 //! A session's next socket. The socket comes with a session of its own, which hands it to the one it continues.
 
-use caside_protocol::client::{ClientMessage, Request};
+use caside_protocol::ParticipantId;
+use caside_protocol::client::{ClientMessage, Request, RequestId};
 use caside_protocol::codec::Tag;
 use caside_protocol::error::{ErrorCode, Refusal, close};
+use caside_protocol::node::Resumption;
 use caside_protocol::server::{Resumed, ServerMessage};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::actor::Session;
-use super::message::{PeerMsg, Reply, TakeOver, Yielded};
+use super::link::PeerLink;
+use super::message::{PeerMsg, TakeOver, Yielded};
 use super::place::Place;
+use super::reply::Reply;
 use super::requests::overloaded;
 use super::sessions::TokenHash;
 use crate::mailbox::Overloaded;
-use crate::room::{Missed, Resumption, RoomMsg};
+use crate::room::{Contact, Missed, Order, RoomWay};
 
 impl Session {
     // ---- the socket's own session ---------------------------------------------------------------------------------
@@ -37,7 +41,7 @@ impl Session {
             return self.answer(reply, Refusal::new(ErrorCode::AlreadyJoined, text));
         }
         let Some(other) = self.shared.sessions.redeem(&TokenHash::of(&resume.resume_token)) else {
-            return self.answer(reply, expired());
+            return self.look_elsewhere(reply, resume, settled);
         };
         if other.same_as(&self.myself) {
             self.registration.restore();
@@ -46,7 +50,7 @@ impl Session {
         }
         let Some(socket) = self.socket.take() else { return };
         self.yielding = true;
-        let (id, _credit) = reply.into_parts();
+        let (_, id, _credit) = reply.into_parts();
         let (from, last_seq) = (self.myself.clone(), resume.last_seq);
         let takeover = TakeOver::new(Yielded {
             socket,
@@ -84,34 +88,28 @@ impl Session {
         let last_seq = takeover.last_seq();
         match &mut self.place {
             Place::Outside(log) => match log.resume(last_seq) {
-                Ok(Missed::Events(events)) => self.continue_on(takeover, Resumption { reset: None, events }, false),
-                Ok(Missed::Gone) => {
-                    self.continue_on(
-                        takeover,
-                        Resumption {
-                            reset: None,
-                            events: Vec::new(),
-                        },
-                        true,
-                    );
+                Ok(missed) => {
+                    let (resumption, reset) = outside(missed, log.last());
+                    self.continue_on(takeover, resumption, reset);
                 }
                 Err(_) => self.turn_back(takeover, never_sent()),
             },
             Place::Inside { participant, room } => {
                 // A room that is gone is about to say so; then the session's own log decides.
-                room.post(RoomMsg::Resume {
-                    participant: *participant,
-                    last_seq,
-                });
+                let (participant, room) = (*participant, room.clone());
                 self.resuming = Some(takeover);
+                self.ask_for_missed(participant, &room, last_seq);
             }
             Place::Joining { .. } | Place::Leaving { .. } => self.defer_takeover(takeover),
         }
     }
 
-    pub(super) fn room_resumed(&mut self, participant: caside_protocol::ParticipantId, resumption: Option<Resumption>) {
+    pub(super) fn room_resumed(&mut self, participant: ParticipantId, resumption: Option<Resumption>) {
         if !self.place.is_of(participant) {
             return;
+        }
+        if let Some(landing) = self.landing.take() {
+            return self.landed(landing, resumption);
         }
         let Some(takeover) = self.resuming.take() else { return };
         match resumption {
@@ -140,6 +138,26 @@ impl Session {
         self.cancel_timer();
         let closed = socket.route.lead_to(self.myself.clone(), self.generation);
         self.socket = Some(socket);
+        self.bring_up_to_date(id, resumption, reset);
+        from.post(PeerMsg::Taken);
+        drop(settled);
+        if let Some(how) = closed {
+            self.socket_closed(how);
+        }
+    }
+
+    /// Has the room say what was missed.
+    pub(super) fn ask_for_missed(&mut self, participant: ParticipantId, room: &RoomWay, last_seq: u64) {
+        if let Some(credentials) = self.credentials() {
+            let link = PeerLink::new(self.myself.clone(), participant);
+            let contact = Contact { link, credentials };
+            room.post(participant, Order::Resume { last_seq, contact });
+        }
+    }
+
+    /// Answers a `resume`, and says what was missed before anything else.
+    pub(super) fn bring_up_to_date(&mut self, id: Option<RequestId>, resumption: Resumption, reset: bool) {
+        self.last_seq = resumption.last;
         let (room_state, you) = resumption.reset.map(|reset| *reset).unzip();
         let resumed = Resumed {
             resume_token: self.registration.rotate(),
@@ -157,11 +175,7 @@ impl Session {
             // What rings or waits may have been among what is gone.
             self.greet(user);
         }
-        from.post(PeerMsg::Taken);
-        drop(settled);
-        if let Some(how) = closed {
-            self.socket_closed(how);
-        }
+        self.tell_credentials();
     }
 
     /// The socket goes back to its own session. The token stays good: it was not used.
@@ -174,13 +188,27 @@ impl Session {
     }
 }
 
-fn expired() -> Refusal {
+/// What a session outside of rooms missed, and whether that is no longer known.
+pub(super) fn outside(missed: Missed, last: u64) -> (Resumption, bool) {
+    let (events, reset) = match missed {
+        Missed::Events(events) => (events, false),
+        Missed::Gone => (Vec::new(), true),
+    };
+    let resumption = Resumption {
+        reset: None,
+        events,
+        last,
+    };
+    (resumption, reset)
+}
+
+pub(super) fn expired() -> Refusal {
     Refusal::new(
         ErrorCode::ResumeExpired,
         "the resume token was used, or its session is over",
     )
 }
 
-fn never_sent() -> Refusal {
+pub(super) fn never_sent() -> Refusal {
     Refusal::new(ErrorCode::BadSequence, "last_seq names an event that was never sent")
 }

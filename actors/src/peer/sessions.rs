@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use caside_protocol::{SessionId, UserId};
+use caside_protocol::node::Member;
+use caside_protocol::{NodeId, SessionId, UserId};
 
 use super::message::PeerMsg;
 use crate::invites::InvitesMsg;
@@ -30,17 +31,40 @@ impl TokenHash {
         hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         Self(hash)
     }
+
+    /// As other nodes know it.
+    pub(crate) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
 }
 
-/// A new credential of 256 random bits, in hexadecimal.
-fn new_token() -> String {
+impl From<[u8; 32]> for TokenHash {
+    fn from(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+}
+
+/// A new credential of 256 random bits, in hexadecimal, behind which stands whose it is.
+fn new_token(home: &Member) -> String {
     let mut bits = [0; 32];
     getrandom::fill(&mut bits).expect("the operating system gives random bytes");
-    bits.iter().fold(String::with_capacity(64), |mut text, byte| {
+    let mut token = bits.iter().fold(String::with_capacity(96), |mut text, byte| {
         for nibble in [byte >> 4, byte & 15] {
             text.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
         }
         text
+    });
+    token.push_str(&format!(".{}.{}", home.incarnation, home.node));
+    token
+}
+
+/// The node that made a token, by its own word: what it says is believed only where the token is known.
+pub(crate) fn home_of(token: &str) -> Option<Member> {
+    let (_, home) = token.split_once('.')?;
+    let (incarnation, node) = home.split_once('.')?;
+    Some(Member {
+        node: NodeId::new(node).ok()?,
+        incarnation: incarnation.parse().ok()?,
     })
 }
 
@@ -85,6 +109,11 @@ impl Sessions {
             .flatten()
             .map(|(_, peer)| peer.clone())
             .collect()
+    }
+
+    /// One session.
+    pub(crate) fn find(&self, session: SessionId) -> Option<Mailbox<PeerMsg>> {
+        locked(&self.all).get(&session).cloned()
     }
 
     /// Every session.
@@ -152,10 +181,15 @@ impl Registration {
 
     /// Makes the token that the next resume needs; an earlier one is void.
     pub(crate) fn rotate(&mut self) -> String {
-        let token = new_token();
+        let token = new_token(&self.shared.args.member);
         self.forget_token();
         self.list(TokenHash::of(&token));
         token
+    }
+
+    /// The token that is good now.
+    pub(crate) fn token(&self) -> Option<TokenHash> {
+        self.token
     }
 
     /// Lists the token of a resume that did not come about: it was not used.
@@ -194,9 +228,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_256_bits_in_hexadecimal_and_never_the_same() {
-        let (one, other) = (new_token(), new_token());
-        assert!(one.len() == 64 && one.chars().all(|c| c.is_ascii_hexdigit()));
+    fn tokens_are_256_bits_in_hexadecimal_and_never_the_same_and_say_whose_they_are() {
+        let home = Member {
+            node: NodeId::new("n-1.eu").unwrap(),
+            incarnation: 17,
+        };
+        let (one, other) = (new_token(&home), new_token(&home));
+        let (random, _) = one.split_once('.').unwrap();
+        assert!(random.len() == 64 && random.chars().all(|c| c.is_ascii_hexdigit()));
         assert_ne!(one, other);
+        assert_eq!(home_of(&one), Some(home));
+        for wrong in ["", "ab", "ab.17", "ab.x.n1", "ab.17.", "ab.17.a b"] {
+            assert_eq!(home_of(wrong), None, "{wrong}");
+        }
     }
 }

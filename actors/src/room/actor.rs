@@ -4,22 +4,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::node::{Member, Report};
 use caside_protocol::{ParticipantId, RecordingId, Timestamp, UserId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::command::{Command, Entry, Moment, ReplyId, Ticket};
-use super::effects::{Effect, Report};
+use super::command::{Command, Entry, Moment, ReplyId, Standing, Ticket};
+use super::effects::Effect;
 use super::message::{JoinRequest, RoomHandle, RoomMsg};
 use super::state::{RoomState, Setup};
 use super::supervisor::{Card, RoomsMsg};
+use super::way::{Contact, Order};
 use super::wiring::{Recorder, Sfu};
 use crate::invites::{Inviter, InvitesMsg};
 use crate::mailbox::{Alive, Mailbox, Overloaded, Traced};
 use crate::node::Shared;
-use crate::peer::{PeerGone, PeerLink, PeerMsg, Reply};
+use crate::peer::{PeerGone, Reply};
 
 /// Requests that may wait for a room; beyond it they are refused as overloaded.
 const MAILBOX: usize = 8192;
@@ -44,7 +46,8 @@ pub(crate) struct Running {
     card: Arc<Card>,
     state: RoomState,
     began: Instant,
-    links: HashMap<ParticipantId, PeerLink>,
+    /// How participants are reached, and who they are.
+    seats: HashMap<ParticipantId, Contact>,
     replies: HashMap<ReplyId, Reply>,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Report, Refusal>>>,
     next_id: u64,
@@ -60,7 +63,7 @@ impl RoomArgs {
     /// The handle of the actor that is about to start with these arguments.
     fn handle(&self, actor: &ActorRef<Traced<RoomMsg>>) -> RoomHandle {
         let mailbox = Mailbox::new(actor.clone(), MAILBOX, self.shared.counters.room.clone());
-        RoomHandle::new(self.setup.room.id.clone(), mailbox)
+        RoomHandle::new(self.setup.room.id.clone(), self.setup.epoch, mailbox)
     }
 }
 
@@ -85,7 +88,7 @@ impl Actor for Room {
             card: args.card,
             state: RoomState::new(args.setup),
             began: Instant::now(),
-            links: HashMap::new(),
+            seats: HashMap::new(),
             replies: HashMap::new(),
             tickets: HashMap::new(),
             next_id: 0,
@@ -145,31 +148,8 @@ impl Running {
     fn take(&mut self, message: RoomMsg) {
         match message {
             RoomMsg::Join(request) => self.join(*request),
-            RoomMsg::Rejoin { participant, reply } => {
-                let reply = self.expect(reply);
-                self.apply(Command::Rejoin { participant, reply });
-            }
-            RoomMsg::Resume { participant, last_seq } => self.apply(Command::Resume { participant, last_seq }),
-            RoomMsg::Lost { participant } => self.apply(Command::Lost { participant }),
-            RoomMsg::Leave { participant, reply } => {
-                let reply = reply.map(|reply| self.expect(reply));
-                self.apply(Command::Leave { participant, reply });
-            }
-            RoomMsg::Gone { participant } => self.apply(Command::Gone { participant }),
-            RoomMsg::Renewed { participant, standing } => self.apply(Command::Renewed { participant, standing }),
-            RoomMsg::Ask {
-                participant,
-                reply,
-                message,
-            } => {
-                let reply = self.expect(reply);
-                self.apply(Command::Ask {
-                    participant,
-                    reply,
-                    message: *message,
-                });
-            }
-            RoomMsg::Post { participant, message } => self.apply(Command::Post { participant, message }),
+            RoomMsg::Order { participant, order } => self.order(participant, order),
+            RoomMsg::Unlinked(member) => self.unlinked(&member),
             RoomMsg::View(answer) => tell(answer, self.state.view()),
             RoomMsg::Act { by, act, answer } => {
                 let ticket = Ticket(self.number());
@@ -207,9 +187,8 @@ impl Running {
         self.joins_seen += 1;
         let JoinRequest {
             participant,
-            user,
             display_name,
-            standing,
+            credentials,
             subscribe,
             last_n,
             client_ip,
@@ -219,7 +198,8 @@ impl Running {
             ..
         } = request;
         let reply = self.expect(reply);
-        self.links.insert(participant, link);
+        let (user, standing) = (credentials.claims.sub.clone(), Standing::from(&credentials.claims));
+        self.seats.insert(participant, Contact { link, credentials });
         let entry = Entry {
             participant,
             reply,
@@ -232,6 +212,88 @@ impl Running {
             log,
         };
         self.apply(Command::Join(Box::new(entry)));
+    }
+
+    /// What a participant's session says.
+    fn order(&mut self, participant: ParticipantId, order: Order) {
+        match order {
+            Order::Rejoin(reply) => {
+                let reply = self.expect(reply);
+                self.apply(Command::Rejoin { participant, reply });
+            }
+            Order::Resume { last_seq, contact } => {
+                if self.reach(participant, contact) {
+                    self.apply(Command::Resume { participant, last_seq });
+                }
+            }
+            Order::Here {
+                last_seq,
+                connected,
+                contact,
+            } => {
+                if self.reach(participant, contact) {
+                    self.apply(Command::Here {
+                        participant,
+                        last_seq,
+                        connected,
+                    });
+                }
+            }
+            Order::Departing => {
+                if let Some(seat) = self.seats.get_mut(&participant) {
+                    seat.link.leave_alone();
+                }
+                self.apply(Command::Departing { participant });
+            }
+            Order::Lost => self.apply(Command::Lost { participant }),
+            Order::Leave(reply) => {
+                let reply = reply.map(|reply| self.expect(reply));
+                self.apply(Command::Leave { participant, reply });
+            }
+            Order::Gone => self.apply(Command::Gone { participant }),
+            Order::Renewed(credentials) => {
+                let standing = Standing::from(&credentials.claims);
+                if let Some(seat) = self.seats.get_mut(&participant) {
+                    seat.credentials = credentials;
+                }
+                self.apply(Command::Renewed { participant, standing });
+            }
+            Order::Ask { reply, message } => {
+                let reply = self.expect(reply);
+                self.apply(Command::Ask {
+                    participant,
+                    reply,
+                    message: *message,
+                });
+            }
+            Order::Post(message) => self.apply(Command::Post { participant, message }),
+        }
+    }
+
+    /// Takes note of where a participant's session is from now on. One that is not in the room, as its grace time ran out,
+    /// is told by its link's end.
+    fn reach(&mut self, participant: ParticipantId, contact: Contact) -> bool {
+        let Some(seat) = self.seats.get_mut(&participant) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut seat.link, contact.link);
+        before.replaced();
+        seat.credentials = contact.credentials;
+        true
+    }
+
+    /// Sessions on a node that cannot be reached are as those whose sockets dropped.
+    fn unlinked(&mut self, member: &Member) {
+        let mut lost = Vec::new();
+        for (participant, seat) in &mut self.seats {
+            if seat.link.is_at(member) {
+                seat.link.leave_alone();
+                lost.push(*participant);
+            }
+        }
+        for participant in lost {
+            self.apply(Command::Lost { participant });
+        }
     }
 
     /// Keeps a request until its answer comes.
@@ -277,16 +339,9 @@ impl Running {
                 reply,
                 joined,
             } => {
-                let room = self.myself.clone();
-                let link = self.links.get(&participant).zip(self.replies.remove(&reply));
-                if let Some((link, reply)) = link {
-                    let told = link.post(PeerMsg::Admitted {
-                        participant,
-                        room,
-                        reply,
-                        joined,
-                    });
-                    reached(participant, told, follow);
+                let seat = self.seats.get(&participant).zip(self.replies.remove(&reply));
+                if let Some((seat, reply)) = seat {
+                    reached(participant, seat.link.admitted(&self.myself, reply, joined), follow);
                 }
             }
             Effect::Refused {
@@ -295,22 +350,22 @@ impl Running {
                 refusal,
                 log,
             } => {
-                let link = self.links.remove(&participant).zip(self.replies.remove(&reply));
-                if let Some((link, reply)) = link {
-                    link.refuse(reply, refusal, log);
+                let seat = self.seats.remove(&participant).zip(self.replies.remove(&reply));
+                if let Some((seat, reply)) = seat {
+                    seat.link.refuse(reply, refusal, log);
                 }
             }
             Effect::Resumed {
                 participant,
                 resumption,
             } => {
-                if let Some(link) = self.links.get_mut(&participant) {
-                    reached(participant, link.resumed(resumption), follow);
+                if let Some(seat) = self.seats.get_mut(&participant) {
+                    reached(participant, seat.link.resumed(resumption), follow);
                 }
             }
             Effect::Deliver { to, seq, message } => {
-                if let Some(link) = self.links.get_mut(&to) {
-                    reached(to, link.deliver(seq, message), follow);
+                if let Some(seat) = self.seats.get_mut(&to) {
+                    reached(to, seat.link.deliver(seq, message), follow);
                 }
             }
             Effect::Released {
@@ -318,8 +373,8 @@ impl Running {
                 log,
                 cause,
             } => {
-                if let Some(link) = self.links.remove(&participant) {
-                    link.release(log, cause);
+                if let Some(seat) = self.seats.remove(&participant) {
+                    seat.link.release(log, cause);
                 }
             }
             Effect::StartSfu => self.start_sfu(),
@@ -340,7 +395,7 @@ impl Running {
         let Some(reply) = self.replies.remove(&reply) else {
             return;
         };
-        let Some(link) = self.links.get(&from) else { return };
+        let Some(seat) = self.seats.get(&from) else { return };
         let view = self.state.view();
         let Some(member) = view.participants.into_iter().find(|p| p.participant_id == from) else {
             return;
@@ -348,7 +403,7 @@ impl Running {
         let inviter = Inviter {
             user: member.user,
             name: member.display_name,
-            peer: link.peer().clone(),
+            peer: seat.link.way().clone(),
         };
         let message = InvitesMsg::Invite {
             from: inviter,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use caside_protocol::claims::Claims;
 use caside_protocol::client::{ClientMessage, SubscribePolicy};
+use caside_protocol::node::Act;
 use caside_protocol::rest::UpdateRoom;
 use caside_protocol::server::ServerMessage;
-use caside_protocol::{Grants, ParticipantId, RecordingId, Role, Timestamp, TrackId, UserId};
+use caside_protocol::{Grants, ParticipantId, RecordingId, Role, Timestamp, UserId};
 
 use super::history::EventLog;
 use crate::ports::RecorderEvent;
@@ -86,23 +87,6 @@ pub(crate) struct Authority {
     pub standing: Standing,
 }
 
-/// What REST may do to a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Act {
-    /// Mutes one track, or all.
-    Mute(ParticipantId, Option<TrackId>),
-    /// Removes a participant.
-    Kick(ParticipantId),
-    /// Gives a role.
-    SetRole(ParticipantId, Role),
-    /// Starts recording.
-    StartRecording,
-    /// Stops it.
-    StopRecording,
-    /// Ends the call for everybody.
-    EndCall,
-}
-
 /// A command.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -121,6 +105,20 @@ pub(crate) enum Command {
         participant: ParticipantId,
         /// The last event the client saw.
         last_seq: u64,
+    },
+    /// A participant's session is still there after the way to it was another.
+    Here {
+        /// Who.
+        participant: ParticipantId,
+        /// The last event that went to the client.
+        last_seq: u64,
+        /// Whether there is a socket.
+        connected: bool,
+    },
+    /// A participant's session goes to another node, from where it resumes.
+    Departing {
+        /// Who.
+        participant: ParticipantId,
     },
     /// A participant's socket dropped.
     Lost {

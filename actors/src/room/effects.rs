@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use caside_protocol::error::Refusal;
-use caside_protocol::rest::Recording;
+use caside_protocol::node::{ReleaseCause, Report, Resumption};
 use caside_protocol::server::{Joined, ServerMessage};
-use caside_protocol::view::{self, Participant};
-use caside_protocol::{CallId, ParticipantId, RecordingId, TrackId, UserId};
+use caside_protocol::{ParticipantId, RecordingId, TrackId, UserId};
 use caside_store::JournalEntry;
 
 use super::command::{ReplyId, Ticket};
-use super::history::{EventLog, Numbered};
+use super::history::EventLog;
 use crate::ports::RecorderJob;
 use crate::sfu::{PublishedTrack, SfuCommand};
 
@@ -97,41 +96,6 @@ pub(crate) enum Effect {
         /// How long it waits; the default when left out.
         expires_s: Option<u64>,
     },
-}
-
-/// An answer to REST.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Report {
-    /// Of an act on a participant.
-    Participant(Box<Participant>),
-    /// Of starting and stopping a recording.
-    Recording(Box<Recording>),
-    /// Of ending a call.
-    Call(CallId),
-}
-
-/// What a resuming client is told.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Resumption {
-    /// The room, and the client's own part in it, when missed events are no longer kept.
-    pub reset: Option<Box<(view::RoomState, Participant)>>,
-    /// Missed events.
-    pub events: Vec<Numbered>,
-}
-
-/// Why a participant is out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReleaseCause {
-    /// They left.
-    Left,
-    /// A moderator removed them.
-    Kicked,
-    /// The grace time ran out.
-    GraceOver,
-    /// The call ended for everybody.
-    CallEnded,
-    /// The room ends with its node.
-    Closed,
 }
 
 /// An order to a recorder.

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use caside_protocol::node::LogState;
 use caside_protocol::server::ServerMessage;
 use serde_json::{Map, Value};
 
@@ -76,6 +77,25 @@ impl EventLog {
         Ok(Missed::Events(
             (last_seq + 1..).zip(self.kept.iter().cloned()).collect(),
         ))
+    }
+
+    /// As it goes to another node.
+    pub(crate) fn state(&self) -> LogState {
+        LogState {
+            last: self.last,
+            kept: self.kept.iter().cloned().collect(),
+        }
+    }
+
+    /// As it came from another node; of more than may be kept the last.
+    pub(crate) fn from_state(state: LogState, capacity: usize) -> Self {
+        let LogState { last, kept } = state;
+        let mut log = Self::after(last.saturating_sub(kept.len() as u64), capacity);
+        for message in kept {
+            log.push(message);
+        }
+        log.last = last;
+        log
     }
 
     /// The number of the last event; 0 before the first.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::node::{ReleaseCause, Resumption};
 use caside_protocol::server::{
-    CallState, CallStateChanged, ConnectionQuality, Joined, LeaveReason, ModeReason, PeerLeft, RoleChanged,
+    CallState, CallStateChanged, ConnectionQuality, Joined, LeaveReason, ModeReason, MoveReason, PeerLeft, RoleChanged,
     ServerMessage,
 };
 use caside_protocol::view::{Mode, Quality};
@@ -14,8 +15,8 @@ use caside_store::journal::{CallStarted, ParticipantJoined};
 use serde_json::Value;
 
 use super::command::{Entry, Moment, ReplyId, Standing};
-use super::effects::{Effect, ReleaseCause, Resumption};
-use super::history::Missed;
+use super::effects::Effect;
+use super::history::{EventLog, Missed, NeverSent};
 use super::participant::{Asked, Participant};
 use super::state::{RoomState, role_of, starting_mode};
 use crate::sfu::SfuCommand;
@@ -145,7 +146,7 @@ impl RoomState {
             });
         };
         let was_lost = member.lost_until.take().is_some();
-        let (asked, you) = (member.asked, member.view());
+        let (asked, you, last) = (member.asked, member.view(), member.log.last());
         let (events, reset) = match missed {
             Missed::Events(events) => (events, None),
             Missed::Gone => (Vec::new(), Some(Box::new((self.seen_by(participant), you)))),
@@ -153,7 +154,7 @@ impl RoomState {
         let is_reset = reset.is_some();
         self.effects.push(Effect::Resumed {
             participant,
-            resumption: Some(Resumption { reset, events }),
+            resumption: Some(Resumption { reset, events, last }),
         });
         if is_reset {
             self.ask_again(participant, last_seq, asked);
@@ -167,10 +168,47 @@ impl RoomState {
     /// The room's state does not say what the client has yet to do.
     fn ask_again(&mut self, participant: ParticipantId, last_seq: u64, asked: Asked) {
         if last_seq < asked.to_move {
-            self.tell_moved(participant);
+            self.tell_moved(participant, MoveReason::Sfu);
         }
         if last_seq < asked.to_answer {
             self.order(SfuCommand::OfferAgain { participant });
+        }
+    }
+
+    /// A session speaks up after the way to it was another: what it missed is said again.
+    pub(super) fn here(&mut self, now: Moment, participant: ParticipantId, last_seq: u64, connected: bool) {
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        let was_lost = member.lost_until.take().is_some();
+        match member.log.resume(last_seq) {
+            Ok(Missed::Events(events)) => {
+                let deliver = |(seq, message)| Effect::Deliver {
+                    to: participant,
+                    seq,
+                    message,
+                };
+                self.effects.extend(events.into_iter().map(deliver));
+            }
+            // What it saw and missed is not known: it gets the room as it is.
+            Ok(Missed::Gone) | Err(NeverSent) => {
+                member.log = EventLog::after(last_seq, self.setup.history);
+                self.tell_moved(participant, MoveReason::Failover);
+            }
+        }
+        if !connected {
+            self.lost(now, participant);
+        } else if was_lost {
+            self.tell_quality(participant, Quality::Good, None);
+            self.tell_judged_again(participant);
+        }
+    }
+
+    /// Until it resumes, a session that goes to another node is as one without a socket; nobody need know.
+    pub(super) fn departing(&mut self, now: Moment, participant: ParticipantId) {
+        let until = now.elapsed + self.setup.grace;
+        if let Some(member) = self.participants.get_mut(&participant) {
+            member.lost_until.get_or_insert(until);
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use caside_protocol::client::{Candidate, ChangePolicy, Description, HoldTarget, Subscribe, Target};
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::server::{
-    ActiveSpeakers, CamerasSelected, PublishLayers, RoomMoved, ServerMessage, SfuAnswer, SfuOffer, TrackGone,
+    ActiveSpeakers, CamerasSelected, MoveReason, PublishLayers, RoomMoved, ServerMessage, SfuAnswer, SfuOffer,
+    TrackGone,
 };
 use caside_protocol::view::Mode;
 use caside_protocol::{ParticipantId, Permission, TrackId};
@@ -261,13 +262,24 @@ impl RoomState {
         self.set_speakers(Vec::new());
         let everybody: Vec<ParticipantId> = self.participants.keys().copied().collect();
         for participant in everybody {
-            self.tell_moved(participant);
+            self.tell_moved(participant, MoveReason::Sfu);
         }
     }
 
-    pub(super) fn tell_moved(&mut self, to: ParticipantId) {
+    /// Media moves; whose room moved with it gets the room as it is, for what the last owner still said is not known.
+    pub(super) fn tell_moved(&mut self, to: ParticipantId, reason: MoveReason) {
         let (node, epoch) = (self.setup.node.clone(), self.setup.epoch);
-        self.deliver(to, Arc::new(ServerMessage::RoomMoved(RoomMoved { node, epoch })));
+        let reset = reason != MoveReason::Sfu;
+        let you = self.participants.get(&to).map(|p| p.view()).filter(|_| reset);
+        let moved = RoomMoved {
+            node,
+            epoch,
+            reason,
+            reset,
+            room_state: reset.then(|| self.seen_by(to)),
+            you,
+        };
+        self.deliver(to, Arc::new(ServerMessage::RoomMoved(Box::new(moved))));
         if let Some(member) = self.participants.get_mut(&to) {
             member.asked.to_move = member.log.last();
         }

@@ -1,19 +1,18 @@
 //! What a room is told by others, and the handle by which they tell it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use caside_protocol::client::{ClientMessage, SubscribePolicy};
+use caside_protocol::client::SubscribePolicy;
 use caside_protocol::error::Refusal;
+use caside_protocol::node::{Act, Credentials, JoinOrder, Member, Report};
 use caside_protocol::rest::UpdateRoom;
-use caside_protocol::server::ServerMessage;
 use caside_protocol::view::{self, Mode};
-use caside_protocol::{ParticipantId, RecordingId, RoomId, UserId};
+use caside_protocol::{ParticipantId, RecordingId, RoomId, SessionId, UserId};
 use tokio::sync::oneshot;
 
-use super::command::{Act, Authority, Standing};
-use super::effects::Report;
+use super::command::{Authority, Standing};
 use super::history::EventLog;
+use super::way::Order;
 use super::wiring::{OwnSfu, Recorder};
 use crate::mailbox::{Mailbox, Named, Overloaded};
 use crate::peer::{DrainGuard, PeerLink, Reply};
@@ -27,18 +26,14 @@ pub(crate) struct JoinRequest {
     pub(crate) room: RoomId,
     /// For a room that is made by this join.
     pub(crate) mode: Option<Mode>,
-    /// Whether the token makes rooms by joining them.
-    pub(crate) may_create: bool,
-    /// Whether a room that it makes is its user's.
-    pub(crate) owns: bool,
     /// Their id, if they are let in.
     pub(crate) participant: ParticipantId,
-    /// The user behind it.
-    pub(crate) user: UserId,
+    /// On which session they are.
+    pub(crate) session: SessionId,
     /// The name to show.
     pub(crate) display_name: String,
-    /// What the token says.
-    pub(crate) standing: Standing,
+    /// Who they are.
+    pub(crate) credentials: Box<Credentials>,
     /// Whether tracks are offered unasked.
     pub(crate) subscribe: SubscribePolicy,
     /// How many cameras they receive, if they said so.
@@ -51,12 +46,48 @@ pub(crate) struct JoinRequest {
     pub(crate) link: PeerLink,
     /// The request to answer.
     pub(crate) reply: Reply,
+    /// How often it was sent to a node that turned out not to have the room.
+    pub(crate) detours: u8,
 }
 
 impl JoinRequest {
+    /// The user.
+    pub(crate) fn user(&self) -> &UserId {
+        &self.credentials.claims.sub
+    }
+
+    /// What the token says of the room.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::from(&self.credentials.claims)
+    }
+
+    /// Whether the token makes rooms by joining them.
+    pub(crate) fn may_create(&self) -> bool {
+        self.credentials.claims.makes_rooms_by_joining()
+    }
+
     /// Whose room it is that this join makes.
     pub(crate) fn owner(&self) -> Option<&UserId> {
-        self.owns.then_some(&self.user)
+        self.credentials.claims.owns_what_it_makes().then(|| self.user())
+    }
+
+    /// As it goes to another node.
+    pub(crate) fn order(&self) -> JoinOrder {
+        JoinOrder {
+            request: 0,
+            mode: self.mode,
+            display_name: self.display_name.clone(),
+            credentials: (*self.credentials).clone(),
+            subscribe: self.subscribe,
+            last_n: self.last_n,
+            client_ip: self.client_ip,
+            log: self.log.state(),
+        }
+    }
+
+    /// Whether they are on this node.
+    pub(crate) fn is_from_here(&self) -> bool {
+        self.link.address().is_none()
     }
 
     /// Keeps them out.
@@ -70,37 +101,13 @@ impl JoinRequest {
 pub(crate) enum RoomMsg {
     /// Somebody wants in; sent by the supervisor, which counts.
     Join(Box<JoinRequest>),
-    Rejoin {
+    /// A participant's session says something.
+    Order {
         participant: ParticipantId,
-        reply: Reply,
+        order: Order,
     },
-    Resume {
-        participant: ParticipantId,
-        last_seq: u64,
-    },
-    Lost {
-        participant: ParticipantId,
-    },
-    Leave {
-        participant: ParticipantId,
-        reply: Option<Reply>,
-    },
-    Gone {
-        participant: ParticipantId,
-    },
-    Renewed {
-        participant: ParticipantId,
-        standing: Standing,
-    },
-    Ask {
-        participant: ParticipantId,
-        reply: Reply,
-        message: Box<ClientMessage>,
-    },
-    Post {
-        participant: ParticipantId,
-        message: Arc<ServerMessage>,
-    },
+    /// A node cannot be reached: the sessions there are lost until they say otherwise.
+    Unlinked(Member),
     View(oneshot::Sender<view::Room>),
     Act {
         by: Authority,
@@ -138,14 +145,8 @@ impl Named for RoomMsg {
     fn name(&self) -> &'static str {
         match self {
             Self::Join(_) => "join",
-            Self::Rejoin { .. } => "rejoin",
-            Self::Resume { .. } => "resume",
-            Self::Lost { .. } => "lost",
-            Self::Leave { .. } => "leave",
-            Self::Gone { .. } => "gone",
-            Self::Renewed { .. } => "renewed",
-            Self::Ask { .. } => "ask",
-            Self::Post { .. } => "post",
+            Self::Order { order, .. } => order.name(),
+            Self::Unlinked(_) => "unlinked",
             Self::View(_) => "view",
             Self::Act { .. } => "act",
             Self::Update { .. } => "update",
@@ -159,16 +160,35 @@ impl Named for RoomMsg {
     }
 }
 
-/// A way to one room; cheap to clone.
+impl RoomMsg {
+    /// The order that came back.
+    pub(super) fn into_order(self) -> Order {
+        match self {
+            Self::Order { order, .. } => order,
+            other => {
+                tracing::error!(message = other.name(), "another message came back than was sent");
+                Order::Lost
+            }
+        }
+    }
+}
+
+/// A way to one room of this node; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct RoomHandle {
     id: RoomId,
+    epoch: u64,
     mailbox: Mailbox<RoomMsg>,
 }
 
 impl RoomHandle {
-    pub(super) fn new(id: RoomId, mailbox: Mailbox<RoomMsg>) -> Self {
-        Self { id, mailbox }
+    pub(super) fn new(id: RoomId, epoch: u64, mailbox: Mailbox<RoomMsg>) -> Self {
+        Self { id, epoch, mailbox }
+    }
+
+    /// Its ownership.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Its id.

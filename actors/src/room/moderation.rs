@@ -8,12 +8,14 @@ use caside_protocol::view;
 use caside_protocol::{Grants, ParticipantId, Permission, Role, TrackId};
 use caside_store::JournalEntry;
 
-use super::command::{Act, Authority, Moment, ReplyId, Ticket};
-use super::effects::{Effect, ReleaseCause, Report};
+use super::command::{Authority, Moment, ReplyId, Ticket};
+use super::effects::Effect;
 use super::media::{Told, no_track};
 use super::recording::Waiting;
 use super::relay::Answer;
 use super::state::{RoomState, forbidden};
+use caside_protocol::node::Act;
+use caside_protocol::node::{ReleaseCause, Report};
 
 /// Whoever acts: what they may do here.
 #[derive(Debug, Clone, Copy)]

@@ -11,11 +11,12 @@ use caside_store::JournalEntry;
 use caside_store::journal::RecordingStarted;
 
 use super::command::{Moment, ReplyId, Ticket};
-use super::effects::{Effect, RecorderOrder, Report};
+use super::effects::{Effect, RecorderOrder};
 use super::relay::Answer;
 use super::state::RoomState;
 use crate::ports::{RecorderEvent, RecorderJob};
 use crate::sfu::PublishedTrack;
+use caside_protocol::node::Report;
 
 /// Most requests that wait for one recorder to start.
 const MAX_WAITING: usize = 64;

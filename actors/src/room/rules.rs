@@ -16,10 +16,11 @@ use caside_store::JournalEntry;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::command::{Act, Authority, Command, Standing};
-use super::effects::{ReleaseCause, Report};
+use super::command::{Authority, Command, Standing};
 use super::trial::{Trial, participant, published, room, track, user};
 use crate::sfu::SfuEvent;
+use caside_protocol::node::Act;
+use caside_protocol::node::{ReleaseCause, Report};
 
 fn role_of(trial: &Trial, n: u128) -> Role {
     let view = trial.state.view();

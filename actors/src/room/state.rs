@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     pub max_size: u32,
     /// How long a dropped socket is waited for.
     pub grace: Duration,
+    /// Events kept for each participant's resume.
+    pub history: usize,
     /// How long the SFU's answer is waited for.
     pub media_timeout: Duration,
     /// Makes ids.
@@ -106,6 +108,12 @@ impl RoomState {
             Command::Join(entry) => self.join(now, *entry),
             Command::Rejoin { participant, reply } => self.rejoin(participant, reply),
             Command::Resume { participant, last_seq } => self.resume(participant, last_seq),
+            Command::Here {
+                participant,
+                last_seq,
+                connected,
+            } => self.here(now, participant, last_seq, connected),
+            Command::Departing { participant } => self.departing(now, participant),
             Command::Lost { participant } => self.lost(now, participant),
             Command::Leave { participant, reply } => self.leave(now, participant, reply),
             Command::Gone { participant } => self.gone(now, participant),

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use caside_cluster::Claim;
+use caside_cluster::{Claim, Neighbour, Owner, placement};
 use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::node::Member;
 use caside_protocol::view::{Mode, RecordPolicy};
 use caside_protocol::{CallId, RoomId, Timestamp, UserId};
 use caside_store::JournalEntry;
@@ -75,6 +76,11 @@ impl RoomTable {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.read().len()
+    }
+
     fn calls(&self) -> MutexGuard<'_, HashMap<CallId, RoomId>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,6 +133,19 @@ impl RoomTable {
 pub(crate) enum RoomsMsg {
     /// Somebody wants into a room.
     Join(Box<JoinRequest>),
+    /// Where a room runs that was not known here.
+    Placed {
+        room: RoomId,
+        result: Result<Whereabouts, Refusal>,
+    },
+    /// A node is no more.
+    Gone(Member),
+    /// This node owns nothing any more.
+    Fenced,
+    /// It may own rooms again.
+    Reinstated,
+    /// Another node has this room.
+    Lost { room: RoomId, epoch: u64 },
     /// The catalog answered.
     Loaded {
         room: RoomId,
@@ -135,7 +154,7 @@ pub(crate) enum RoomsMsg {
     /// The directory answered.
     Claimed {
         found: Box<Found>,
-        result: Result<u64, Refusal>,
+        result: Result<Claimed, Refusal>,
     },
     /// Nobody is in this room after so many joins.
     Empty { room: RoomHandle, joins_seen: u64 },
@@ -147,12 +166,31 @@ impl Named for RoomsMsg {
     fn name(&self) -> &'static str {
         match self {
             Self::Join(_) => "join",
+            Self::Placed { .. } => "placed",
+            Self::Gone(_) => "gone",
+            Self::Fenced => "fenced",
+            Self::Reinstated => "reinstated",
+            Self::Lost { .. } => "lost",
             Self::Loaded { .. } => "loaded",
             Self::Claimed { .. } => "claimed",
             Self::Empty { .. } => "empty",
             Self::Drain(_) => "drain",
         }
     }
+}
+
+/// Where a room is to be joined.
+#[derive(Debug)]
+pub(crate) enum Whereabouts {
+    Here,
+    There(Member),
+}
+
+/// What came of a claim.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    Granted(u64),
+    Taken(Owner),
 }
 
 /// A room that is to start.
@@ -262,9 +300,20 @@ impl Running {
             RoomsMsg::Join(request) => self.join(*request),
             RoomsMsg::Loaded { room, result } => self.loaded(&room, result),
             RoomsMsg::Claimed { found, result } => match result {
-                Ok(epoch) => return Some((*found, epoch)),
+                Ok(Claimed::Granted(epoch)) => return Some((*found, epoch)),
+                Ok(Claimed::Taken(owner)) => {
+                    let room = &found.room.room.id;
+                    self.shared.gateway.learn(room, owner.clone());
+                    self.send_on(room, &owner.member);
+                }
                 Err(refusal) => self.turn_away(&found.room.room.id, &refusal),
             },
+            RoomsMsg::Placed { room, result } => match result {
+                Ok(Whereabouts::Here) => self.load(room),
+                Ok(Whereabouts::There(member)) => self.send_on(&room, &member),
+                Err(refusal) => self.turn_away(&room, &refusal),
+            },
+            RoomsMsg::Gone(_) | RoomsMsg::Fenced | RoomsMsg::Reinstated | RoomsMsg::Lost { .. } => {}
             RoomsMsg::Empty { room, joins_seen } => self.empty(&room, joins_seen),
             RoomsMsg::Drain(guard) => self.drain(&guard),
         }
@@ -288,8 +337,46 @@ impl Running {
             Some(Slot::Opening(waiting)) => waiting.push(request),
             None if all_rooms => request.refuse(overloaded()),
             None => {
+                // Whom another node sends is for this one, which claims the room or says who has it.
+                let is_placed = !request.is_from_here() || !self.shared.gateway.is_in_company();
                 self.slots.insert(room.clone(), Slot::Opening(vec![request]));
-                self.load(room);
+                if is_placed {
+                    self.load(room);
+                } else {
+                    self.place(room);
+                }
+            }
+        }
+    }
+
+    /// Finds out where a room runs, or is to run.
+    fn place(&self, room: RoomId) {
+        let (shared, myself) = (self.shared.clone(), self.myself.clone());
+        tokio::spawn(async move {
+            let failed = Err(Refusal::new(ErrorCode::Internal, "looking for the room failed"));
+            let promise = myself.promise(RoomsMsg::Placed {
+                room: room.clone(),
+                result: failed,
+            });
+            let result = whereabouts(&shared, &room).await;
+            promise.keep(RoomsMsg::Placed { room, result });
+        });
+    }
+
+    /// The room is another node's: whoever waits here goes there, and whoever another node sent goes back.
+    fn send_on(&mut self, room: &RoomId, member: &Member) {
+        let Some(Slot::Opening(waiting)) = self.slots.remove(room) else {
+            return;
+        };
+        for request in waiting {
+            if !request.is_from_here() {
+                let owner = self.shared.gateway.route(room);
+                request
+                    .link
+                    .not_here(request.reply, owner.map(|owner| (owner.member, owner.epoch)));
+            } else if let Err(request) = self.shared.gateway.join(member, Box::new(request)) {
+                self.shared.gateway.forget_route(room);
+                request.refuse(away("the room's node cannot be reached now; try again"));
             }
         }
     }
@@ -344,8 +431,8 @@ impl Running {
         let maker = match &ringing {
             Some(_) => 0,
             None => waiting.iter().position(|request| {
-                let since = request.standing.right_since;
-                auto_create && request.may_create && former.is_none_or(|former| former.admits(since, request.owner()))
+                let since = request.standing().right_since;
+                auto_create && request.may_create() && former.is_none_or(|former| former.admits(since, request.owner()))
             })?,
         };
         // Those who came before it found no room.
@@ -393,11 +480,8 @@ impl Running {
             let room = &found.room.room.id;
             let claiming = shared.args.directory.claim(room);
             let result = match tokio::time::timeout(shared.args.limits.call_timeout, claiming).await {
-                Ok(Ok(Claim::Granted { epoch, .. })) => Ok(epoch),
-                Ok(Ok(Claim::Taken(owner))) => {
-                    tracing::warn!(room.id = %room, owner = %owner.member, "a room is owned by another node");
-                    Err(away("another node has the room; try again"))
-                }
+                Ok(Ok(Claim::Granted { epoch, .. })) => Ok(Claimed::Granted(epoch)),
+                Ok(Ok(Claim::Taken(owner))) => Ok(Claimed::Taken(owner)),
                 Ok(Ok(Claim::Settling(_))) => Err(away("the room directory is starting; try again")),
                 Ok(Err(error)) => {
                     tracing::warn!(room.id = %room, error = %error, "a room could not be claimed");
@@ -439,6 +523,7 @@ impl Running {
             epoch,
             max_size: limits.max_room_size,
             grace: limits.grace,
+            history: limits.history,
             media_timeout: limits.media_timeout,
             ids: Box::new(Uuid::now_v7),
         };
@@ -539,6 +624,46 @@ impl Running {
                 });
             }
         }
+    }
+}
+
+/// Where a room runs, or, when it does not, where it is to run.
+async fn whereabouts(shared: &Shared, room: &RoomId) -> Result<Whereabouts, Refusal> {
+    let gateway = &shared.gateway;
+    let others = gateway.others();
+    let owner = match gateway.route(room) {
+        Some(owner) => Some(owner),
+        None => {
+            let looking =
+                tokio::time::timeout(shared.args.limits.call_timeout, shared.args.directory.lookup(room)).await;
+            match looking {
+                Ok(Ok(owner)) => owner,
+                Ok(Err(error)) => {
+                    tracing::debug!(room.id = %room, %error, "a room could not be looked up");
+                    None
+                }
+                Err(_) => return Err(away("looking for the room took too long; try again")),
+            }
+        }
+    };
+    if let Some(owner) = owner {
+        if owner.member == shared.args.member {
+            return Ok(Whereabouts::Here);
+        }
+        if others.iter().any(|other| other.member == owner.member) {
+            gateway.learn(room, owner.clone());
+            return Ok(Whereabouts::There(owner.member));
+        }
+        return Err(away("the room's node cannot be reached now; try again"));
+    }
+    let myself = Neighbour {
+        member: shared.args.member.clone(),
+        draining: shared.is_draining(),
+        load: shared.load(),
+    };
+    match placement::place(room, others.iter().chain([&myself])) {
+        Some(member) if *member != shared.args.member => Ok(Whereabouts::There(member.clone())),
+        _ => Ok(Whereabouts::Here),
     }
 }
 

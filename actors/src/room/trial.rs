@@ -14,11 +14,13 @@ use caside_store::rooms::StoredRoom;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::command::{Act, Authority, Command, Entry, Moment, ReplyId, Standing, Ticket};
-use super::effects::{Effect, RecorderOrder, ReleaseCause, Report, Resumption};
+use super::command::{Authority, Command, Entry, Moment, ReplyId, Standing, Ticket};
+use super::effects::{Effect, RecorderOrder};
 use super::history::EventLog;
 use super::state::{RoomState, Setup};
 use crate::sfu::{PublishedTrack, SfuCommand, SfuEvent};
+use caside_protocol::node::Act;
+use caside_protocol::node::{ReleaseCause, Report, Resumption};
 
 /// A room as configured, for tests to change.
 pub(super) fn room(mode: Mode) -> StoredRoom {
@@ -116,6 +118,7 @@ impl Trial {
             epoch: 7,
             max_size: 100,
             grace: Duration::from_secs(15),
+            history: 256,
             media_timeout: Duration::from_secs(10),
             ids: Box::new(move || {
                 made += 1;

@@ -7,6 +7,7 @@ mod calls;
 mod failures;
 mod leaks;
 mod media;
+mod nodes;
 mod recorder;
 mod rest;
 mod resume;

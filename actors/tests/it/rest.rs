@@ -105,10 +105,10 @@ async fn ending_the_call_or_the_room_releases_everybody_and_their_sessions_live(
         ErrorCode::RoomNotFound
     );
     ada.join("r").await;
-    assert!(world.node.delete_room(&r()).await);
+    assert!(world.node.delete_room(&r()).await.unwrap());
     ada.event("call-state-changed").await;
     world.until("the room is gone", |w| w.node.counts().rooms == 0).await;
-    assert!(!world.node.delete_room(&r()).await);
+    assert!(!world.node.delete_room(&r()).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ async fn a_changed_configuration_holds_at_once() {
         name: Some("Standup".to_owned()),
         ..UpdateRoom::default()
     };
-    assert!(world.node.update_room(&r(), change).await.unwrap());
+    assert!(world.node.update_room(&r(), &change).await.unwrap());
     let view = world.node.room_view(&r()).await.unwrap().unwrap();
     assert_eq!((view.locked, view.name.as_deref()), (true, Some("Standup")));
     world
@@ -130,6 +130,6 @@ async fn a_changed_configuration_holds_at_once() {
         .refused("join", json!({ "room": "r" }), "room_locked")
         .await;
     let nowhere = RoomId::new("nowhere").unwrap();
-    assert!(!world.node.update_room(&nowhere, UpdateRoom::default()).await.unwrap());
+    assert!(!world.node.update_room(&nowhere, &UpdateRoom::default()).await.unwrap());
     drop(ada);
 }

@@ -135,8 +135,8 @@ async fn a_token_that_outlived_its_room_makes_no_other_of_that_id() {
         .await
         .unwrap_err();
     assert_eq!(refused.code, ErrorCode::Forbidden);
-    assert!(!world.node.admits(&room, &host("eve", 1_000)).unwrap());
-    assert!(world.node.admits(&room, &host("bob", 1_001)).unwrap());
+    assert!(!world.node.admits(&room, &host("eve", 1_000)).await.unwrap().unwrap());
+    assert!(world.node.admits(&room, &host("bob", 1_001)).await.unwrap().unwrap());
 
     // Her own are good for the room that she makes anew.
     world.catalog.forget("hers", "ada", 1_000);
@@ -179,16 +179,16 @@ async fn the_first_join_takes_up_the_call_that_waits() {
     let joined = owner.ask("join", json!({ "room": "r" })).await;
     assert_eq!(joined["payload"]["call_id"], json!(call.to_string()));
     assert_eq!(joined["payload"]["role"], "host");
-    assert_eq!(world.node.room_of_call(call).unwrap().as_str(), "r");
+    assert_eq!(world.node.room_of_call(call).await.unwrap().as_str(), "r");
     world.catalog.add("r", |_| {});
     owner.ok("leave", json!({})).await;
     let next = owner.ask("join", json!({ "room": "r" })).await;
     let next: CallId = serde_json::from_value(next["payload"]["call_id"].clone()).unwrap();
-    assert_eq!(world.node.room_of_call(call), None, "it is over");
-    assert_eq!(world.node.room_of_call(next).unwrap().as_str(), "r");
+    assert_eq!(world.node.room_of_call(call).await, None, "it is over");
+    assert_eq!(world.node.room_of_call(next).await.unwrap().as_str(), "r");
     owner.close();
     world.until_empty().await;
-    assert_eq!(world.node.room_of_call(next), None);
+    assert_eq!(world.node.room_of_call(next).await, None);
     assert_eq!(
         world
             .journal

@@ -4,13 +4,14 @@ mod client;
 mod doubles;
 mod shelf;
 mod studio;
+mod wires;
 
 use std::sync::Arc;
 use std::task::Poll;
 
 use caside_actors::node::{Limits, NodeArgs, NodeHandle, SessionArgs};
 use caside_actors::outbound::outbound;
-use caside_cluster::LocalDirectory;
+use caside_cluster::{Alone, Gateways, LocalDirectory};
 use caside_protocol::NodeId;
 use caside_protocol::claims::Claims;
 use caside_protocol::codec::Dialect;
@@ -21,10 +22,12 @@ pub(crate) use client::Client;
 pub(crate) use doubles::{Catalog, Journal, Recorders, Sfus, Tokens, claims};
 pub(crate) use shelf::{Shelf, away, refused};
 pub(crate) use studio::{SegmentFrames, Studio, Voice};
+pub(crate) use wires::Cluster;
 
 /// A node and what is around it.
 pub(crate) struct World {
     pub(crate) node: NodeHandle,
+    pub(crate) member: Member,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) directory: Arc<LocalDirectory>,
@@ -43,17 +46,29 @@ impl World {
 
     /// A node that starts where another one wrote this journal.
     pub(crate) async fn after(limits: Limits, journal: Arc<Journal>) -> Self {
-        let catalog = Arc::new(Catalog::default());
-        let (sfus, recorders) = (Arc::new(Sfus::default()), Arc::new(Recorders::default()));
         let member = Member {
             node: NodeId::new("n1").unwrap(),
             incarnation: 1,
         };
-        let directory = Arc::new(LocalDirectory::new(member.clone()));
+        let directory = Arc::new(LocalDirectory::new(member));
+        Self::among(limits, Arc::default(), journal, directory, Arc::new(Alone)).await
+    }
+
+    /// A node among others.
+    pub(crate) async fn among(
+        limits: Limits,
+        catalog: Arc<Catalog>,
+        journal: Arc<Journal>,
+        directory: Arc<LocalDirectory>,
+        gateways: Arc<dyn Gateways>,
+    ) -> Self {
+        let member = directory.member().clone();
+        let (sfus, recorders) = (Arc::new(Sfus::default()), Arc::new(Recorders::default()));
         let args = NodeArgs {
-            member,
+            member: member.clone(),
             version: "0.1.0".to_owned(),
             directory: directory.clone(),
+            gateways,
             catalog: catalog.clone(),
             invites: journal.clone(),
             journal: journal.clone(),
@@ -72,6 +87,7 @@ impl World {
         };
         Self {
             node: NodeHandle::start(args).await.unwrap(),
+            member,
             catalog,
             journal,
             directory,

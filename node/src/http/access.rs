@@ -62,7 +62,7 @@ impl App {
             return Err(forbidden("the token is for another room"));
         }
         // One that was just made may not be in the database yet, where all tokens are held against.
-        if self.node.admits(id, &caller.claims) == Some(false) {
+        if self.node.admits(id, &caller.claims).await? == Some(false) {
             return Err(lapsed());
         }
         self.room(id).await

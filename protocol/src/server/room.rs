@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::view::{Mode, RoomState};
+use crate::view::{Mode, Participant, RoomState};
 use crate::{CallId, MessageId, NodeId, ParticipantId, Role, Timestamp};
 
 /// `joined`.
@@ -121,10 +121,33 @@ pub struct Kicked {
 }
 
 /// `room-moved`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoomMoved {
-    /// The new owner.
+    /// Who has the room's media now.
     pub node: NodeId,
     /// Its epoch.
     pub epoch: u64,
+    /// Why.
+    pub reason: MoveReason,
+    /// Whether the room may differ from what events said; then `room_state` and `you` are there, as in `resumed`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
+    /// The room as it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room_state: Option<RoomState>,
+    /// Oneself as the others see one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub you: Option<Participant>,
+}
+
+/// Why media moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MoveReason {
+    /// The SFU failed and starts anew on the same node.
+    Sfu,
+    /// The room's node is gone; another has it.
+    Failover,
+    /// The room's node is about to go; another has the room already.
+    Drain,
 }

@@ -22,7 +22,7 @@ fn without_to_a_description_is_for_the_sfu_or_for_the_only_other() {
     );
     let (_, relayed) = trial.told[&eve].last().cloned().unwrap();
     let want = json!({ "to": eve.to_string(), "x": 1, "from": bob.to_string() });
-    assert_eq!(serde_json::to_value(&*relayed).unwrap(), want);
+    assert_eq!(serde_json::to_value(relayed.payload()).unwrap(), want);
     assert_eq!(
         trial.outcome(bob, "offer", &json!({ "to": bob.to_string() })),
         "participant_not_found"

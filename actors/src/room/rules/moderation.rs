@@ -239,7 +239,7 @@ fn a_change_to_the_room_is_told_to_everybody_once() {
     let told = |trial: &mut Trial| {
         let last = trial.told[&bob]
             .last()
-            .map(|(_, event)| serde_json::to_value(&**event).unwrap());
+            .map(|(_, event)| serde_json::to_value(event.payload()).unwrap());
         (
             trial.events(ada).len(),
             trial.events(bob).len(),

@@ -8,7 +8,7 @@ use caside_protocol::view::{Participant, Track};
 use proptest::prelude::*;
 
 use super::*;
-use crate::room::effects::Resumption;
+use caside_protocol::node::Resumption;
 
 /// What a client knows.
 #[derive(Debug, Clone, PartialEq, Default)]

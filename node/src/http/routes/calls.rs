@@ -170,7 +170,7 @@ async fn read(app: SharedApp, caller: Caller, params: Params) -> Result<Response
     responses((status = 200, description = "the answer", body = Call), Unauthenticated, Forbidden, NotFound, Busy))]
 async fn end(app: SharedApp, caller: Caller, params: Params) -> Result<Response, Refusal> {
     let id: CallId = params.get(0, ErrorCode::CallNotFound)?;
-    if let Some(room) = app.node.room_of_call(id) {
+    if let Some(room) = app.node.room_of_call(id).await {
         app.admitted(&caller, &room).await?;
         match app.node.end_call(&room, &caller.claims).await {
             // It ended meanwhile.

@@ -215,7 +215,7 @@ async fn update(app: SharedApp, caller: Caller, params: Params, change: UpdateRo
         .await
         .map_err(|e| refused_by_store(&e))?;
     let stored = stored.ok_or_else(|| absent(ErrorCode::RoomNotFound))?;
-    app.node.update_room(&id, change).await?;
+    app.node.update_room(&id, &change).await?;
     let live = app.node.room_view(&id).await?;
     Ok(reply::ok(&live.unwrap_or_else(|| idle(stored))))
 }
@@ -230,6 +230,6 @@ async fn delete(app: SharedApp, caller: Caller, params: Params) -> Result<Respon
     app.catch_up().await;
     let deleted = app.store.delete_room(&id, OffsetDateTime::now_utc()).await;
     deleted.map_err(|e| refused_by_store(&e))?;
-    app.node.delete_room(&id).await;
+    app.node.delete_room(&id).await?;
     Ok(reply::no_content())
 }

@@ -1,0 +1,55 @@
+//! What other nodes ask of this one.
+
+use std::sync::Arc;
+
+use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::node::{Answer, Member, NodeMessage, Question};
+
+use crate::node::Shared;
+use crate::peer::PeerMsg;
+
+/// Answers a question when it can be answered.
+pub(super) fn answer(shared: &Arc<Shared>, from: &Member, id: u64, question: Question) {
+    let (shared, from) = (shared.clone(), from.clone());
+    tokio::spawn(async move {
+        let answer = find(&shared, question).await;
+        let message = NodeMessage::Answer {
+            id,
+            answer: Box::new(answer),
+        };
+        if let Err(error) = shared.gateway.links.send(&from, &message) {
+            tracing::debug!(member = %from, %error, "an answer did not go");
+        }
+    });
+}
+
+async fn find(shared: &Arc<Shared>, question: Question) -> Answer {
+    match question {
+        Question::View(room) => Answer::Room(shared.view_here(&room).await.map(|view| view.map(Box::new))),
+        Question::Act { room, by, act } => Answer::Report(shared.act_here(&room, act, &by).await),
+        Question::Update { room, change } => Answer::Done(shared.update_here(&room, *change).await),
+        Question::Delete(room) => Answer::Done(Ok(shared.delete_here(&room).await)),
+        Question::Admits { room, claims } => Answer::Admits(shared.admits_here(&room, &claims)),
+        Question::RoomOfCall(call) => Answer::RoomOfCall(shared.rooms.of_call(call)),
+        Question::Depart { resume } => {
+            let Some(peer) = shared.sessions.redeem(&resume.into()) else {
+                return Answer::Session(None);
+            };
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            if !peer.post(PeerMsg::Depart(answer)) {
+                return Answer::Session(None);
+            }
+            // One that does not go drops its end.
+            let departing = tokio::time::timeout(shared.args.limits.call_timeout, answered).await;
+            Answer::Session(departing.ok().and_then(Result::ok).map(Box::new))
+        }
+        Question::FindOrphan { resume } => Answer::Orphan(shared.gateway.take_orphan(resume.into()).map(Box::new)),
+        _ => Answer::Unsupported,
+    }
+}
+
+/// An answer to another question than was asked: our mistake, or another version's.
+pub(crate) fn unexpected(answer: &Answer) -> Refusal {
+    tracing::error!(?answer, "another node answered another question");
+    Refusal::new(ErrorCode::Internal, "another node answered another question")
+}

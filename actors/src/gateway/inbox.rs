@@ -1,0 +1,412 @@
+//! What comes in from other nodes, brought to the room or session that it is for.
+
+use std::sync::Arc;
+
+use caside_cluster::{Inbox, Owner};
+use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::node::{Address, JoinOrder, Member, NodeMessage, RoomOrder, SessionOrder, ToRoom, ToSession};
+use caside_protocol::{ParticipantId, RoomId, SessionId};
+use tokio::time::Instant;
+
+use super::requests::Waiting;
+use super::travel::way;
+use super::{answers, locked};
+use crate::mailbox::{Mailbox, Overloaded};
+use crate::node::Shared;
+use crate::peer::{PeerLink, PeerMsg, PeerWay, RemoteSession, Reply};
+use crate::room::{Contact, EventLog, JoinRequest, Order, RemoteRoom, RoomMsg, RoomWay, RoomsMsg};
+
+/// How often a join is sent on to a node that turns out not to have the room.
+const MAX_DETOURS: u8 = 5;
+
+/// Takes what the cluster has to say to this node.
+pub(crate) struct NodeInbox(pub(crate) Arc<Shared>);
+
+impl Inbox for NodeInbox {
+    fn received(&self, from: &Member, message: NodeMessage) {
+        match message {
+            NodeMessage::ToRoom(message) => self.to_room(from, *message),
+            NodeMessage::ToSession(message) => self.to_session(from, *message),
+            NodeMessage::Reply { request, message } => {
+                if let Some(reply) = self.0.gateway.requests.reply(request) {
+                    reply.answer(*message);
+                }
+            }
+            NodeMessage::Question { id, question } => answers::answer(&self.0, from, id, *question),
+            NodeMessage::Answer { id, answer } => self.0.gateway.answered(from, id, *answer),
+            _ => tracing::warn!(member = %from, "a message of a kind that is not known here was ignored"),
+        }
+    }
+
+    fn linked(&self, member: &Member) {
+        locked(&self.0.gateway.missing).remove(member);
+        self.tell_sessions(|| PeerMsg::Linked(member.clone()));
+    }
+
+    fn unlinked(&self, member: &Member) {
+        let gateway = &self.0.gateway;
+        locked(&gateway.missing)
+            .entry(member.clone())
+            .or_insert_with(Instant::now);
+        locked(&gateway.routes).retain(|_, owner| owner.member != *member);
+        gateway.unanswered(member);
+        for waiting in gateway.requests.of(member) {
+            match waiting {
+                Waiting::Reply(reply) => reply.answer(Refusal::new(
+                    ErrorCode::DependencyUnavailable,
+                    "the room's node cannot be reached now; try again",
+                )),
+                Waiting::Join(request) => self.join_again(request),
+            }
+        }
+        self.tell_sessions(|| PeerMsg::Unlinked(member.clone()));
+        for listed in self.0.rooms.read().values() {
+            listed.handle.post(RoomMsg::Unlinked(member.clone()));
+        }
+    }
+
+    fn gone(&self, member: &Member) {
+        locked(&self.0.gateway.gone).insert(member.clone());
+        self.0.rooms_supervisor().post(RoomsMsg::Gone(member.clone()));
+    }
+
+    fn fenced(&self) {
+        self.0.rooms_supervisor().post(RoomsMsg::Fenced);
+    }
+
+    fn reinstated(&self) {
+        self.0.rooms_supervisor().post(RoomsMsg::Reinstated);
+    }
+
+    fn room_lost(&self, room: &RoomId, epoch: u64) {
+        self.0.rooms_supervisor().post(RoomsMsg::Lost {
+            room: room.clone(),
+            epoch,
+        });
+    }
+}
+
+impl NodeInbox {
+    fn tell_sessions(&self, message: impl Fn() -> PeerMsg) {
+        for peer in self.0.sessions.all() {
+            peer.post(message());
+        }
+    }
+
+    // ---- to rooms -------------------------------------------------------------------------------------------------
+
+    fn to_room(&self, from: &Member, message: ToRoom) {
+        let ToRoom {
+            room,
+            epoch,
+            participant,
+            session,
+            order,
+        } = message;
+        let way = || {
+            PeerWay::There(RemoteSession {
+                gateway: self.0.gateway.clone(),
+                address: Address {
+                    member: from.clone(),
+                    session,
+                },
+                participant,
+            })
+        };
+        let contact = |credentials| Contact {
+            link: PeerLink::by(way(), participant),
+            credentials,
+        };
+        let reply = |request| Reply::to_node(self.0.gateway.clone(), from.clone(), request);
+        if let RoomOrder::Join(order) = order {
+            return self.join(
+                from,
+                room,
+                participant,
+                session,
+                *order,
+                PeerLink::by(way(), participant),
+            );
+        }
+        let listed = self.0.rooms.find(&room).filter(|listed| listed.handle.epoch() == epoch);
+        let Some(listed) = listed else {
+            return self.not_here(from, &room, epoch, participant, session, &order);
+        };
+        let mailbox = listed.handle.mailbox();
+        let order = match order {
+            RoomOrder::Ask { request, message } => Order::Ask {
+                reply: reply(request),
+                message,
+            },
+            RoomOrder::Rejoin { request } => Order::Rejoin(reply(request)),
+            RoomOrder::Leave { request } => Order::Leave(request.map(reply)),
+            RoomOrder::Resume { last_seq, credentials } => Order::Resume {
+                last_seq,
+                contact: contact(credentials),
+            },
+            RoomOrder::Here {
+                last_seq,
+                connected,
+                credentials,
+            } => Order::Here {
+                last_seq,
+                connected,
+                contact: contact(credentials),
+            },
+            RoomOrder::Lost => Order::Lost,
+            RoomOrder::Departing => Order::Departing,
+            RoomOrder::Gone => Order::Gone,
+            RoomOrder::Renewed { credentials } => Order::Renewed(credentials),
+            RoomOrder::Post(message) => Order::Post(message),
+            _ => {
+                tracing::warn!(member = %from, room.id = %room, "an order that is not known here was ignored");
+                return;
+            }
+        };
+        let message = RoomMsg::Order { participant, order };
+        match &message {
+            RoomMsg::Order {
+                order: Order::Ask { .. } | Order::Rejoin(_) | Order::Post(_),
+                ..
+            } => {
+                if let Err(Overloaded(RoomMsg::Order {
+                    order: Order::Ask { reply, .. } | Order::Rejoin(reply),
+                    ..
+                })) = mailbox.send(message)
+                {
+                    reply.answer(Refusal::new(
+                        ErrorCode::Overloaded,
+                        "too much is waiting here; try again",
+                    ));
+                }
+            }
+            _ => {
+                mailbox.post(message);
+            }
+        }
+    }
+
+    fn join(
+        &self,
+        from: &Member,
+        room: RoomId,
+        participant: ParticipantId,
+        session: SessionId,
+        order: JoinOrder,
+        link: PeerLink,
+    ) {
+        let history = self.0.args.limits.history;
+        let request = Box::new(JoinRequest {
+            room,
+            mode: order.mode,
+            participant,
+            session,
+            display_name: order.display_name,
+            credentials: Box::new(order.credentials),
+            subscribe: order.subscribe,
+            last_n: order.last_n,
+            client_ip: order.client_ip,
+            log: EventLog::from_state(order.log, history),
+            link,
+            reply: Reply::to_node(self.0.gateway.clone(), from.clone(), order.request),
+            detours: 0,
+        });
+        self.send_to_rooms(request);
+    }
+
+    fn send_to_rooms(&self, request: Box<JoinRequest>) {
+        if let Err(Overloaded(RoomsMsg::Join(request))) = self.0.rooms_supervisor().send(RoomsMsg::Join(request)) {
+            request.refuse(Refusal::new(
+                ErrorCode::Overloaded,
+                "too much is waiting here; try again",
+            ));
+        }
+    }
+
+    /// A join of ours did not find its room where it was sent.
+    fn join_again(&self, mut request: Box<JoinRequest>) {
+        request.detours += 1;
+        if request.detours > MAX_DETOURS {
+            let text = "the room moves from node to node; try again";
+            return request.refuse(Refusal::new(ErrorCode::DependencyUnavailable, text));
+        }
+        self.send_to_rooms(request);
+    }
+
+    fn not_here(
+        &self,
+        from: &Member,
+        room: &RoomId,
+        epoch: u64,
+        participant: ParticipantId,
+        session: SessionId,
+        order: &RoomOrder,
+    ) {
+        let request = match order {
+            RoomOrder::Ask { request, .. } | RoomOrder::Rejoin { request } => Some(*request),
+            RoomOrder::Leave { request } => *request,
+            RoomOrder::Gone | RoomOrder::Departing | RoomOrder::Post(_) => return,
+            _ => None,
+        };
+        let here = self.0.rooms.find(room);
+        let here = here.map(|listed| (self.0.args.member.clone(), listed.handle.epoch()));
+        let known = || self.0.gateway.route(room).map(|owner| (owner.member, owner.epoch));
+        let owner = here.or_else(known).filter(|(_, now)| *now > epoch);
+        let order = SessionOrder::NotHere { request, epoch, owner };
+        self.0.gateway.to_session(
+            from,
+            ToSession {
+                session,
+                participant,
+                order,
+            },
+        );
+    }
+
+    // ---- to sessions ----------------------------------------------------------------------------------------------
+
+    fn to_session(&self, from: &Member, message: ToSession) {
+        let ToSession {
+            session,
+            participant,
+            order,
+        } = message;
+        let gateway = &self.0.gateway;
+        let peer = self.0.sessions.find(session);
+        match order {
+            SessionOrder::Admitted { request, epoch, joined } => {
+                let Some(join) = gateway.requests.join(request) else {
+                    return;
+                };
+                let owner = Owner {
+                    member: from.clone(),
+                    epoch,
+                };
+                gateway.learn(&join.room, owner);
+                let room = RoomWay::There(RemoteRoom {
+                    gateway: gateway.clone(),
+                    room: join.room.clone(),
+                    member: from.clone(),
+                    epoch,
+                    session,
+                });
+                let JoinRequest { link, reply, .. } = *join;
+                link.replaced();
+                if let Some(peer) = peer {
+                    peer.post(PeerMsg::Admitted {
+                        participant,
+                        room,
+                        reply,
+                        joined,
+                    });
+                }
+            }
+            SessionOrder::Refused { request, refusal } => {
+                if let Some(join) = gateway.requests.join(request) {
+                    join.refuse(refusal);
+                }
+            }
+            SessionOrder::NotHere { request, epoch, owner } => {
+                self.went_wrong(from, peer, participant, session, request, epoch, owner);
+            }
+            order => {
+                if let Some(peer) = peer {
+                    self.tell(from, &peer, participant, session, order);
+                }
+            }
+        }
+    }
+
+    fn tell(
+        &self,
+        from: &Member,
+        peer: &Mailbox<PeerMsg>,
+        participant: ParticipantId,
+        session: SessionId,
+        order: SessionOrder,
+    ) {
+        let history = self.0.args.limits.history;
+        let message = match order {
+            SessionOrder::Deliver { seq, message } => {
+                let event = PeerMsg::Deliver {
+                    participant,
+                    seq,
+                    message,
+                };
+                if peer.send(event).is_err() {
+                    peer.post(PeerMsg::Behind { participant });
+                }
+                return;
+            }
+            SessionOrder::Behind => PeerMsg::Behind { participant },
+            SessionOrder::Notify(message) => PeerMsg::Notify(message),
+            SessionOrder::Resumed(resumption) => PeerMsg::Resumed {
+                participant,
+                resumption: resumption.map(|resumption| *resumption),
+            },
+            SessionOrder::Released { log, cause } => PeerMsg::Released {
+                participant,
+                log: EventLog::from_state(log, history),
+                cause,
+            },
+            SessionOrder::RoomGone => PeerMsg::RoomGone { participant },
+            SessionOrder::Moved { room, epoch } => {
+                let owner = Owner {
+                    member: from.clone(),
+                    epoch,
+                };
+                self.0.gateway.learn(&room, owner);
+                PeerMsg::Moved {
+                    participant,
+                    room: way(&self.0, session, &room, from.clone(), epoch),
+                }
+            }
+            _ => {
+                tracing::warn!(member = %from, "a word for a session that is not known here was ignored");
+                return;
+            }
+        };
+        peer.post(message);
+    }
+
+    /// A room was not where something was sent.
+    #[allow(clippy::too_many_arguments, reason = "what the message says")]
+    fn went_wrong(
+        &self,
+        from: &Member,
+        peer: Option<Mailbox<PeerMsg>>,
+        participant: ParticipantId,
+        session: SessionId,
+        request: Option<u64>,
+        epoch: u64,
+        owner: Option<(Member, u64)>,
+    ) {
+        let gateway = &self.0.gateway;
+        if let Some(request) = request {
+            if let Some(join) = gateway.requests.join(request) {
+                gateway.forget_route(&join.room);
+                if let Some((member, epoch)) = owner.clone() {
+                    gateway.learn(&join.room, Owner { member, epoch });
+                }
+                return self.join_again(join);
+            }
+            if let Some(reply) = gateway.requests.reply(request) {
+                let text = "the room has moved to another node; try again";
+                reply.answer(Refusal::new(ErrorCode::DependencyUnavailable, text));
+            }
+        }
+        let Some(peer) = peer.filter(|_| epoch != 0) else {
+            return;
+        };
+        let message = match owner {
+            Some((member, now)) => PeerMsg::Elsewhere {
+                participant,
+                member,
+                epoch: now,
+            },
+            None => PeerMsg::Unlinked(from.clone()),
+        };
+        peer.post(message);
+        tracing::debug!(session.id = %session, member = %from, "a room is no longer where its session looked for it");
+    }
+}

@@ -1,0 +1,56 @@
+//! Questions to other nodes and their answers.
+
+use std::time::Duration;
+
+use caside_protocol::node::{Answer, Member, NodeMessage, Question};
+use tokio::sync::oneshot;
+
+use super::{Gateway, locked};
+
+/// The other node cannot be asked now, or did not answer in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the other node did not answer")]
+pub(crate) struct NoAnswer;
+
+impl Gateway {
+    /// Asks another node.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] within `limit`.
+    pub(crate) async fn ask(&self, member: &Member, question: Question, limit: Duration) -> Result<Answer, NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        let id = self.next();
+        locked(&self.questions).insert(id, (member.clone(), answer));
+        let message = NodeMessage::Question {
+            id,
+            question: Box::new(question),
+        };
+        let result = match self.links.send(member, &message) {
+            Ok(()) => tokio::time::timeout(limit, answered).await.ok().and_then(Result::ok),
+            Err(_) => None,
+        };
+        locked(&self.questions).remove(&id);
+        result.ok_or(NoAnswer)
+    }
+
+    /// An answer came.
+    pub(super) fn answered(&self, from: &Member, id: u64, answer: Answer) {
+        let asked = {
+            let mut questions = locked(&self.questions);
+            match questions.get(&id) {
+                Some((member, _)) if member == from => questions.remove(&id),
+                _ => None,
+            }
+        };
+        if let Some((_, waiting)) = asked
+            && waiting.send(answer).is_err()
+        {
+            tracing::debug!(member = %from, "nobody waits for an answer any more");
+        }
+    }
+
+    /// Questions that will not be answered.
+    pub(super) fn unanswered(&self, member: &Member) {
+        locked(&self.questions).retain(|_, (asked, _)| asked != member);
+    }
+}
