@@ -90,6 +90,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     tools::for_cluster()?;
     let binary = binary(&options.binary)?;
     let folder = repository().join("target/cluster");
+    fs::create_dir_all(repository().join("target"))?;
     let lock = File::create(folder.with_extension("lock"))?;
     ensure!(
         lock.try_lock().is_ok(),
