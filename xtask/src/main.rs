@@ -1,5 +1,8 @@
 //! Chores, `cargo xtask …`. Kept free of heavy dependencies: it is built before anything else.
 
+mod cluster;
+#[cfg(test)]
+mod deployed;
 mod layers;
 mod process;
 mod tools;
@@ -26,6 +29,8 @@ cargo xtask <chore>
   throughput packets forwarded for each second of processor time, beside the least that can cost
   hostile    attacks of all kinds beside a call: what the call notices, what the node keeps
   soak [M]   a room with video for M minutes (default 60) whose members come and go: whether memory stays what it is
+  cluster    three nodes on this machine with Redis, PostgreSQL, an S3-compatible server and HAProxy, until ctrl-c.
+             --nodes N; --sticky keeps rooms together, as deploy/haproxy.cfg does; --release, or --bin PATH of a node
   load       2,000 WebSockets in rooms of two: how fast they join, what they cost, what is left of them
   ci         lint, then test";
 
@@ -56,6 +61,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some("netem") => netem(),
         Some("bench") => run(&cargo(&["bench", "-p", "caside-media"])),
         Some("throughput") => throughput(arguments.get(1..).unwrap_or_default()),
+        Some("cluster") => cluster::run(arguments.get(1..).unwrap_or_default()),
         Some("load") => bots("signaling", arguments.get(1..).unwrap_or_default()),
         Some("hostile") => bots("hostile", arguments.get(1..).unwrap_or_default()),
         Some("soak") => soak(arguments.get(1..).unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! What tests need beside Rust. Installed where it is missing, on Debian and Ubuntu; elsewhere named.
+//! What tests and chores need beside Rust. Installed where it is missing, on Debian and Ubuntu; elsewhere named.
 
 use std::path::PathBuf;
 
@@ -109,6 +109,39 @@ const INTEROP: &[Needed] = &[
     },
 ];
 
+const CLUSTER: &[Needed] = &[
+    Needed {
+        probe: &["redis-server", "--version"],
+        package: "redis-server",
+    },
+    Needed {
+        probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/postgres"],
+        package: "postgresql",
+    },
+    Needed {
+        probe: &["sh", "-c", "PATH=$PATH:/usr/sbin haproxy -v"],
+        package: "haproxy",
+    },
+    Needed {
+        probe: &["openssl", "version"],
+        package: "openssl",
+    },
+    Needed {
+        probe: &["setpriv", "--version"],
+        package: "util-linux",
+    },
+    Needed {
+        probe: &["python3", "-c", "import ensurepip, venv"],
+        package: "python3-venv",
+    },
+];
+
+/// Installs what a cluster of processes leans on: Redis, PostgreSQL, HAProxy, an S3-compatible server.
+pub(crate) fn for_cluster() -> Result<()> {
+    apt(CLUSTER)?;
+    python()
+}
+
 /// Installs the stacks of others: Firefox and GStreamer, beside those of the end-to-end tests.
 pub(crate) fn for_interop() -> Result<()> {
     apt(INTEROP)
@@ -154,10 +187,7 @@ fn apt(needed: &[Needed]) -> Result<()> {
         return Ok(());
     }
     if !works("apt-get", &["--version"]) {
-        bail!(
-            "the tests need these programs; please install them: {}",
-            missing.join(", ")
-        );
+        bail!("these programs are needed; please install them: {}", missing.join(", "));
     }
     let sudo = if is_root() { None } else { Some("sudo") };
     let install = |arguments: &[&str]| {

@@ -1,0 +1,294 @@
+//! What is deployed fits together: docker-compose.yml, deploy/ and the program's settings.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::process::repository;
+
+/// Settings of a cluster of which `node/src/config/key.rs` need not know yet.
+const CLUSTER: [&str; 7] = [
+    "REDIS_URL",
+    "CASIDE_CLUSTER_LISTEN",
+    "CASIDE_CLUSTER_ADVERTISE",
+    "CASIDE_CLUSTER_COOKIE",
+    "CASIDE_CLUSTER_CERT",
+    "CASIDE_CLUSTER_KEY",
+    "CASIDE_CLUSTER_CA",
+];
+
+fn text(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// A file with one YAML document, its merge keys resolved.
+fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&text(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn object<'a>(value: &'a Value, what: &str) -> &'a serde_json::Map<String, Value> {
+    value.as_object().unwrap_or_else(|| panic!("{what} is no mapping"))
+}
+
+fn list<'a>(value: &'a Value, what: &str) -> &'a [Value] {
+    value.as_array().unwrap_or_else(|| panic!("{what} is no list"))
+}
+
+fn word<'a>(value: &'a Value, what: &str) -> &'a str {
+    value.as_str().unwrap_or_else(|| panic!("{what} is no text"))
+}
+
+/// A number, also one that is written as text.
+fn number(value: &Value, what: &str) -> u64 {
+    let given = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    given.unwrap_or_else(|| panic!("{what} is no number: {value}"))
+}
+
+/// Seconds of a span like `60s`.
+fn seconds(value: &Value, what: &str) -> u64 {
+    let span = word(value, what);
+    let digits = span.strip_suffix('s').and_then(|digits| digits.parse().ok());
+    digits.unwrap_or_else(|| panic!("{what} is no number of seconds: {span}"))
+}
+
+/// The variables of all settings: every literal of the table that is written as variables are.
+fn settings() -> BTreeSet<String> {
+    let table = text("node/src/config/key.rs");
+    let named = table.split('"').skip(1).step_by(2).filter(|literal| {
+        literal.contains('_')
+            && literal
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    });
+    let all: BTreeSet<String> = named.map(str::to_owned).chain(CLUSTER.map(str::to_owned)).collect();
+    assert!(all.contains("CASIDE_LISTEN") && all.contains("JWT_SECRET"), "{all:?}");
+    all
+}
+
+fn assert_known<'a>(names: impl Iterator<Item = &'a String>, place: &str) {
+    let known = settings();
+    for name in names {
+        // OpenTelemetry's variables are its own.
+        assert!(
+            known.contains(name) || name.starts_with("OTEL_"),
+            "{place}: no setting is named {name}"
+        );
+    }
+}
+
+/// The services that are nodes, with their environment.
+fn nodes(compose: &Value) -> Vec<(&String, &serde_json::Map<String, Value>)> {
+    let services = object(&compose["services"], "services");
+    let built = services.iter().filter(|(_, service)| service.get("build").is_some());
+    built
+        .map(|(name, service)| (name, object(&service["environment"], name)))
+        .collect()
+}
+
+/// The names in `${NAME}`, `${NAME:-default}` and `${NAME:?message}`.
+fn interpolated(text: &str) -> BTreeSet<&str> {
+    let rest = text.split("${").skip(1);
+    rest.map(|rest| rest.split(['}', ':']).next().unwrap_or_default())
+        .collect()
+}
+
+#[test]
+fn compose_gives_nodes_settings_that_they_have() {
+    let compose = yaml("docker-compose.yml");
+    let nodes = nodes(&compose);
+    assert_eq!(nodes.len(), 3);
+    for (name, environment) in nodes {
+        assert_known(environment.keys(), name);
+        assert_eq!(environment["CASIDE_NODE_ID"], **name);
+        assert_eq!(environment["CASIDE_CLUSTER_ADVERTISE"], format!("{name}:7400"));
+    }
+}
+
+#[test]
+fn every_variable_that_compose_takes_is_explained() {
+    let example = text(".env.example");
+    let explained: BTreeSet<&str> = example
+        .lines()
+        .filter_map(|line| Some(line.trim_start_matches("# ").split_once('=')?.0))
+        .collect();
+    let compose = text("docker-compose.yml");
+    for name in interpolated(&compose) {
+        assert!(explained.contains(name), ".env.example lacks {name}");
+    }
+}
+
+#[test]
+fn compose_has_no_secret_in_it() {
+    let compose = yaml("docker-compose.yml");
+    for (service, definition) in object(&compose["services"], "services") {
+        let Some(environment) = definition.get("environment") else {
+            continue;
+        };
+        for (name, value) in object(environment, service) {
+            let secret = ["SECRET", "TOKEN", "PASSWORD", "COOKIE", "KEY", "AUTH"]
+                .iter()
+                .any(|end| name.ends_with(end));
+            let given = value.as_str().unwrap_or_default();
+            assert!(!secret || given.starts_with("${"), "{service}: {name} is written out");
+        }
+    }
+}
+
+#[test]
+fn compose_pins_every_image() {
+    let compose = yaml("docker-compose.yml");
+    for (service, definition) in object(&compose["services"], "services") {
+        let image = word(&definition["image"], service);
+        let (_, tag) = image.split_once(':').unwrap_or((image, "latest"));
+        assert!(tag != "latest" && !tag.is_empty(), "{service}: {image}");
+    }
+}
+
+#[test]
+fn compose_publishes_a_port_for_every_worker_a_node_may_have() {
+    let compose = yaml("docker-compose.yml");
+    for (name, environment) in nodes(&compose) {
+        let first = number(&environment["CASIDE_MEDIA_PORT"], name);
+        let range = format!("{first}-{}", first + 7);
+        let ports = list(&compose["services"][name]["ports"], name);
+        let wanted = ["udp", "tcp"].map(|protocol| Value::from(format!("{range}:{range}/{protocol}")));
+        assert_eq!(ports, wanted, "{name}");
+    }
+}
+
+#[test]
+fn nodes_have_the_time_to_drain() {
+    let compose = yaml("docker-compose.yml");
+    for (name, environment) in nodes(&compose) {
+        let killed = seconds(&compose["services"][name]["stop_grace_period"], name);
+        assert!(killed > seconds(&environment["CASIDE_DRAIN_TIMEOUT"], name), "{name}");
+    }
+    let pod = &yaml("deploy/kubernetes/statefulset.yaml")["spec"]["template"]["spec"];
+    let hook = &pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"];
+    let drain = &yaml("deploy/kubernetes/configmap.yaml")["data"]["CASIDE_DRAIN_TIMEOUT"];
+    let killed = number(&pod["terminationGracePeriodSeconds"], "the grace period");
+    assert!(killed > number(&hook[1], "the preStop hook") + seconds(drain, "the drain"));
+}
+
+#[test]
+fn the_balancer_knows_the_nodes_of_compose() {
+    let compose = yaml("docker-compose.yml");
+    let wanted: Vec<String> = nodes(&compose)
+        .iter()
+        .map(|(name, environment)| {
+            let listen = word(&environment["CASIDE_LISTEN"], name);
+            let (_, port) = listen.rsplit_once(':').expect("an address has a port");
+            format!("server {name} \"${{CASIDE_{}-{name}:{port}}}\"", name.to_uppercase())
+        })
+        .collect();
+    let configuration = text("deploy/haproxy.cfg");
+    let mut backends = 0;
+    for backend in configuration.split("\nbackend ").skip(1) {
+        let servers: Vec<&str> = backend
+            .lines()
+            .map(str::trim)
+            .filter(|l| l.starts_with("server "))
+            .collect();
+        assert_eq!(servers, wanted);
+        backends += 1;
+    }
+    assert_eq!(backends, 2);
+}
+
+#[test]
+fn prometheus_asks_the_nodes_of_compose() {
+    let compose = yaml("docker-compose.yml");
+    let wanted: Vec<String> = nodes(&compose).iter().map(|(name, _)| format!("{name}:8080")).collect();
+    let prometheus = yaml("deploy/prometheus.yml");
+    let job = &prometheus["scrape_configs"][0];
+    assert_eq!(job["job_name"], "caside");
+    assert_eq!(job["static_configs"][0]["targets"], Value::from(wanted));
+}
+
+#[test]
+fn kubernetes_gives_nodes_settings_that_they_have() {
+    let configuration = yaml("deploy/kubernetes/configmap.yaml");
+    assert_known(object(&configuration["data"], "data").keys(), "configmap.yaml");
+    let secret = yaml("deploy/kubernetes/secret.example.yaml");
+    assert_known(
+        object(&secret["stringData"], "stringData").keys(),
+        "secret.example.yaml",
+    );
+    let set = yaml("deploy/kubernetes/statefulset.yaml");
+    let environment = list(&set["spec"]["template"]["spec"]["containers"][0]["env"], "env");
+    let names: Vec<String> = environment
+        .iter()
+        .map(|one| word(&one["name"], "a name").to_owned())
+        .collect();
+    assert_known(names.iter(), "statefulset.yaml");
+}
+
+#[test]
+fn kubernetes_opens_a_port_for_every_worker() {
+    let configuration = &yaml("deploy/kubernetes/configmap.yaml")["data"];
+    let first = number(&configuration["CASIDE_MEDIA_PORT"], "the first port");
+    let workers = number(&configuration["CASIDE_MEDIA_WORKERS"], "the workers");
+    let set = yaml("deploy/kubernetes/statefulset.yaml");
+    let ports = list(&set["spec"]["template"]["spec"]["containers"][0]["ports"], "ports");
+    let policy = yaml("deploy/kubernetes/networkpolicy.yaml");
+    let allowed = list(&policy["spec"]["ingress"][1]["ports"], "ports");
+    for protocol in ["UDP", "TCP"] {
+        let opened: Vec<(u64, u64)> = ports
+            .iter()
+            .filter(|port| port["protocol"] == protocol && port.get("hostPort").is_some())
+            .map(|port| {
+                (
+                    number(&port["containerPort"], "a port"),
+                    number(&port["hostPort"], "a port"),
+                )
+            })
+            .collect();
+        let wanted: Vec<(u64, u64)> = (first..first + workers).map(|port| (port, port)).collect();
+        assert_eq!(opened, wanted, "{protocol}");
+        let passes = allowed.iter().any(|range| {
+            range["protocol"] == protocol && range["port"] == first && range["endPort"] == first + workers - 1
+        });
+        assert!(passes, "networkpolicy.yaml: {protocol}");
+    }
+}
+
+#[test]
+fn every_file_of_the_kustomization_is_there() {
+    let folder = "deploy/kubernetes";
+    let kustomization = yaml(&format!("{folder}/kustomization.yaml"));
+    let listed: BTreeSet<String> = list(&kustomization["resources"], "resources")
+        .iter()
+        .map(|name| word(name, "a resource").to_owned())
+        .collect();
+    let there: BTreeSet<String> = fs::read_dir(repository().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !matches!(name.as_str(), "kustomization.yaml" | "secret.example.yaml"))
+        .collect();
+    assert_eq!(listed, there);
+}
+
+#[test]
+fn the_other_files_can_be_read() {
+    for path in ["otel-collector.yaml", "tempo.yaml", "loki.yaml"] {
+        assert!(yaml(&format!("deploy/{path}")).is_object(), "{path}");
+    }
+    for folder in ["datasources", "dashboards"] {
+        assert_eq!(
+            yaml(&format!("deploy/grafana/provisioning/{folder}/caside.yaml"))["apiVersion"],
+            1
+        );
+    }
+    let dashboard: Value = serde_json::from_str(&text("deploy/grafana/dashboards/caside.json")).unwrap();
+    let metrics = text("node/src/http/routes/metrics.rs");
+    for panel in list(&dashboard["panels"], "panels") {
+        for target in list(&panel["targets"], "targets") {
+            let expression = word(&target["expr"], "an expression");
+            let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            for name in words.filter(|word| word.starts_with("caside_")) {
+                assert!(metrics.contains(&format!("\"{name}\"")), "no metric is named {name}");
+            }
+        }
+    }
+}
