@@ -7,12 +7,13 @@ mod questions;
 mod requests;
 mod travel;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use caside_cluster::{Gateways, Neighbour, Owner, SendError};
+use bytes::Bytes;
+use caside_cluster::{Gateways, Neighbour, Owner, SendError, placement};
 use caside_protocol::node::{Answer, Member, NodeMessage, Orphan, RoomOrder, SessionOrder, ToRoom, ToSession};
 use caside_protocol::server::ServerMessage;
 use caside_protocol::{ParticipantId, RoomId};
@@ -44,8 +45,16 @@ pub(crate) struct Gateway {
     missing: Mutex<HashMap<Member, Instant>>,
     /// Participants of rooms here whose sessions' nodes are gone, by their resume tokens.
     orphans: Mutex<HashMap<TokenHash, Orphan>>,
-    /// Members that are gone for good.
-    gone: Mutex<HashSet<Member>>,
+    /// Rooms of other nodes that this one would take over.
+    copies: Mutex<HashMap<RoomId, Copy>>,
+}
+
+/// A room of another node, as it last was.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub(crate) of: Member,
+    pub(crate) epoch: u64,
+    pub(crate) state: Bytes,
 }
 
 impl fmt::Debug for Gateway {
@@ -65,13 +74,8 @@ impl Gateway {
             routes: Mutex::default(),
             missing: Mutex::default(),
             orphans: Mutex::default(),
-            gone: Mutex::default(),
+            copies: Mutex::default(),
         })
-    }
-
-    /// This member.
-    pub(crate) fn me(&self) -> &Member {
-        &self.me
     }
 
     /// Those that can be sent to now.
@@ -260,16 +264,73 @@ impl Gateway {
         }
     }
 
+    // ---- rooms of others that would be taken over -----------------------------------------------------------------
+
+    /// Keeps another node's room as it is now.
+    fn keep_copy(&self, of: &Member, room: RoomId, epoch: u64, state: Bytes) {
+        let mut copies = locked(&self.copies);
+        if copies.get(&room).is_some_and(|known| known.epoch > epoch) {
+            return;
+        }
+        let of = of.clone();
+        copies.insert(room, Copy { of, epoch, state });
+    }
+
+    /// Forgets another node's room: it ended, or somebody else keeps it.
+    fn forget_copy(&self, of: &Member, room: &RoomId, epoch: u64) {
+        let mut copies = locked(&self.copies);
+        if copies
+            .get(room)
+            .is_some_and(|known| known.of == *of && known.epoch <= epoch)
+        {
+            copies.remove(room);
+        }
+    }
+
+    /// The rooms of a node that is gone.
+    pub(crate) fn take_copies(&self, of: &Member) -> Vec<(RoomId, Copy)> {
+        let mut copies = locked(&self.copies);
+        copies.extract_if(|_, copy| copy.of == *of).collect()
+    }
+
+    /// What is kept of one room.
+    pub(crate) fn take_copy(&self, room: &RoomId) -> Option<Copy> {
+        locked(&self.copies).remove(room)
+    }
+
+    /// Has a room kept by another node.
+    pub(crate) fn keep_at(&self, member: &Member, room: &RoomId, epoch: u64, state: &[u8]) {
+        let message = NodeMessage::Keep {
+            room: room.clone(),
+            epoch,
+            state: state.to_vec(),
+        };
+        if let Err(error) = self.links.send(member, &message) {
+            tracing::debug!(%member, room.id = %room, %error, "a room was not kept by its standby");
+        }
+    }
+
+    /// Has a room forgotten by another node.
+    pub(crate) fn forget_at(&self, member: &Member, room: &RoomId, epoch: u64) {
+        let message = NodeMessage::Forget {
+            room: room.clone(),
+            epoch,
+        };
+        if let Err(error) = self.links.send(member, &message) {
+            tracing::debug!(%member, room.id = %room, %error, "a room was not forgotten by its standby");
+        }
+    }
+
+    /// Who would take a room over that this node has.
+    pub(crate) fn standby_of(&self, room: &RoomId) -> Option<Member> {
+        placement::standby(room, &self.links.others()).cloned()
+    }
+
     // ---- others that come and go ----------------------------------------------------------------------------------
 
     /// Since when a member is missing that was linked before; `None` while it is linked, or was never.
     pub(crate) fn missing_since(&self, member: &Member) -> Option<Instant> {
         locked(&self.missing).get(member).copied()
-    }
-
-    /// Whether a member is known to be no more.
-    pub(crate) fn is_gone(&self, member: &Member) -> bool {
-        locked(&self.gone).contains(member)
     }
 
     fn next(&self) -> u64 {

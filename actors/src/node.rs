@@ -343,6 +343,29 @@ impl NodeHandle {
             .ok_or_else(|| Refusal::new(ErrorCode::RoomNotFound, "nobody is in a room of this id now"))
     }
 
+    // ---- among others ---------------------------------------------------------------------------------------------
+
+    /// Tells the other nodes how this one is; to be repeated.
+    pub fn describe(&self) {
+        let shared = &self.shared;
+        let (rooms, load) = (shared.rooms.len(), shared.load());
+        shared.args.gateways.describe(rooms, load, self.is_draining());
+    }
+
+    /// Hands every room over to another node, where there is one, and waits until their clients have moved.
+    async fn evacuate(&self, until: Instant) {
+        let shared = &self.shared;
+        if shared.gateway.others().iter().all(|other| other.draining) {
+            return;
+        }
+        let (guard, gone) = mpsc::channel(1);
+        shared.rooms_supervisor().post(RoomsMsg::Evacuate {
+            at_once: HANDED_OVER_AT_ONCE,
+            done: DrainGuard(guard),
+        });
+        all_done(gone, until, "not every room was handed over").await;
+    }
+
     // ---- the end --------------------------------------------------------------------------------------------------
 
     /// Whether no new sessions are taken.
@@ -355,6 +378,8 @@ impl NodeHandle {
     pub async fn drain(&self, deadline: Duration) {
         let until = Instant::now() + deadline;
         self.shared.draining.store(true, Ordering::Relaxed);
+        self.describe();
+        self.evacuate(until).await;
         let (guard, told) = mpsc::channel(1);
         for peer in self.shared.sessions.all() {
             peer.post(PeerMsg::Drain(DrainGuard(guard.clone())));
@@ -378,6 +403,9 @@ impl NodeHandle {
         }
     }
 }
+
+/// Rooms that are handed over at one time.
+const HANDED_OVER_AT_ONCE: usize = 8;
 
 /// What the tree's end may take even when the drain has used its time up.
 const MIN_STOP: Duration = Duration::from_millis(100);

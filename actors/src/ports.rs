@@ -151,6 +151,8 @@ pub struct RecorderJob {
     pub epoch: u64,
     /// The zero of every file's offset.
     pub started_at: time::OffsetDateTime,
+    /// Whether another node recorded before, and this one goes on.
+    pub continued: bool,
 }
 
 /// What a room tells its recorder.
@@ -179,6 +181,8 @@ pub enum RecorderCommand {
     },
     /// The recording is over: finish the files. The recorder outlives its room for that.
     Stop,
+    /// Another node goes on with the recording: write what is left, and leave the files to it.
+    HandOver,
 }
 
 /// What a recorder reports to its room, while that is there.

@@ -66,6 +66,14 @@ pub trait Directory: Send + Sync {
         to: &'a Member,
     ) -> Later<'a, Result<Option<u64>, DirectoryAway>>;
 
+    /// The rooms that a member has, alive or not.
+    fn rooms_of<'a>(&'a self, member: &'a Member) -> Later<'a, Result<Vec<RoomId>, DirectoryAway>>;
+
+    /// Whether this member may own rooms now. Costs next to nothing.
+    fn holds(&self) -> bool {
+        true
+    }
+
     /// Keeps a room's state for whoever has to take it over. `false` when this member no longer has the room under this
     /// epoch.
     fn keep<'a>(&'a self, room: &'a RoomId, epoch: u64, state: Bytes) -> Later<'a, Result<bool, DirectoryAway>>;

@@ -1,6 +1,7 @@
 //! The directory of nodes that share a process: of the one node that is alone, and of several in tests.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,8 @@ use crate::{Claim, Directory, DirectoryAway, Later, Owner};
 #[derive(Debug, Clone)]
 pub struct LocalDirectory {
     me: Member,
+    /// Whether this member is there.
+    alive: Arc<AtomicBool>,
     state: Arc<Mutex<State>>,
 }
 
@@ -24,6 +27,8 @@ struct State {
     epoch: u64,
     /// Members that are gone.
     gone: HashSet<Member>,
+    /// Those that are there.
+    alive: HashMap<Member, Arc<AtomicBool>>,
 }
 
 #[derive(Debug)]
@@ -43,10 +48,15 @@ impl State {
 impl LocalDirectory {
     /// An empty directory, as this member sees it.
     pub fn new(me: Member) -> Self {
-        Self {
-            me,
-            state: Arc::default(),
-        }
+        Self::with(me, Arc::default())
+    }
+
+    fn with(me: Member, state: Arc<Mutex<State>>) -> Self {
+        let alive = Arc::new(AtomicBool::new(true));
+        let directory = Self { me, alive, state };
+        let (me, alive) = (directory.me.clone(), directory.alive.clone());
+        directory.locked().alive.insert(me, alive);
+        directory
     }
 
     /// Who sees it.
@@ -57,15 +67,16 @@ impl LocalDirectory {
     /// The same directory, as another member sees it.
     #[must_use]
     pub fn seen_by(&self, me: Member) -> Self {
-        Self {
-            me,
-            state: self.state.clone(),
-        }
+        Self::with(me, self.state.clone())
     }
 
     /// Takes note that a member is gone: its rooms may be taken.
     pub fn bury(&self, member: &Member) {
-        self.locked().gone.insert(member.clone());
+        let mut state = self.locked();
+        state.gone.insert(member.clone());
+        if let Some(alive) = state.alive.get(member) {
+            alive.store(false, Ordering::Relaxed);
+        }
     }
 
     /// How many rooms are owned.
@@ -157,6 +168,18 @@ impl Directory for LocalDirectory {
             }
             Ok(Some(next))
         })
+    }
+
+    fn rooms_of<'a>(&'a self, member: &'a Member) -> Later<'a, Result<Vec<RoomId>, DirectoryAway>> {
+        Box::pin(async move {
+            let state = self.locked();
+            let of_member = state.rooms.iter().filter(|(_, entry)| entry.owner.member == *member);
+            Ok(of_member.map(|(room, _)| room.clone()).collect())
+        })
+    }
+
+    fn holds(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
     }
 
     fn keep<'a>(&'a self, room: &'a RoomId, epoch: u64, kept: Bytes) -> Later<'a, Result<bool, DirectoryAway>> {

@@ -230,6 +230,9 @@ pub struct TrackSource {
     /// What frames are encrypted with end to end, in a word of the publisher's; 1 to [`MAX_ENCRYPTION`] of `A-Z a-z 0-9 . _ -`.
     #[serde(default)]
     pub encryption: Option<String>,
+    /// The id that this track had before its room moved to another node: it goes on under it.
+    #[serde(default)]
+    pub track: Option<TrackId>,
 }
 
 /// `offer` and `answer`: for the SFU, or with `to` for another participant.

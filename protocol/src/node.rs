@@ -10,8 +10,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::NodeId;
 use crate::server::ServerMessage;
+use crate::{NodeId, RoomId};
 
 pub use question::{Act, Answer, Departing, DepartingPlace, Orphan, Question, Report};
 pub use room::{
@@ -50,6 +50,23 @@ pub enum NodeMessage {
         request: u64,
         /// The answer.
         message: Box<ServerMessage>,
+    },
+    /// A room's state, for the node that is to take it over; in place of what it had of it.
+    Keep {
+        /// Which room.
+        room: RoomId,
+        /// Its ownership.
+        epoch: u64,
+        /// The state, as rooms write it.
+        #[serde(with = "serde_bytes")]
+        state: Vec<u8>,
+    },
+    /// A room that need not be taken over.
+    Forget {
+        /// Which room.
+        room: RoomId,
+        /// The ownership under which it was kept.
+        epoch: u64,
     },
     /// A question of one node to another.
     Question {

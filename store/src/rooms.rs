@@ -7,6 +7,7 @@ use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -19,8 +20,8 @@ use crate::{PageRequest, Store, StoreError};
 /// Marks the cursors of this list.
 const CURSOR: char = 'r';
 
-/// A room as configured.
-#[derive(Debug, Clone, PartialEq)]
+/// A room as configured. What it serializes as goes from node to node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredRoom {
     /// Its id.
     pub id: RoomId,
@@ -43,8 +44,10 @@ pub struct StoredRoom {
     /// Who made it.
     pub owner: Option<UserId>,
     /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
     /// When somebody else's room of this id was deleted: tokens made for that one are good for this one no more.
+    #[serde(default, with = "time::serde::rfc3339::option")]
     pub tokens_since: Option<OffsetDateTime>,
 }
 

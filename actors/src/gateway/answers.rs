@@ -7,6 +7,7 @@ use caside_protocol::node::{Answer, Member, NodeMessage, Question};
 
 use crate::node::Shared;
 use crate::peer::PeerMsg;
+use crate::room::{RoomsMsg, Snapshot};
 
 /// Answers a question when it can be answered.
 pub(super) fn answer(shared: &Arc<Shared>, from: &Member, id: u64, question: Question) {
@@ -42,6 +43,20 @@ async fn find(shared: &Arc<Shared>, question: Question) -> Answer {
             // One that does not go drops its end.
             let departing = tokio::time::timeout(shared.args.limits.call_timeout, answered).await;
             Answer::Session(departing.ok().and_then(Result::ok).map(Box::new))
+        }
+        Question::Adopt { room, epoch, state } => {
+            let Some(snapshot) = Snapshot::decode(&room, &state) else {
+                return Answer::Done(Ok(false));
+            };
+            let (done, opened) = tokio::sync::oneshot::channel();
+            shared.rooms_supervisor().post(RoomsMsg::Adopt {
+                room,
+                epoch,
+                snapshot,
+                done,
+            });
+            let opened = tokio::time::timeout(shared.args.limits.call_timeout, opened).await;
+            Answer::Done(Ok(matches!(opened, Ok(Ok(true)))))
         }
         Question::FindOrphan { resume } => Answer::Orphan(shared.gateway.take_orphan(resume.into()).map(Box::new)),
         _ => Answer::Unsupported,

@@ -32,6 +32,8 @@ impl Inbox for NodeInbox {
                     reply.answer(*message);
                 }
             }
+            NodeMessage::Keep { room, epoch, state } => self.0.gateway.keep_copy(from, room, epoch, state.into()),
+            NodeMessage::Forget { room, epoch } => self.0.gateway.forget_copy(from, &room, epoch),
             NodeMessage::Question { id, question } => answers::answer(&self.0, from, id, *question),
             NodeMessage::Answer { id, answer } => self.0.gateway.answered(from, id, *answer),
             _ => tracing::warn!(member = %from, "a message of a kind that is not known here was ignored"),
@@ -41,6 +43,9 @@ impl Inbox for NodeInbox {
     fn linked(&self, member: &Member) {
         locked(&self.0.gateway.missing).remove(member);
         self.tell_sessions(|| PeerMsg::Linked(member.clone()));
+        for listed in self.0.rooms.read().values() {
+            listed.handle.post(RoomMsg::Linked);
+        }
     }
 
     fn unlinked(&self, member: &Member) {
@@ -66,7 +71,6 @@ impl Inbox for NodeInbox {
     }
 
     fn gone(&self, member: &Member) {
-        locked(&self.0.gateway.gone).insert(member.clone());
         self.0.rooms_supervisor().post(RoomsMsg::Gone(member.clone()));
     }
 
@@ -114,6 +118,7 @@ impl NodeInbox {
             })
         };
         let contact = |credentials| Contact {
+            session,
             link: PeerLink::by(way(), participant),
             credentials,
         };
@@ -258,6 +263,7 @@ impl NodeInbox {
             ToSession {
                 session,
                 participant,
+                epoch,
                 order,
             },
         );
@@ -269,6 +275,7 @@ impl NodeInbox {
         let ToSession {
             session,
             participant,
+            epoch: of,
             order,
         } = message;
         let gateway = &self.0.gateway;
@@ -311,7 +318,7 @@ impl NodeInbox {
             }
             order => {
                 if let Some(peer) = peer {
-                    self.tell(from, &peer, participant, session, order);
+                    self.tell(from, &peer, participant, session, of, order);
                 }
             }
         }
@@ -323,6 +330,7 @@ impl NodeInbox {
         peer: &Mailbox<PeerMsg>,
         participant: ParticipantId,
         session: SessionId,
+        of: u64,
         order: SessionOrder,
     ) {
         let history = self.0.args.limits.history;
@@ -330,6 +338,7 @@ impl NodeInbox {
             SessionOrder::Deliver { seq, message } => {
                 let event = PeerMsg::Deliver {
                     participant,
+                    epoch: of,
                     seq,
                     message,
                 };

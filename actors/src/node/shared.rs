@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use caside_cluster::Neighbour;
 use caside_protocol::{RoomId, UserId};
 use caside_store::JournalEntry;
 use ractor::ActorCell;
@@ -97,6 +98,15 @@ impl Shared {
     /// Whether no new sessions are taken.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// This node as others see it.
+    pub(crate) fn as_neighbour(&self) -> Neighbour {
+        Neighbour {
+            member: self.args.member.clone(),
+            draining: self.is_draining(),
+            load: self.load(),
+        }
     }
 
     /// How busy this node is, in thousandths: by its sessions and rooms.

@@ -148,8 +148,10 @@ impl Actor for Peer {
 impl Drop for Session {
     fn drop(&mut self) {
         self.cancel_timer();
-        // Of a session that failed; others have left before.
-        if let Place::Inside { participant, room } = &self.place {
+        // Of a session that failed; others have left before, or go with their node and are resumed at another.
+        if let Place::Inside { participant, room } = &self.place
+            && !(self.shared.is_draining() && room.member().is_some())
+        {
             room.post(*participant, Order::Gone);
         }
     }
@@ -210,9 +212,10 @@ impl Session {
             } => self.kept_out(participant, reply, refusal, log),
             PeerMsg::Deliver {
                 participant,
+                epoch,
                 seq,
                 message,
-            } => self.deliver(participant, seq, &message),
+            } => self.deliver(participant, epoch, seq, &message),
             PeerMsg::Behind { participant } if self.place.is_of(participant) => self.slow_consumer(),
             PeerMsg::Behind { .. } => {}
             PeerMsg::Resumed {
@@ -228,6 +231,7 @@ impl Session {
             PeerMsg::Moved { participant, room } => self.moved(participant, room),
             PeerMsg::Linked(member) => self.linked(&member),
             PeerMsg::Unlinked(member) => self.unlinked(&member),
+            PeerMsg::Adrift { participant, epoch } => self.adrift(participant, epoch),
             PeerMsg::Elsewhere {
                 participant,
                 member,

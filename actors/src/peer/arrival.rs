@@ -1,11 +1,11 @@
 //! A session between nodes: fetched from where its client was before, given up to where it is now, and in touch again
 //! with a room that moved or could not be reached.
 
-use caside_protocol::ParticipantId;
 use caside_protocol::claims::Claims;
 use caside_protocol::client::{RequestId, Resume};
 use caside_protocol::error::{ErrorCode, Refusal, close};
 use caside_protocol::node::{Departing, DepartingPlace, Member, Resumption};
+use caside_protocol::{ParticipantId, RoomId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::actor::{Deferred, Session};
@@ -259,6 +259,17 @@ impl Session {
         }
     }
 
+    /// This node no longer has the room.
+    pub(super) fn adrift(&mut self, participant: ParticipantId, epoch: u64) {
+        if self.place.is_of(participant)
+            && let Place::Inside { room, .. } = &self.place
+            && room.epoch() == epoch
+        {
+            let room = room.id().clone();
+            self.look_for(participant, room, epoch);
+        }
+    }
+
     /// The way to a node broke. Whoever has its rooms then says so; unless that is lost, which is looked after.
     pub(super) fn unlinked(&mut self, member: &Member) {
         let (participant, room) = match &self.place {
@@ -266,6 +277,10 @@ impl Session {
             _ => return,
         };
         let (room, epoch) = (room.id().clone(), room.epoch());
+        self.look_for(participant, room, epoch);
+    }
+
+    fn look_for(&self, participant: ParticipantId, room: RoomId, epoch: u64) {
         let (shared, myself, session) = (self.shared.clone(), self.myself.clone(), self.id);
         tokio::spawn(async move {
             let promise = myself.promise(PeerMsg::Sought {
@@ -311,7 +326,11 @@ impl Session {
             let here = Order::Here {
                 last_seq: self.last_seq,
                 connected: self.socket.is_some(),
-                contact: Contact { link, credentials },
+                contact: Contact {
+                    session: self.id,
+                    link,
+                    credentials,
+                },
             };
             room.post(participant, here);
         }

@@ -39,10 +39,11 @@ impl fmt::Debug for RemoteSession {
 
 impl RemoteSession {
     /// Whether it went.
-    fn send(&self, order: SessionOrder) -> bool {
+    fn send(&self, epoch: u64, order: SessionOrder) -> bool {
         let message = ToSession {
             session: self.address.session,
             participant: self.participant,
+            epoch,
             order,
         };
         self.gateway.to_session(&self.address.member, message)
@@ -54,7 +55,7 @@ impl PeerWay {
     pub(crate) fn notify(&self, message: Arc<ServerMessage>) -> bool {
         match self {
             Self::Here(peer) => peer.post(PeerMsg::Notify(message)),
-            Self::There(remote) => remote.send(SessionOrder::Notify(message)),
+            Self::There(remote) => remote.send(0, SessionOrder::Notify(message)),
         }
     }
 }
@@ -64,6 +65,8 @@ impl PeerWay {
 pub(crate) struct PeerLink {
     way: PeerWay,
     participant: ParticipantId,
+    /// The room's ownership.
+    epoch: u64,
     /// Nothing is delivered until the session speaks up.
     behind: Behind,
     armed: bool,
@@ -91,9 +94,16 @@ impl PeerLink {
         Self {
             way,
             participant,
+            epoch: 0,
             behind: Behind::No,
             armed: true,
         }
+    }
+
+    /// The same, for a room of this ownership.
+    pub(crate) fn under(mut self, epoch: u64) -> Self {
+        self.epoch = epoch;
+        self
     }
 
     /// The way to the session alone.
@@ -132,12 +142,13 @@ impl PeerLink {
                 PeerWay::Here(peer) => {
                     let event = PeerMsg::Deliver {
                         participant,
+                        epoch: self.epoch,
                         seq,
                         message,
                     };
                     peer.send(event).is_ok()
                 }
-                PeerWay::There(remote) => remote.send(SessionOrder::Deliver { seq, message }),
+                PeerWay::There(remote) => remote.send(self.epoch, SessionOrder::Deliver { seq, message }),
             };
             if event {
                 return Ok(());
@@ -148,7 +159,7 @@ impl PeerLink {
             match &self.way {
                 PeerWay::Here(_) => self.post(PeerMsg::Behind { participant })?,
                 // Said with the next event when it cannot be said now.
-                PeerWay::There(remote) if !remote.send(SessionOrder::Behind) => return Ok(()),
+                PeerWay::There(remote) if !remote.send(self.epoch, SessionOrder::Behind) => return Ok(()),
                 PeerWay::There(_) => {}
             }
             self.behind = Behind::Told;
@@ -170,11 +181,14 @@ impl PeerLink {
                     return Ok(());
                 };
                 // One that cannot be reached joins anew; until then its grace time runs.
-                remote.send(SessionOrder::Admitted {
-                    request,
-                    epoch: room.epoch(),
-                    joined,
-                });
+                remote.send(
+                    self.epoch,
+                    SessionOrder::Admitted {
+                        request,
+                        epoch: room.epoch(),
+                        joined,
+                    },
+                );
                 Ok(())
             }
         }
@@ -191,7 +205,7 @@ impl PeerLink {
                 resumption,
             }),
             PeerWay::There(remote) => {
-                if !remote.send(SessionOrder::Resumed(resumption.map(Box::new))) {
+                if !remote.send(self.epoch, SessionOrder::Resumed(resumption.map(Box::new))) {
                     self.leave_alone();
                 }
                 Ok(())
@@ -208,12 +222,26 @@ impl PeerLink {
                 room: RoomWay::Here(room.clone()),
             }),
             PeerWay::There(remote) => {
-                remote.send(SessionOrder::Moved {
-                    room: room.id().clone(),
-                    epoch: room.epoch(),
-                });
+                remote.send(
+                    self.epoch,
+                    SessionOrder::Moved {
+                        room: room.id().clone(),
+                        epoch: room.epoch(),
+                    },
+                );
                 Ok(())
             }
+        }
+    }
+
+    /// Says that this node no longer has the room, and nothing else of it.
+    pub(crate) fn let_go(mut self) {
+        self.armed = false;
+        if let PeerWay::Here(peer) = &self.way {
+            peer.post(PeerMsg::Adrift {
+                participant: self.participant,
+                epoch: self.epoch,
+            });
         }
     }
 
@@ -230,10 +258,13 @@ impl PeerLink {
                 });
             }
             PeerWay::There(remote) => {
-                remote.send(SessionOrder::Released {
-                    log: log.state(),
-                    cause,
-                });
+                remote.send(
+                    self.epoch,
+                    SessionOrder::Released {
+                        log: log.state(),
+                        cause,
+                    },
+                );
             }
         }
     }
@@ -252,7 +283,7 @@ impl PeerLink {
             }
             PeerWay::There(remote) => {
                 if let Some(request) = reply.into_number() {
-                    remote.send(SessionOrder::Refused { request, refusal });
+                    remote.send(self.epoch, SessionOrder::Refused { request, refusal });
                 }
             }
         }
@@ -263,11 +294,14 @@ impl PeerLink {
         self.armed = false;
         if let PeerWay::There(remote) = &self.way {
             let request = reply.into_number();
-            remote.send(SessionOrder::NotHere {
-                request,
-                epoch: 0,
-                owner,
-            });
+            remote.send(
+                self.epoch,
+                SessionOrder::NotHere {
+                    request,
+                    epoch: 0,
+                    owner,
+                },
+            );
         }
     }
 
@@ -291,7 +325,7 @@ impl Drop for PeerLink {
                 });
             }
             PeerWay::There(remote) => {
-                remote.send(SessionOrder::RoomGone);
+                remote.send(self.epoch, SessionOrder::RoomGone);
             }
         }
     }

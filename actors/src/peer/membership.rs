@@ -53,8 +53,12 @@ impl Session {
         }
     }
 
-    pub(super) fn deliver(&mut self, participant: ParticipantId, seq: u64, message: &ServerMessage) {
+    pub(super) fn deliver(&mut self, participant: ParticipantId, epoch: u64, seq: u64, message: &ServerMessage) {
         if !self.place.is_of(participant) {
+            return;
+        }
+        // The room's owner of before; the one of now says it again.
+        if matches!(&self.place, Place::Inside { room, .. } if room.epoch() > epoch) {
             return;
         }
         // What came between was left out when this mailbox, or the way from the room's node, was full.

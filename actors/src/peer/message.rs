@@ -87,6 +87,8 @@ pub(crate) enum PeerMsg {
     /// An event.
     Deliver {
         participant: ParticipantId,
+        /// The room's ownership.
+        epoch: u64,
         seq: u64,
         message: Arc<ServerMessage>,
     },
@@ -111,6 +113,8 @@ pub(crate) enum PeerMsg {
     Linked(Member),
     /// The way to this node broke.
     Unlinked(Member),
+    /// This node no longer has the room; whoever has says so.
+    Adrift { participant: ParticipantId, epoch: u64 },
     /// The room is another node's now.
     Elsewhere {
         participant: ParticipantId,
@@ -162,6 +166,7 @@ impl Named for PeerMsg {
             Self::Moved { .. } => "moved",
             Self::Linked(_) => "linked",
             Self::Unlinked(_) => "unlinked",
+            Self::Adrift { .. } => "adrift",
             Self::Elsewhere { .. } => "elsewhere",
             Self::Sought { .. } => "sought",
             Self::Depart(_) => "depart",

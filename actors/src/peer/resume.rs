@@ -150,7 +150,12 @@ impl Session {
     pub(super) fn ask_for_missed(&mut self, participant: ParticipantId, room: &RoomWay, last_seq: u64) {
         if let Some(credentials) = self.credentials() {
             let link = PeerLink::new(self.myself.clone(), participant);
-            let contact = Contact { link, credentials };
+            let session = self.id;
+            let contact = Contact {
+                session,
+                link,
+                credentials,
+            };
             room.post(participant, Order::Resume { last_seq, contact });
         }
     }

@@ -73,6 +73,8 @@ pub(super) struct Recorder;
 
 pub(super) struct RecorderArgs {
     pub(super) begun: RecordingStarted,
+    /// Whether another node recorded before.
+    pub(super) continued: bool,
     pub(super) keeping: Arc<Keeping>,
     pub(super) events: SharedEvents,
 }
@@ -129,11 +131,17 @@ impl Actor for Recorder {
     type Arguments = RecorderArgs;
 
     async fn pre_start(&self, _: ActorRef<RecorderMsg>, args: RecorderArgs) -> Result<State, ActorProcessingErr> {
-        let RecorderArgs { begun, keeping, events } = args;
+        let RecorderArgs {
+            begun,
+            continued,
+            keeping,
+            events,
+        } = args;
         tracing::info!(recording.id = %begun.recording, room.id = %begun.room, "a recording begins");
         // The room's moment on the clock that packets are stamped with.
         let since = OffsetDateTime::now_utc() - begun.started_at;
-        let since = Duration::try_from(since).unwrap_or_default().min(LONGEST_START);
+        let since = Duration::try_from(since).unwrap_or_default();
+        let since = if continued { since } else { since.min(LONGEST_START) };
         let now = Instant::now();
         let token = keeping.token();
         Ok(State {
@@ -173,6 +181,10 @@ impl Actor for Recorder {
             RecorderMsg::Lingered { group, vacancy } => state.lingered(group, vacancy),
             RecorderMsg::Command(RecorderCommand::Stop) => {
                 state.stop();
+                myself.stop(None);
+            }
+            RecorderMsg::Command(RecorderCommand::HandOver) => {
+                state.hand_over();
                 myself.stop(None);
             }
         }
@@ -327,14 +339,7 @@ impl State {
     fn stop(&mut self) {
         // Whoever stopped it may have been a room that failed, and could not write it down.
         let ended_at = OffsetDateTime::now_utc();
-        let tracks: Vec<_> = self.taps.keys().copied().collect();
-        for track in tracks {
-            // Nobody lingers any more.
-            drop(self.unpublished(track));
-        }
-        self.groups.clear();
-        // They end by this, whether or not the engine drops its sinks in time.
-        self.stopping.cancel();
+        self.end_groups();
         let ending = Ending {
             recording: self.recording,
             begun: Some(RecordingStarted::clone(&self.begun)),
@@ -343,6 +348,24 @@ impl State {
         };
         let groups = std::mem::take(&mut self.tasks);
         self.keeping.finalize_later(ending, groups, self.events.clone());
+    }
+
+    /// Ends the groups; what they have is shipped, and the files are another node's to make.
+    fn hand_over(&mut self) {
+        self.end_groups();
+        let groups = std::mem::take(&mut self.tasks);
+        self.keeping.leave_later(self.recording, groups);
+    }
+
+    fn end_groups(&mut self) {
+        let tracks: Vec<_> = self.taps.keys().copied().collect();
+        for track in tracks {
+            // Nobody lingers any more.
+            drop(self.unpublished(track));
+        }
+        self.groups.clear();
+        // They end by this, whether or not the engine drops its sinks in time.
+        self.stopping.cancel();
     }
 }
 

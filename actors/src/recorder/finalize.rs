@@ -66,6 +66,16 @@ pub(super) struct Finished {
     used: BTreeSet<SegmentId>,
 }
 
+/// How it went.
+pub(super) enum Outcome {
+    /// Its files are there, or will not be.
+    Finished(Box<Finished>),
+    /// It was deleted.
+    Deleted,
+    /// Another node goes on with it; what is here is on its way there.
+    Elsewhere,
+}
+
 /// How the database knows a recording.
 enum Standing {
     /// Its files are to be made.
@@ -74,22 +84,29 @@ enum Standing {
     Over(Box<StoredRecording>),
     /// It was deleted.
     Deleted,
+    /// Another node goes on with it.
+    Elsewhere,
 }
 
 impl Keeping {
-    /// Finishes a recording, trying again until it succeeds; `None` when it was deleted. What is of no more use then is for
-    /// [`Keeping::clean`].
-    pub(super) async fn finalize(self: &Arc<Self>, ending: &Ending) -> Option<Finished> {
+    /// Finishes a recording, trying again until it succeeds. What is of no more use then is for [`Keeping::clean`].
+    pub(super) async fn finalize(self: &Arc<Self>, ending: &Ending) -> Outcome {
         let recording = ending.recording;
         let mut patience = Patience::new(recording);
         loop {
             match self.standing(ending).await {
                 Ok(Standing::Open) => break,
                 Ok(Standing::Over(stored)) => match self.over(*stored).await {
-                    Ok(finished) => return Some(finished),
+                    Ok(finished) => return Outcome::Finished(Box::new(finished)),
                     Err(error) => patience.wait(&self.journal, &error).await,
                 },
-                Ok(Standing::Deleted) => return None,
+                Ok(Standing::Deleted) => return Outcome::Deleted,
+                Ok(Standing::Elsewhere) => {
+                    for extent in self.spool.outline(recording) {
+                        self.shipping.ship(extent.id);
+                    }
+                    return Outcome::Elsewhere;
+                }
                 Err(error) => patience.wait(&self.journal, &error).await,
             }
         }
@@ -104,7 +121,7 @@ impl Keeping {
         // The files are there: from here on only their rows are tried again.
         loop {
             match self.list(recording, &finished).await {
-                Ok(()) => return Some(finished),
+                Ok(()) => return Outcome::Finished(Box::new(finished)),
                 Err(error) => patience.wait(&self.journal, &error).await,
             }
         }
@@ -122,6 +139,10 @@ impl Keeping {
                 RecordingState::Failed => !stored.recording.files.is_empty() || !kept,
                 RecordingState::Recording | RecordingState::Finalizing => false,
             };
+            let is_ours = stored.node.as_ref().is_none_or(|node| *node == self.node);
+            if state == RecordingState::Recording && !is_ours && ending.ended_at.is_none() {
+                return Ok(Standing::Elsewhere);
+            }
             if over {
                 return Ok(Standing::Over(Box::new(stored)));
             }

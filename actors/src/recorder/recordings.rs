@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::actor::{self, RecorderArgs};
-use super::finalize::Ending;
+use super::finalize::{Ending, Outcome};
 use super::group::{self, GroupOutcome};
 use super::shipping::Shipping;
 use crate::ports::{
@@ -55,6 +55,8 @@ pub(super) type SharedEvents = Arc<Mutex<RecorderEvents>>;
 
 /// What recorders and finalizers share.
 pub(super) struct Keeping {
+    /// This node.
+    pub(super) node: NodeId,
     pub(super) spool: Spool,
     pub(super) objects: ObjectStore,
     pub(super) journal: Journal,
@@ -84,10 +86,16 @@ impl Keeping {
         self.tasks.spawn(async move {
             let recording = ending.recording;
             group::ended(groups, GROUPS_LIMIT, &mut ending.missing).await;
-            let Some(finished) = keeping.finalize(&ending).await else {
-                tracing::info!(recording.id = %recording, "what is left of a deleted recording is removed");
-                keeping.clean_deleted(recording).await;
-                return;
+            let finished = match keeping.finalize(&ending).await {
+                Outcome::Finished(finished) => *finished,
+                Outcome::Deleted => {
+                    tracing::info!(recording.id = %recording, "what is left of a deleted recording is removed");
+                    return keeping.clean_deleted(recording).await;
+                }
+                Outcome::Elsewhere => {
+                    tracing::info!(recording.id = %recording, "another node goes on with a recording of ours");
+                    return;
+                }
             };
             tracing::info!(
                 recording.id = %recording,
@@ -98,6 +106,17 @@ impl Keeping {
             );
             tell(&events, RecorderEvent::Finished(Box::new(finished.message(recording))));
             keeping.clean(recording, &finished).await;
+        });
+    }
+}
+
+impl Keeping {
+    /// Has the groups write and ship what they have of a recording that another node goes on with.
+    pub(super) fn leave_later(self: &Arc<Self>, recording: RecordingId, groups: JoinSet<GroupOutcome>) {
+        self.tasks.spawn(async move {
+            let mut missing = Vec::new();
+            group::ended(groups, GROUPS_LIMIT, &mut missing).await;
+            tracing::info!(recording.id = %recording, ?missing, "a recording goes on at another node");
         });
     }
 }
@@ -134,6 +153,7 @@ impl Recordings {
     pub async fn start(parent: Option<ActorCell>, args: RecordingsArgs) -> Result<Self, SpawnErr> {
         let shipping = Shipping::start(args.spool.clone(), args.objects.clone(), args.journal.clone());
         let keeping = Arc::new(Keeping {
+            node: args.node.clone(),
             spool: args.spool,
             objects: args.objects,
             journal: args.journal,
@@ -219,6 +239,7 @@ impl RecorderFactory for Recordings {
             let events: SharedEvents = Arc::new(Mutex::new(events));
             let args = RecorderArgs {
                 begun: begun.clone(),
+                continued: job.continued,
                 keeping: self.keeping.clone(),
                 events: events.clone(),
             };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use caside_protocol::error::{ErrorCode, Refusal};
-use caside_protocol::node::{Member, Report};
+use caside_protocol::node::{Member, Orphan, ReleaseCause, Report};
 use caside_protocol::{ParticipantId, RecordingId, Timestamp, UserId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::command::{Command, Entry, Moment, ReplyId, Standing, Ticket};
 use super::effects::Effect;
+use super::history::EventLog;
+use super::keeping::{HeldBack, Inherited, Mirror};
 use super::message::{JoinRequest, RoomHandle, RoomMsg};
 use super::state::{RoomState, Setup};
 use super::supervisor::{Card, RoomsMsg};
@@ -29,6 +31,8 @@ const MAILBOX: usize = 8192;
 /// What a room's actor starts with.
 pub(crate) struct RoomArgs {
     pub(crate) setup: Setup,
+    /// What another owner left.
+    pub(crate) inherited: Option<Inherited>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) rooms: Mailbox<RoomsMsg>,
     pub(crate) card: Arc<Card>,
@@ -42,20 +46,25 @@ pub(crate) struct Running {
     pub(super) shared: Arc<Shared>,
     pub(super) myself: RoomHandle,
     pub(super) actor: ActorRef<Traced<RoomMsg>>,
-    rooms: Mailbox<RoomsMsg>,
+    pub(super) rooms: Mailbox<RoomsMsg>,
     card: Arc<Card>,
-    state: RoomState,
-    began: Instant,
+    pub(super) state: RoomState,
+    pub(super) began: Instant,
     /// How participants are reached, and who they are.
-    seats: HashMap<ParticipantId, Contact>,
-    replies: HashMap<ReplyId, Reply>,
-    tickets: HashMap<Ticket, oneshot::Sender<Result<Report, Refusal>>>,
+    pub(super) seats: HashMap<ParticipantId, Contact>,
+    pub(super) replies: HashMap<ReplyId, Reply>,
+    pub(super) tickets: HashMap<Ticket, oneshot::Sender<Result<Report, Refusal>>>,
     next_id: u64,
     joins_seen: u64,
     pub(super) sfu: Sfu,
     pub(super) sfu_incarnation: u64,
     pub(super) recorders: HashMap<RecordingId, Recorder>,
     timer: Option<(Instant, JoinHandle<()>)>,
+    pub(super) mirror: Mirror,
+    /// While the room is being handed over.
+    pub(super) held_back: Option<HeldBack>,
+    /// The room is another node's, or nobody's.
+    pub(super) is_over: bool,
     _alive: Alive,
 }
 
@@ -79,15 +88,24 @@ impl Actor for Room {
     ) -> Result<Running, ActorProcessingErr> {
         let myself = args.handle(&actor);
         started.send(myself.clone()).map_err(|_| "nobody waits for the room")?;
-        Ok(Running {
+        let began = Instant::now();
+        let (state, inherited) = match args.inherited {
+            None => (RoomState::new(args.setup), None),
+            Some(Inherited { snapshot, reason }) => {
+                let (now, kept) = (moment(began), snapshot.participants.clone());
+                let (state, effects) = RoomState::take_over(args.setup, *snapshot, reason, now);
+                (state, Some((kept, effects)))
+            }
+        };
+        let mut running = Running {
             _alive: args.shared.counters.room.alive(),
             shared: args.shared,
             myself,
             actor,
             rooms: args.rooms,
             card: args.card,
-            state: RoomState::new(args.setup),
-            began: Instant::now(),
+            state,
+            began,
             seats: HashMap::new(),
             replies: HashMap::new(),
             tickets: HashMap::new(),
@@ -97,7 +115,15 @@ impl Actor for Room {
             sfu_incarnation: 0,
             recorders: HashMap::new(),
             timer: None,
-        })
+            mirror: Mirror::default(),
+            held_back: None,
+            is_over: false,
+        };
+        if let Some((kept, effects)) = inherited {
+            running.inherit(&kept, effects);
+            running.settle();
+        }
+        Ok(running)
     }
 
     async fn handle(
@@ -131,6 +157,10 @@ impl Actor for Room {
     }
 
     async fn post_stop(&self, _: ActorRef<Traced<RoomMsg>>, running: &mut Running) -> Result<(), ActorProcessingErr> {
+        if running.is_over {
+            return Ok(());
+        }
+        running.forget_mirror();
         running.apply(Command::Close { tell: false });
         Ok(())
     }
@@ -145,11 +175,33 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn take(&mut self, message: RoomMsg) {
+    pub(super) fn take(&mut self, message: RoomMsg) {
+        if self.is_over {
+            return;
+        }
+        if !self.shared.args.directory.holds() {
+            tracing::error!(room.id = %self.myself.id(), "this node may own no rooms any more; one is let go");
+            return self.let_go();
+        }
+        if let Some(held_back) = &mut self.held_back
+            && !matches!(message, RoomMsg::HandedOver { .. } | RoomMsg::LetGo | RoomMsg::Mirrored)
+        {
+            return held_back.push(message);
+        }
         match message {
             RoomMsg::Join(request) => self.join(*request),
             RoomMsg::Order { participant, order } => self.order(participant, order),
-            RoomMsg::Unlinked(member) => self.unlinked(&member),
+            RoomMsg::Unlinked(member) => {
+                self.unlinked(&member);
+                self.company_changed();
+            }
+            RoomMsg::Linked => self.company_changed(),
+            RoomMsg::Announce => self.announce(),
+            RoomMsg::Mirror => self.mirror_now(),
+            RoomMsg::Mirrored => self.mirrored(),
+            RoomMsg::HandOver { to, guard } => self.hand_over(to, guard),
+            RoomMsg::HandedOver { to, guard } => self.handed_over(to, guard),
+            RoomMsg::LetGo => self.let_go(),
             RoomMsg::View(answer) => tell(answer, self.state.view()),
             RoomMsg::Act { by, act, answer } => {
                 let ticket = Ticket(self.number());
@@ -187,6 +239,7 @@ impl Running {
         self.joins_seen += 1;
         let JoinRequest {
             participant,
+            session,
             display_name,
             credentials,
             subscribe,
@@ -199,7 +252,16 @@ impl Running {
         } = request;
         let reply = self.expect(reply);
         let (user, standing) = (credentials.claims.sub.clone(), Standing::from(&credentials.claims));
-        self.seats.insert(participant, Contact { link, credentials });
+        let link = link.under(self.myself.epoch());
+        let contact = Contact {
+            session,
+            link,
+            credentials,
+        };
+        if let Some(before) = self.seats.insert(participant, contact) {
+            // A join that was sent again after the room had been taken over with them in it.
+            before.link.replaced();
+        }
         let entry = Entry {
             participant,
             reply,
@@ -231,6 +293,11 @@ impl Running {
                 connected,
                 contact,
             } => {
+                if !self.is_the_one(participant, &contact) {
+                    // Its client went on with another session, or its grace time is over.
+                    let log = EventLog::after(last_seq, 0);
+                    return contact.link.release(log, ReleaseCause::GraceOver);
+                }
                 if self.reach(participant, contact) {
                     self.apply(Command::Here {
                         participant,
@@ -270,14 +337,22 @@ impl Running {
         }
     }
 
+    /// Whether it is the session that the participant is on: one that was resumed elsewhere meanwhile is not.
+    fn is_the_one(&self, participant: ParticipantId, contact: &Contact) -> bool {
+        let seat = self.seats.get(&participant);
+        seat.is_some_and(|seat| seat.session == contact.session)
+    }
+
     /// Takes note of where a participant's session is from now on. One that is not in the room, as its grace time ran out,
     /// is told by its link's end.
     fn reach(&mut self, participant: ParticipantId, contact: Contact) -> bool {
         let Some(seat) = self.seats.get_mut(&participant) else {
             return false;
         };
-        let before = std::mem::replace(&mut seat.link, contact.link);
+        let before = std::mem::replace(&mut seat.link, contact.link.under(self.myself.epoch()));
         before.replaced();
+        seat.session = contact.session;
+        self.shared.gateway.forget_orphan(seat.credentials.resume);
         seat.credentials = contact.credentials;
         true
     }
@@ -289,6 +364,13 @@ impl Running {
             if seat.link.is_at(member) {
                 seat.link.leave_alone();
                 lost.push(*participant);
+                // If the node is gone, its client comes back to another one.
+                self.shared.gateway.keep_orphan(Orphan {
+                    participant: *participant,
+                    room: self.myself.id().clone(),
+                    epoch: self.myself.epoch(),
+                    credentials: (*seat.credentials).clone(),
+                });
             }
         }
         for participant in lost {
@@ -312,11 +394,7 @@ impl Running {
     pub(super) fn apply(&mut self, command: Command) {
         let mut commands = vec![command];
         while let Some(command) = commands.pop() {
-            let now = Moment {
-                elapsed: self.began.elapsed(),
-                utc: Timestamp::now_utc(),
-            };
-            for effect in self.state.apply(now, command) {
+            for effect in self.state.apply(moment(self.began), command) {
                 self.carry_out(effect, &mut commands);
             }
         }
@@ -374,6 +452,7 @@ impl Running {
                 cause,
             } => {
                 if let Some(seat) = self.seats.remove(&participant) {
+                    self.shared.gateway.forget_orphan(seat.credentials.resume);
                     seat.link.release(log, cause);
                 }
             }
@@ -417,8 +496,23 @@ impl Running {
         }
     }
 
+    /// Carries out what was decided elsewhere than by [`Running::apply`].
+    pub(super) fn carry_out_all(&mut self, effects: Vec<Effect>) {
+        let mut follow = Vec::new();
+        for effect in effects {
+            self.carry_out(effect, &mut follow);
+        }
+        for command in follow {
+            self.apply(command);
+        }
+    }
+
     /// After each message: the clock, the directory's card, and whether the room is still needed.
     pub(super) fn settle(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.mirror();
         let rooms = &self.shared.rooms;
         rooms.update(self.myself.id(), &self.card, self.state.call(), self.state.len());
         self.keep_time();
@@ -449,6 +543,14 @@ impl Running {
             });
             (at, timer)
         });
+    }
+}
+
+/// Now, in a room that began then.
+fn moment(began: Instant) -> Moment {
+    Moment {
+        elapsed: began.elapsed(),
+        utc: Timestamp::now_utc(),
     }
 }
 

@@ -26,6 +26,9 @@ const SFU_FROM: usize = 3;
 
 impl RoomState {
     pub(super) fn join(&mut self, now: Moment, entry: Entry) {
+        if self.participants.contains_key(&entry.participant) {
+            return self.join_again(entry);
+        }
         let is_owner = self.setup.room.owner.as_ref() == Some(&entry.user);
         let role = role_of(entry.standing.role, is_owner);
         if let Err(refusal) = self.knows(&entry.standing).and_then(|()| self.admits(role)) {
@@ -77,6 +80,35 @@ impl RoomState {
         if self.sfu {
             self.attach(id);
         }
+    }
+
+    /// Somebody whose way in was cut off after the door had opened, and who was sent again.
+    fn join_again(&mut self, entry: Entry) {
+        let Entry {
+            participant,
+            reply,
+            log,
+            ..
+        } = entry;
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        member.log = log;
+        member.lost_until = None;
+        member.estranged = None;
+        let role = member.role;
+        let Some(call_id) = self.call else { return };
+        let joined = Box::new(Joined {
+            participant_id: participant,
+            call_id,
+            role,
+            room_state: self.seen_by(participant),
+        });
+        self.effects.push(Effect::Admitted {
+            participant,
+            reply,
+            joined,
+        });
     }
 
     /// Whether a token is for this room, and not for an earlier one of the same id.
@@ -139,6 +171,22 @@ impl RoomState {
         let Some(member) = self.participants.get_mut(&participant) else {
             return;
         };
+        let estranged = member.estranged.take();
+        if estranged == Some(MoveReason::Failover) {
+            // It gets the room as it is, and numbers go on after what it has seen.
+            member.log = EventLog::after(last_seq, self.setup.history);
+            member.lost_until = None;
+            let (you, room_state) = (member.view(), self.seen_by(participant));
+            self.effects.push(Effect::Resumed {
+                participant,
+                resumption: Some(Resumption {
+                    reset: Some(Box::new((room_state, you))),
+                    events: Vec::new(),
+                    last: last_seq,
+                }),
+            });
+            return self.tell_moved(participant, MoveReason::Failover);
+        }
         let Ok(missed) = member.log.resume(last_seq) else {
             return self.effects.push(Effect::Resumed {
                 participant,
@@ -158,6 +206,9 @@ impl RoomState {
         });
         if is_reset {
             self.ask_again(participant, last_seq, asked);
+        }
+        if let Some(reason) = estranged {
+            self.tell_moved(participant, reason);
         }
         if was_lost {
             self.tell_quality(participant, Quality::Good, None);
@@ -180,8 +231,16 @@ impl RoomState {
         let Some(member) = self.participants.get_mut(&participant) else {
             return;
         };
-        let was_lost = member.lost_until.take().is_some();
+        let was_lost = member.lost_until.take().is_some() && member.estranged.is_none();
+        let estranged = member.estranged.take();
+        if let Some(reason) = estranged {
+            self.reacquaint(participant, last_seq, reason);
+        }
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
         match member.log.resume(last_seq) {
+            Ok(_) if estranged.is_some() => {}
             Ok(Missed::Events(events)) => {
                 let deliver = |(seq, message)| Effect::Deliver {
                     to: participant,
@@ -202,6 +261,29 @@ impl RoomState {
             self.tell_quality(participant, Quality::Good, None);
             self.tell_judged_again(participant);
         }
+    }
+
+    /// The room is another owner's since the session last spoke up. What the owner before said last is known when it handed
+    /// the room over; when it died it is not, and numbers go on after what the client has seen.
+    fn reacquaint(&mut self, participant: ParticipantId, last_seq: u64, reason: MoveReason) {
+        let history = self.setup.history;
+        let Some(member) = self.participants.get_mut(&participant) else {
+            return;
+        };
+        let missed = match (reason, member.log.resume(last_seq)) {
+            (MoveReason::Drain, Ok(Missed::Events(events))) => events,
+            _ => {
+                member.log = EventLog::after(last_seq, history);
+                Vec::new()
+            }
+        };
+        let deliver = |(seq, message)| Effect::Deliver {
+            to: participant,
+            seq,
+            message,
+        };
+        self.effects.extend(missed.into_iter().map(deliver));
+        self.tell_moved(participant, reason);
     }
 
     /// Until it resumes, a session that goes to another node is as one without a socket; nobody need know.
@@ -387,6 +469,9 @@ fn newcomer(now: Moment, entry: Entry, role: Role) -> Participant {
         last_n: entry.last_n,
         log: entry.log,
         tracks: Vec::new(),
+        awaited: Vec::new(),
+        awaited_until: None,
+        estranged: None,
         asked: Asked::default(),
         lost_until: None,
         on_hold: false,

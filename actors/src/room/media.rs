@@ -1,8 +1,9 @@
 //! Media by the SFU: negotiation, tracks, mute and hold, speakers, and an SFU that comes late, fails or is lost.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use caside_protocol::client::{Candidate, ChangePolicy, Description, HoldTarget, Subscribe, Target};
+use caside_protocol::client::{Candidate, ChangePolicy, Description, HoldTarget, Subscribe, Target, TrackSource};
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::server::{
     ActiveSpeakers, CamerasSelected, MoveReason, PublishLayers, RoomMoved, ServerMessage, SfuAnswer, SfuOffer,
@@ -42,7 +43,7 @@ impl RoomState {
         }
         self.permitted(from, Permission::Publish)?;
         let sdp = offer.sdp.ok_or_else(no_sdp)?;
-        let sources = offer.tracks;
+        let sources = self.that_go_on(from, offer.tracks);
         self.ask_sfu(now, from, reply, |participant, request| SfuCommand::PublishOffer {
             participant,
             request,
@@ -50,6 +51,25 @@ impl RoomState {
             sources,
         });
         Ok(None)
+    }
+
+    /// What m-lines are, the ids of tracks left out that are not waited for from this publisher.
+    fn that_go_on(
+        &self,
+        from: ParticipantId,
+        mut sources: BTreeMap<String, TrackSource>,
+    ) -> BTreeMap<String, TrackSource> {
+        let mut awaited: Vec<TrackId> = Vec::new();
+        if let Some(member) = self.participants.get(&from) {
+            awaited.extend(member.awaited.iter().map(|track| track.track));
+        }
+        for source in sources.values_mut() {
+            let known = source
+                .track
+                .and_then(|id| awaited.iter().position(|known| *known == id));
+            source.track = known.map(|index| awaited.swap_remove(index));
+        }
+        sources
     }
 
     /// The server offers on the subscribe connection; an offer without a description asks it to do so on a new one.
@@ -376,12 +396,18 @@ impl RoomState {
         let (muted, held) = (!member.may(Permission::Publish), member.on_hold);
         let mut announced = Vec::with_capacity(published.len());
         for mut track in published {
-            track.track.muted |= muted;
-            track.track.held |= held;
-            announced.push(track.clone());
+            // One that goes on is as it was: the others know it.
+            let before = member.awaited.iter().position(|known| known.track == track.track.track);
+            let before = before.map(|index| member.awaited.swap_remove(index));
+            track.track.muted |= muted || before.as_ref().is_some_and(|before| before.muted);
+            track.track.held |= held || before.as_ref().is_some_and(|before| before.held);
+            announced.push((track.clone(), before));
             member.tracks.push(track);
         }
-        for track in announced {
+        if member.awaited.is_empty() {
+            member.awaited_until = None;
+        }
+        for (track, before) in announced {
             if track.track.muted || track.track.held {
                 self.order(SfuCommand::SetPaused {
                     track: track.track.track,
@@ -389,7 +415,11 @@ impl RoomState {
                 });
             }
             self.recorder_published(participant, &track);
-            self.broadcast(Some(participant), ServerMessage::TrackPublished(track.track));
+            match before {
+                Some(before) if before == track.track => {}
+                Some(_) => self.broadcast(Some(participant), ServerMessage::TrackUpdated(track.track)),
+                None => self.broadcast(Some(participant), ServerMessage::TrackPublished(track.track)),
+            }
             self.record_from_first_track(now);
         }
     }
@@ -398,8 +428,10 @@ impl RoomState {
         let Some(member) = self.participants.get_mut(&participant) else {
             return;
         };
-        let known: Vec<TrackId> = tracks.into_iter().filter(|t| member.track(*t).is_some()).collect();
+        let is_known = |t: &TrackId| member.track(*t).is_some() || member.awaited.iter().any(|known| known.track == *t);
+        let known: Vec<TrackId> = tracks.into_iter().filter(is_known).collect();
         member.tracks.retain(|t| !known.contains(&t.track.track));
+        member.awaited.retain(|t| !known.contains(&t.track));
         for track in known {
             self.recorder_unpublished(track);
             let gone = TrackGone {

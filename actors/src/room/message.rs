@@ -106,6 +106,26 @@ pub(crate) enum RoomMsg {
         participant: ParticipantId,
         order: Order,
     },
+    /// Another node can be reached from now on.
+    Linked,
+    /// The room was taken over, and others find it here now.
+    Announce,
+    /// What has changed is to be kept for others.
+    Mirror,
+    /// The directory has taken, or not, what was kept.
+    Mirrored,
+    /// Another node is to have the room.
+    HandOver {
+        to: Member,
+        guard: DrainGuard,
+    },
+    /// It has, under this ownership, or could not.
+    HandedOver {
+        to: Option<(Member, u64)>,
+        guard: Option<DrainGuard>,
+    },
+    /// The room is not this node's any more.
+    LetGo,
     /// A node cannot be reached: the sessions there are lost until they say otherwise.
     Unlinked(Member),
     View(oneshot::Sender<view::Room>),
@@ -146,6 +166,13 @@ impl Named for RoomMsg {
         match self {
             Self::Join(_) => "join",
             Self::Order { order, .. } => order.name(),
+            Self::Linked => "linked",
+            Self::Announce => "announce",
+            Self::Mirror => "mirror",
+            Self::Mirrored => "mirrored",
+            Self::HandOver { .. } => "hand_over",
+            Self::HandedOver { .. } => "handed_over",
+            Self::LetGo => "let_go",
             Self::Unlinked(_) => "unlinked",
             Self::View(_) => "view",
             Self::Act { .. } => "act",

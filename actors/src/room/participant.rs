@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use caside_protocol::client::{HoldTarget, SubscribePolicy, Target};
-use caside_protocol::view::{self, Connection, Quality, TrackKind};
+use caside_protocol::server::MoveReason;
+use caside_protocol::view::{self, Connection, Quality, Track, TrackKind};
 use caside_protocol::{Grants, ParticipantId, Permission, Role, Timestamp, TrackId, UserId};
 
 use super::history::EventLog;
@@ -25,6 +26,12 @@ pub(super) struct Participant {
     pub(super) last_n: Option<u32>,
     pub(super) log: EventLog,
     pub(super) tracks: Vec<PublishedTrack>,
+    /// What they published at the room's owner before this one, and are to publish here.
+    pub(super) awaited: Vec<Track>,
+    /// Until when that is waited for.
+    pub(super) awaited_until: Option<Duration>,
+    /// Why the room moved, of one whose session has not spoken up since: what it has seen is not known.
+    pub(super) estranged: Option<MoveReason>,
     /// The last event that asks something of the client and would not be said again: the SFU's offer, and that media
     /// begins anew.
     pub(super) asked: Asked,
@@ -85,7 +92,10 @@ impl Participant {
             } else {
                 Connection::Connected
             },
-            tracks: self.tracks.iter().map(|t| t.track.clone()).collect(),
+            tracks: {
+                let published = self.tracks.iter().map(|t| &t.track);
+                published.chain(&self.awaited).cloned().collect()
+            },
         }
     }
 }

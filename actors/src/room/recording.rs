@@ -42,6 +42,8 @@ enum Phase {
     Starting {
         recording: Recording,
         waiting: Vec<Waiting>,
+        /// Whether it ran at another node, and everybody knows of it.
+        continued: bool,
     },
     Running(Recording),
 }
@@ -57,9 +59,23 @@ impl RecordingRun {
     /// The recording that runs.
     pub(super) fn running(&self) -> Option<RecordingId> {
         match &self.phase {
-            Phase::Running(recording) => Some(recording.id),
+            Phase::Running(recording)
+            | Phase::Starting {
+                recording,
+                continued: true,
+                ..
+            } => Some(recording.id),
             Phase::Idle | Phase::Starting { .. } => None,
         }
+    }
+
+    /// What another owner of the room has to go on with: the recording that runs, and whether one began by itself.
+    pub(super) fn to_go_on(&self) -> (Option<Recording>, bool) {
+        let recording = match &self.phase {
+            Phase::Running(recording) | Phase::Starting { recording, .. } => Some(recording.clone()),
+            Phase::Idle => None,
+        };
+        (recording, self.started_by_itself)
     }
 }
 
@@ -142,19 +158,56 @@ impl RoomState {
             owner: self.setup.room.owner.clone(),
             epoch: self.setup.epoch,
             started_at: now.utc,
+            continued: false,
         }));
         self.recording.phase = Phase::Starting {
             recording,
             waiting: who.into_iter().collect(),
+            continued: false,
         };
         Ok(())
+    }
+
+    /// Goes on with the recording of the owner before.
+    pub(super) fn go_on_recording(&mut self, recording: Option<Recording>, started_by_itself: bool) {
+        self.recording.started_by_itself = started_by_itself;
+        let (Some(recording), Some(call)) = (recording, self.call) else {
+            return;
+        };
+        self.journal(JournalEntry::RecordingStarted(RecordingStarted {
+            recording: recording.id,
+            room: recording.room_id.clone(),
+            call: Some(call),
+            owner: self.setup.room.owner.clone(),
+            node: self.setup.node.clone(),
+            epoch: self.setup.epoch,
+            started_at: recording.started_at,
+        }));
+        self.effects.push(Effect::StartRecorder(RecorderJob {
+            recording: recording.id,
+            call,
+            room: recording.room_id.clone(),
+            owner: self.setup.room.owner.clone(),
+            epoch: self.setup.epoch,
+            started_at: recording.started_at,
+            continued: true,
+        }));
+        self.recording.phase = Phase::Starting {
+            recording,
+            waiting: Vec::new(),
+            continued: true,
+        };
     }
 
     /// A recorder that runs but is no longer wanted is stopped.
     pub(super) fn recorder_started(&mut self, now: Moment, id: RecordingId, failure: Option<String>) {
         match std::mem::take(&mut self.recording.phase) {
-            Phase::Starting { recording, waiting } if recording.id == id => match failure {
-                None => self.recorder_runs(recording, waiting),
+            Phase::Starting {
+                recording,
+                waiting,
+                continued,
+            } if recording.id == id => match failure {
+                None => self.recorder_runs(recording, waiting, continued),
                 Some(reason) => self.recorder_start_failed(now, &recording, waiting, reason),
             },
             other => {
@@ -167,7 +220,7 @@ impl RoomState {
         }
     }
 
-    fn recorder_runs(&mut self, recording: Recording, waiting: Vec<Waiting>) {
+    fn recorder_runs(&mut self, recording: Recording, waiting: Vec<Waiting>, continued: bool) {
         self.recording.phase = Phase::Running(recording.clone());
         let tracks: Vec<(ParticipantId, PublishedTrack)> = self
             .participants
@@ -179,6 +232,9 @@ impl RoomState {
         }
         for who in waiting {
             self.tell_started(who, Ok(&recording));
+        }
+        if continued {
+            return;
         }
         self.broadcast(
             None,
@@ -241,7 +297,7 @@ impl RoomState {
                 return self.recording.last.clone().ok_or_else(none);
             }
             // Its recorder is stopped when it has started.
-            Phase::Starting { recording, waiting } => {
+            Phase::Starting { recording, waiting, .. } => {
                 for who in waiting {
                     self.tell_started(who, Ok(&recording));
                 }

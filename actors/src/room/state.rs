@@ -20,6 +20,7 @@ use super::command::{Command, Moment, ReplyId};
 use super::effects::Effect;
 use super::participant::Participant;
 use super::recording::RecordingRun;
+use super::snapshot::changes_state;
 use crate::sfu::SfuCommand;
 
 /// Makes ids; UUIDv7 in production.
@@ -83,6 +84,8 @@ pub(crate) struct RoomState {
     pub(super) pending: HashMap<u64, Pending>,
     pub(super) next_request: u64,
     pub(super) effects: Vec<Effect>,
+    /// Grows with each change that another owner would have to know.
+    pub(super) revision: u64,
 }
 
 impl RoomState {
@@ -99,11 +102,13 @@ impl RoomState {
             pending: HashMap::new(),
             next_request: 0,
             effects: Vec::new(),
+            revision: 0,
         }
     }
 
     /// Takes a command and says what follows from it.
     pub(crate) fn apply(&mut self, now: Moment, command: Command) -> Vec<Effect> {
+        self.revision += u64::from(changes_state(&command));
         match command {
             Command::Join(entry) => self.join(now, *entry),
             Command::Rejoin { participant, reply } => self.rejoin(participant, reply),
@@ -141,8 +146,9 @@ impl RoomState {
     /// When the next [`Command::Tick`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let lost = self.participants.values().filter_map(|p| p.lost_until);
+        let awaited = self.participants.values().filter_map(|p| p.awaited_until);
         let pending = self.pending.values().map(|p| p.deadline);
-        lost.chain(pending).min()
+        lost.chain(awaited).chain(pending).min()
     }
 
     /// Whether nobody is here.
@@ -312,6 +318,7 @@ impl RoomState {
         for participant in over {
             self.grace_over(now, participant);
         }
+        self.give_up_awaited(now);
     }
 
     // ---- what the subjects share ----------------------------------------------------------------------------------

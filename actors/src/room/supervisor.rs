@@ -3,22 +3,28 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use caside_cluster::{Claim, Neighbour, Owner, placement};
+use bytes::Bytes;
+use caside_cluster::{Claim, Owner, placement};
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::node::Member;
+use caside_protocol::server::MoveReason;
 use caside_protocol::view::{Mode, RecordPolicy};
 use caside_protocol::{CallId, RoomId, Timestamp, UserId};
 use caside_store::JournalEntry;
 use caside_store::rooms::{FormerRoom, StoredRoom};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::actor::{Room, RoomArgs, overloaded};
+use super::keeping::Inherited;
 use super::message::{JoinRequest, RoomHandle, RoomMsg};
+use super::snapshot::Snapshot;
 use super::state::Setup;
+use crate::gateway::Copy;
 use crate::mailbox::{Alive, Mailbox, Named, Overloaded, Traced};
 use crate::node::Shared;
 use crate::peer::DrainGuard;
@@ -27,6 +33,10 @@ use crate::ports::{CatalogEntry, CatalogRoom};
 /// Joins that may wait for the supervisor, and for one room that is loading.
 pub(crate) const MAILBOX: usize = 16_384;
 const MAX_WAITING: usize = 1024;
+/// When it is looked for what a node that is gone left behind: those who kept its rooms have taken them by then.
+const LEFT_BEHIND_AFTER: Duration = Duration::from_millis(500);
+/// When a room is claimed again that is to be taken over, while the directory does not answer.
+const CLAIM_AGAIN: Duration = Duration::from_millis(300);
 
 /// What others may know of a room without asking it.
 #[derive(Debug)]
@@ -140,6 +150,25 @@ pub(crate) enum RoomsMsg {
     },
     /// A node is no more.
     Gone(Member),
+    /// This room of a node that is no more may have been left behind.
+    LeftBehind(RoomId),
+    /// The directory answered for a room that is to be taken over.
+    Inherited {
+        room: RoomId,
+        copy: Option<Copy>,
+        result: Result<Claim, Refusal>,
+    },
+    /// Another node hands this room over.
+    Adopt {
+        room: RoomId,
+        epoch: u64,
+        snapshot: Box<Snapshot>,
+        done: oneshot::Sender<bool>,
+    },
+    /// A room of this node is another's.
+    HandedOver { room: RoomHandle, to: Member, epoch: u64 },
+    /// Rooms are to be handed over to other nodes, so many at a time.
+    Evacuate { at_once: usize, done: DrainGuard },
     /// This node owns nothing any more.
     Fenced,
     /// It may own rooms again.
@@ -168,6 +197,11 @@ impl Named for RoomsMsg {
             Self::Join(_) => "join",
             Self::Placed { .. } => "placed",
             Self::Gone(_) => "gone",
+            Self::LeftBehind(_) => "left_behind",
+            Self::Inherited { .. } => "inherited",
+            Self::Adopt { .. } => "adopt",
+            Self::HandedOver { .. } => "handed_over",
+            Self::Evacuate { .. } => "evacuate",
             Self::Fenced => "fenced",
             Self::Reinstated => "reinstated",
             Self::Lost { .. } => "lost",
@@ -189,8 +223,18 @@ pub(crate) enum Whereabouts {
 /// What came of a claim.
 #[derive(Debug)]
 pub(crate) enum Claimed {
-    Granted(u64),
+    /// Under this epoch; with what an owner before left.
+    Granted(u64, Option<Bytes>),
     Taken(Owner),
+}
+
+/// A room that is to be opened.
+pub(crate) struct Opening {
+    found: Found,
+    epoch: u64,
+    inherited: Option<Inherited>,
+    /// Told whether it is open.
+    done: Option<oneshot::Sender<bool>>,
 }
 
 /// A room that is to start.
@@ -232,6 +276,15 @@ enum Slot {
     },
 }
 
+impl Slot {
+    fn handle(&self) -> Option<&RoomHandle> {
+        match self {
+            Self::Open { handle, .. } => Some(handle),
+            Self::Opening(_) => None,
+        }
+    }
+}
+
 impl Actor for Rooms {
     type Msg = Traced<RoomsMsg>;
     type State = Running;
@@ -265,8 +318,8 @@ impl Actor for Rooms {
         message: Traced<RoomsMsg>,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        if let Some((found, epoch)) = message.handle(|message| running.take(message)) {
-            running.open(actor.get_cell(), found, epoch).await;
+        if let Some(opening) = message.handle(|message| running.take(message)) {
+            running.open(actor.get_cell(), opening).await;
         }
         Ok(())
     }
@@ -295,12 +348,18 @@ impl Actor for Rooms {
 
 impl Running {
     /// Handles a message; a room that is to start is given back, for starting waits.
-    fn take(&mut self, message: RoomsMsg) -> Option<(Found, u64)> {
+    fn take(&mut self, message: RoomsMsg) -> Option<Opening> {
         match message {
             RoomsMsg::Join(request) => self.join(*request),
             RoomsMsg::Loaded { room, result } => self.loaded(&room, result),
             RoomsMsg::Claimed { found, result } => match result {
-                Ok(Claimed::Granted(epoch)) => return Some((*found, epoch)),
+                Ok(Claimed::Granted(epoch, kept)) => {
+                    // What was kept here of a room that ended in order is of no use.
+                    let room = &found.room.room.id;
+                    let copy = self.shared.gateway.take_copy(room).filter(|_| kept.is_some());
+                    let inherited = newest(room, copy, kept);
+                    return Some(opening(*found, epoch, inherited));
+                }
                 Ok(Claimed::Taken(owner)) => {
                     let room = &found.room.room.id;
                     self.shared.gateway.learn(room, owner.clone());
@@ -313,7 +372,20 @@ impl Running {
                 Ok(Whereabouts::There(member)) => self.send_on(&room, &member),
                 Err(refusal) => self.turn_away(&room, &refusal),
             },
-            RoomsMsg::Gone(_) | RoomsMsg::Fenced | RoomsMsg::Reinstated | RoomsMsg::Lost { .. } => {}
+            RoomsMsg::Gone(member) => self.gone(&member),
+            RoomsMsg::LeftBehind(room) => self.inherit(room, None),
+            RoomsMsg::Inherited { room, copy, result } => return self.inherited(room, copy, result),
+            RoomsMsg::Adopt {
+                room,
+                epoch,
+                snapshot,
+                done,
+            } => return self.adopt(room, epoch, snapshot, done),
+            RoomsMsg::HandedOver { room, to, epoch } => self.handed_over(&room, to, epoch),
+            RoomsMsg::Evacuate { at_once, done } => self.evacuate(at_once, &done),
+            RoomsMsg::Fenced => self.fenced(),
+            RoomsMsg::Reinstated => tracing::info!("this node may own rooms again"),
+            RoomsMsg::Lost { room, epoch } => self.lost(&room, epoch),
             RoomsMsg::Empty { room, joins_seen } => self.empty(&room, joins_seen),
             RoomsMsg::Drain(guard) => self.drain(&guard),
         }
@@ -480,7 +552,7 @@ impl Running {
             let room = &found.room.room.id;
             let claiming = shared.args.directory.claim(room);
             let result = match tokio::time::timeout(shared.args.limits.call_timeout, claiming).await {
-                Ok(Ok(Claim::Granted { epoch, .. })) => Ok(Claimed::Granted(epoch)),
+                Ok(Ok(Claim::Granted { epoch, kept })) => Ok(Claimed::Granted(epoch, kept)),
                 Ok(Ok(Claim::Taken(owner))) => Ok(Claimed::Taken(owner)),
                 Ok(Ok(Claim::Settling(_))) => Err(away("the room directory is starting; try again")),
                 Ok(Err(error)) => {
@@ -496,7 +568,14 @@ impl Running {
         });
     }
 
-    async fn open(&mut self, supervisor: ActorCell, found: Found, epoch: u64) {
+    async fn open(&mut self, supervisor: ActorCell, opening: Opening) {
+        let Opening {
+            found,
+            epoch,
+            inherited,
+            done,
+        } = opening;
+        let is_inherited = inherited.is_some();
         let Found {
             room: CatalogRoom { room, waiting_call },
             ringing,
@@ -529,6 +608,7 @@ impl Running {
         };
         let args = RoomArgs {
             setup,
+            inherited,
             shared: self.shared.clone(),
             rooms: self.myself.clone(),
             card: card.clone(),
@@ -548,6 +628,14 @@ impl Running {
                 card: card.clone(),
             },
         );
+        if is_inherited {
+            handle.post(RoomMsg::Announce);
+        }
+        if let Some(done) = done
+            && done.send(true).is_err()
+        {
+            tracing::debug!(room.id = %id, "nobody waits for a room to be open any more");
+        }
         let slot = Slot::Open {
             handle,
             card,
@@ -558,6 +646,188 @@ impl Running {
             for request in waiting {
                 self.join(request);
             }
+        }
+    }
+
+    // ---- rooms that come from other nodes and go to them ----------------------------------------------------------
+
+    /// Takes over the rooms of a node that is no more: those that were kept here at once, and what is left behind later.
+    fn gone(&mut self, member: &Member) {
+        let copies = self.shared.gateway.take_copies(member);
+        tracing::info!(member = %member, rooms = copies.len(), "a node is gone; its rooms that were kept here are taken over");
+        for (room, copy) in copies {
+            self.inherit(room, Some(copy));
+        }
+        let (shared, myself, member) = (self.shared.clone(), self.myself.clone(), member.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(LEFT_BEHIND_AFTER).await;
+            let asking = shared.args.directory.rooms_of(&member);
+            let left = match tokio::time::timeout(shared.args.limits.call_timeout, asking).await {
+                Ok(Ok(left)) => left,
+                Ok(Err(error)) => return tracing::debug!(%member, %error, "what a node left behind is not known"),
+                Err(_) => return,
+            };
+            let mut survivors = shared.gateway.others();
+            survivors.push(shared.as_neighbour());
+            for room in left {
+                if placement::standby(&room, &survivors) == Some(&shared.args.member) {
+                    myself.post(RoomsMsg::LeftBehind(room));
+                }
+            }
+        });
+    }
+
+    /// Takes a room over from a node that is no more, unless it runs here or is about to.
+    fn inherit(&mut self, room: RoomId, copy: Option<Copy>) {
+        if self.draining || self.slots.contains_key(&room) {
+            return;
+        }
+        self.slots.insert(room.clone(), Slot::Opening(Vec::new()));
+        self.claim_inherited(room, copy, Duration::ZERO);
+    }
+
+    fn claim_inherited(&self, room: RoomId, copy: Option<Copy>, wait: Duration) {
+        let (shared, myself) = (self.shared.clone(), self.myself.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let claiming = shared.args.directory.claim(&room);
+            let result = match tokio::time::timeout(shared.args.limits.call_timeout, claiming).await {
+                Ok(Ok(claim)) => Ok(claim),
+                Ok(Err(error)) => {
+                    tracing::warn!(room.id = %room, %error, "a room could not be taken over");
+                    Err(away("the room directory is away; try again"))
+                }
+                Err(_) => Err(away("claiming the room took too long; try again")),
+            };
+            myself.post(RoomsMsg::Inherited { room, copy, result });
+        });
+    }
+
+    fn inherited(&mut self, room: RoomId, copy: Option<Copy>, result: Result<Claim, Refusal>) -> Option<Opening> {
+        if !matches!(self.slots.get(&room), Some(Slot::Opening(_))) {
+            return None;
+        }
+        match result {
+            Ok(Claim::Granted { epoch, kept }) => match newest(&room, copy, kept) {
+                Some(inherited) => {
+                    let found = found_of(&inherited.snapshot);
+                    return Some(opening(found, epoch, Some(inherited)));
+                }
+                None => {
+                    self.give_up(room.clone(), epoch);
+                    self.turn_away(&room, &away("the room is gone; join again"));
+                }
+            },
+            Ok(Claim::Taken(owner)) => {
+                self.shared.gateway.learn(&room, owner.clone());
+                self.send_on(&room, &owner.member);
+            }
+            Ok(Claim::Settling(wait)) => self.claim_inherited(room, copy, wait),
+            Err(_) => self.claim_inherited(room, copy, CLAIM_AGAIN),
+        }
+        None
+    }
+
+    /// Opens a room that its owner hands over to this node.
+    fn adopt(
+        &mut self,
+        room: RoomId,
+        epoch: u64,
+        snapshot: Box<Snapshot>,
+        done: oneshot::Sender<bool>,
+    ) -> Option<Opening> {
+        if let Some(Slot::Open { .. }) = self.slots.get(&room) {
+            return None;
+        }
+        self.slots.entry(room).or_insert_with(|| Slot::Opening(Vec::new()));
+        let found = found_of(&snapshot);
+        let inherited = Inherited {
+            snapshot,
+            reason: MoveReason::Drain,
+        };
+        Some(Opening {
+            done: Some(done),
+            ..opening(found, epoch, Some(inherited))
+        })
+    }
+
+    /// A room of this node is another's.
+    fn handed_over(&mut self, room: &RoomHandle, to: Member, epoch: u64) {
+        self.shared.gateway.learn(room.id(), Owner { member: to, epoch });
+        self.forget(room);
+    }
+
+    /// Has every room handed over to where it is placed among the others; what cannot be stays.
+    fn evacuate(&self, at_once: usize, done: &DrainGuard) {
+        let open: Vec<RoomHandle> = self.slots.values().filter_map(Slot::handle).cloned().collect();
+        let (shared, done) = (self.shared.clone(), done.clone());
+        tokio::spawn(async move {
+            let turns = Arc::new(Semaphore::new(at_once));
+            for room in open {
+                let others = shared.gateway.others();
+                let Some(to) = placement::place(room.id(), &others).cloned() else {
+                    return;
+                };
+                let Ok(turn) = turns.clone().acquire_owned().await else {
+                    return;
+                };
+                let (guard, mut handed_over) = mpsc::channel(1);
+                let guard = DrainGuard(guard);
+                room.post(RoomMsg::HandOver { to, guard });
+                let done = done.clone();
+                tokio::spawn(async move {
+                    // Its end is the message.
+                    if handed_over.recv().await.is_some() {
+                        tracing::trace!("a guard says nothing");
+                    }
+                    drop((turn, done));
+                });
+            }
+        });
+    }
+
+    /// Nothing is this node's any more.
+    fn fenced(&mut self) {
+        tracing::error!(
+            rooms = self.slots.len(),
+            "this node may own no rooms any more; all are let go"
+        );
+        let all: Vec<RoomHandle> = self.slots.values().filter_map(Slot::handle).cloned().collect();
+        for room in all {
+            room.post(RoomMsg::LetGo);
+            self.forget(&room);
+        }
+        let refusal = away("this node has lost touch with the others; connect again");
+        let opening: Vec<RoomId> = self.slots.keys().cloned().collect();
+        for room in opening {
+            self.turn_away(&room, &refusal);
+        }
+    }
+
+    /// Another node has a room of this one, under a later ownership.
+    fn lost(&mut self, room: &RoomId, epoch: u64) {
+        if let Some(Slot::Open {
+            handle, epoch: known, ..
+        }) = self.slots.get(room)
+            && *known < epoch
+        {
+            tracing::error!(room.id = %room, "another node has a room of this one; it is let go");
+            let handle = handle.clone();
+            handle.post(RoomMsg::LetGo);
+            self.forget(&handle);
+        }
+    }
+
+    /// Forgets a room that is no longer this node's.
+    fn forget(&mut self, room: &RoomHandle) {
+        if let Some(Slot::Open { handle, .. }) = self.slots.get(room.id())
+            && handle.mailbox().same_as(room.mailbox())
+        {
+            let cell = handle.mailbox().cell();
+            self.by_actor.remove(&cell.get_id());
+            self.shared.rooms.remove(room.id());
+            self.slots.remove(room.id());
+            cell.stop(Some("let go".to_owned()));
         }
     }
 
@@ -656,15 +926,46 @@ async fn whereabouts(shared: &Shared, room: &RoomId) -> Result<Whereabouts, Refu
         }
         return Err(away("the room's node cannot be reached now; try again"));
     }
-    let myself = Neighbour {
-        member: shared.args.member.clone(),
-        draining: shared.is_draining(),
-        load: shared.load(),
-    };
+    let myself = shared.as_neighbour();
     match placement::place(room, others.iter().chain([&myself])) {
         Some(member) if *member != shared.args.member => Ok(Whereabouts::There(member.clone())),
         _ => Ok(Whereabouts::Here),
     }
+}
+
+/// A room as it was kept, for opening it without the catalog.
+fn found_of(snapshot: &Snapshot) -> Found {
+    Found {
+        room: CatalogRoom {
+            room: snapshot.room.clone(),
+            waiting_call: None,
+        },
+        ringing: snapshot.ringing,
+    }
+}
+
+fn opening(found: Found, epoch: u64, inherited: Option<Inherited>) -> Opening {
+    Opening {
+        found,
+        epoch,
+        inherited,
+        done: None,
+    }
+}
+
+/// The later one of what was kept here and in the directory.
+fn newest(room: &RoomId, copy: Option<Copy>, kept: Option<Bytes>) -> Option<Inherited> {
+    let here = copy.and_then(|copy| Snapshot::decode(room, &copy.state));
+    let there = kept.and_then(|kept| Snapshot::decode(room, &kept));
+    let age = |snapshot: &Snapshot| (snapshot.epoch, snapshot.revision);
+    let snapshot = match (here, there) {
+        (Some(here), Some(there)) if age(&here) < age(&there) => Some(there),
+        (here, there) => here.or(there),
+    };
+    snapshot.map(|snapshot| Inherited {
+        snapshot,
+        reason: MoveReason::Failover,
+    })
 }
 
 fn away(text: &str) -> Refusal {

@@ -64,6 +64,7 @@ impl Order {
 /// How a room reaches a session, and who that is.
 #[derive(Debug)]
 pub(crate) struct Contact {
+    pub(crate) session: SessionId,
     pub(crate) link: PeerLink,
     pub(crate) credentials: Box<Credentials>,
 }

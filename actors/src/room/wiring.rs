@@ -34,11 +34,32 @@ impl Drop for OwnSfu {
 
 /// A recorder that stops when it is dropped: with its recording, or with a room that failed.
 #[derive(Debug)]
-pub(crate) struct Recorder(Box<dyn RecorderHandle>);
+pub(crate) struct Recorder {
+    handle: Box<dyn RecorderHandle>,
+    is_handed_over: bool,
+}
+
+impl Recorder {
+    fn new(handle: Box<dyn RecorderHandle>) -> Self {
+        Self {
+            handle,
+            is_handed_over: false,
+        }
+    }
+
+    /// Another node goes on with the recording.
+    pub(super) fn hand_over(mut self) {
+        self.is_handed_over = true;
+    }
+}
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.0.send(RecorderCommand::Stop);
+        self.handle.send(if self.is_handed_over {
+            RecorderCommand::HandOver
+        } else {
+            RecorderCommand::Stop
+        });
     }
 }
 
@@ -146,7 +167,7 @@ impl Running {
                 room.post(RoomMsg::Recorder { recording, event });
             });
             let result = match tokio::time::timeout(limit, factory.start(job, events)).await {
-                Ok(Ok(recorder)) => Ok(Recorder(recorder)),
+                Ok(Ok(recorder)) => Ok(Recorder::new(recorder)),
                 Ok(Err(e)) => Err(e.to_string()),
                 Err(_) => Err("it took too long".to_owned()),
             };
@@ -189,7 +210,7 @@ impl Running {
                 return;
             }
         };
-        recorder.0.send(command);
+        recorder.handle.send(command);
     }
 }
 

@@ -492,7 +492,7 @@ fn track_of(
         Source::File => true,
     };
     Track {
-        track: TrackId::new(),
+        track: said.and_then(|s| s.track).unwrap_or_else(TrackId::new),
         participant_id: participant,
         kind,
         source: said

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for other code")]
 
 mod calls;
+mod failover;
 mod failures;
 mod leaks;
 mod media;

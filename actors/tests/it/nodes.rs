@@ -176,11 +176,10 @@ async fn a_session_outside_of_rooms_goes_along_too() {
 #[tokio::test(start_paused = true)]
 async fn a_cut_wire_costs_no_event() {
     let cluster = Cluster::of(2).await;
-    let mut ada = cluster.worlds[0].member("ada", "r").await;
+    let _ada = cluster.worlds[0].member("ada", "r").await;
     let (owner, other) = (cluster.owner("r"), 1 - cluster.owner("r"));
     let mut bob = cluster.worlds[other].member("bob", "r").await;
     let mut cyd = cluster.worlds[owner].member("cyd", "r").await;
-    while ada.state["participants"].as_array().is_none() {}
     bob.event("peer-joined").await;
     cluster.cut(0, 1);
     let lost = cyd.event("connection-quality").await;
@@ -198,7 +197,4 @@ async fn a_cut_wire_costs_no_event() {
     }
     bob.ok("chat", json!({ "text": "back" })).await;
     cyd.event("connection-quality").await;
-    if ada.participant != bob.participant {
-        drop(ada);
-    }
 }

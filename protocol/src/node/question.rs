@@ -48,6 +48,16 @@ pub enum Question {
         /// SHA-256 of the token.
         resume: [u8; 32],
     },
+    /// A room that is handed over; answered by [`Answer::Done`], whether it is open there.
+    Adopt {
+        /// Which room.
+        room: RoomId,
+        /// The ownership of the one that is asked.
+        epoch: u64,
+        /// Its state, as rooms write it.
+        #[serde(with = "serde_bytes")]
+        state: Vec<u8>,
+    },
     /// The participant of this resume token, whose session's node is gone; answered by [`Answer::Orphan`].
     FindOrphan {
         /// SHA-256 of the token.

@@ -146,6 +146,9 @@ pub struct ToSession {
     pub session: SessionId,
     /// As whom it is in the room.
     pub participant: ParticipantId,
+    /// The room's ownership; what an earlier owner says is not heard.
+    #[serde(default)]
+    pub epoch: u64,
     /// What.
     pub order: SessionOrder,
 }

@@ -64,6 +64,7 @@ impl Meeting {
             source: Some(source),
             label: None,
             encryption: None,
+            track: None,
         };
         let effects = self.state.apply(SfuCommand::PublishOffer {
             participant,

@@ -298,6 +298,7 @@ fn a_screen_is_known_as_one_at_every_seat() {
         source: Some(Source::Screen),
         label: None,
         encryption: None,
+        track: None,
     };
     let mid = OFFER
         .lines()

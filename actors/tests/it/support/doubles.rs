@@ -389,6 +389,7 @@ impl RecorderHandle for ToRecorder {
             RecorderCommand::TrackUnpublished { .. } => "unpublished".to_owned(),
             RecorderCommand::TrackPaused { paused, .. } => format!("paused {paused}"),
             RecorderCommand::Stop => "stop".to_owned(),
+            RecorderCommand::HandOver => "hand over".to_owned(),
         });
     }
 }

@@ -91,6 +91,7 @@ impl Studio {
             owner: Some(UserId::new("ada").unwrap()),
             epoch: 1,
             started_at: time::OffsetDateTime::now_utc(),
+            continued: false,
         }
     }
 

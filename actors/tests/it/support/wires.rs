@@ -127,10 +127,20 @@ impl Cluster {
 
     /// The number of the node that runs a room.
     pub(crate) fn owner(&self, room: &str) -> usize {
+        let alive: Vec<usize> = (0..self.worlds.len()).filter(|n| self.is_alive(*n)).collect();
+        self.owner_among(room, &alive)
+    }
+
+    /// The same, of some of the nodes.
+    pub(crate) fn owner_among(&self, room: &str, nodes: &[usize]) -> usize {
         let runs = |world: &World| world.node.live_rooms().iter().any(|live| live.id.as_str() == room);
-        let owners: Vec<usize> = (0..self.worlds.len()).filter(|n| runs(&self.worlds[*n])).collect();
+        let owners: Vec<usize> = nodes.iter().copied().filter(|n| runs(&self.worlds[*n])).collect();
         assert_eq!(owners.len(), 1, "one node runs {room}");
         owners[0]
+    }
+
+    fn is_alive(&self, n: usize) -> bool {
+        self.wires.nodes.lock().unwrap().contains_key(&self.member(n))
     }
 
     fn inbox(&self, n: usize) -> Arc<dyn Inbox> {
