@@ -3,7 +3,9 @@
 //! Absent on purpose: what a room is. A directory knows names, members and epochs.
 
 mod directory;
+mod links;
 mod local;
 
 pub use directory::{Claim, Directory, DirectoryAway, Later, Owner};
+pub use links::{LinkCounts, LinkEvents, LinkTls, Links, LinksError, LinksSettings, MAX_MESSAGE, SendError};
 pub use local::LocalDirectory;
