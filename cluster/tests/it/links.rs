@@ -12,7 +12,11 @@ fn two_members_are_linked_whichever_comes_first() {
     for order in [["a-1", "b-1"], ["b-1", "a-1"]] {
         let mut first = Process::start(order[0], "");
         // The first knows where the second will be before it is there.
-        let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let reserved = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .to_string();
         first.know(&[(order[1], &reserved)]);
         let mut second = Process::start(order[1], &format!("listen={reserved}"));
         second.know(&[(order[0], &first.address)]);
@@ -40,7 +44,11 @@ fn a_member_that_is_dialed_before_it_knows_who_dials_is_linked_when_it_does() {
 #[test]
 fn three_members_with_certificates_are_linked_and_hear_each_other() {
     let authority = Authority::new();
-    let folders = [authority.member(&authority), authority.member(&authority), authority.member(&authority)];
+    let folders = [
+        authority.member(&authority),
+        authority.member(&authority),
+        authority.member(&authority),
+    ];
     let [mut a, mut b, mut c] =
         [("a-1", 0), ("b-1", 1), ("c-1", 2)].map(|(name, nth)| Process::start(name, &tls(folders[nth].path())));
     let at = Instant::now();
@@ -48,13 +56,18 @@ fn three_members_with_certificates_are_linked_and_hear_each_other() {
     let all = ["a-1", "b-1", "c-1"];
     for process in [&mut a, &mut b, &mut c] {
         let others: Vec<&str> = all.into_iter().filter(|name| *name != process.name).collect();
-        process.ask_until("linked", LONG, |answer| answer == format!("linked {}", others.join(" ")));
+        process.ask_until("linked", LONG, |answer| {
+            answer == format!("linked {}", others.join(" "))
+        });
     }
     figure(&format!("three members linked over TLS in {:?}", at.elapsed()));
     a.tell("send c-1 10 500 patient");
     b.tell("send a-1 20 500 patient");
     c.tell("send b-1 30 500 patient");
-    assert_eq!((c.wait_received(10)[0], a.wait_received(20)[0], b.wait_received(30)[0]), (10, 20, 30));
+    assert_eq!(
+        (c.wait_received(10)[0], a.wait_received(20)[0], b.wait_received(30)[0]),
+        (10, 20, 30)
+    );
 }
 
 #[test]
@@ -146,6 +159,8 @@ fn a_link_takes_what_fits_and_recovers() {
     b.tell("slow 0");
     a.tell("send b-1 1000 500 patient");
     assert_eq!(b.wait_received(sent + 1_000)[..2], [sent + 1_000, 0]);
-    figure(&format!("of 12,000 at once {sent} were taken and {overloaded} refused; the link stayed"));
+    figure(&format!(
+        "of 12,000 at once {sent} were taken and {overloaded} refused; the link stayed"
+    ));
     assert!(!a.said().iter().any(|line| line.starts_with("down")));
 }

@@ -19,15 +19,25 @@ fn a_killed_member_is_proven_gone() {
     let (mut a, mut b) = pair();
     let killed = b.kill();
     let (down, _) = a.wait_timed("down b-1 true", LONG);
-    figure(&format!("kill -9 to down with proof, at the one that dials: {:?}", down - killed));
+    figure(&format!(
+        "kill -9 to down with proof, at the one that dials: {:?}",
+        down - killed
+    ));
     assert!(a.ask("gone b-1").starts_with("gone b-1 true"));
 
     let (mut a, mut b) = pair();
     let killed = a.kill();
     let (down, _) = b.wait_timed("down a-1 true", LONG);
-    figure(&format!("kill -9 to down with proof, at the one that is dialed: {:?}", down - killed));
+    figure(&format!(
+        "kill -9 to down with proof, at the one that is dialed: {:?}",
+        down - killed
+    ));
     for process in [&a, &b] {
-        assert!(!process.said().iter().any(|line| line.ends_with("false")), "{:?}", process.said());
+        assert!(
+            !process.said().iter().any(|line| line.ends_with("false")),
+            "{:?}",
+            process.said()
+        );
     }
 }
 
@@ -41,7 +51,10 @@ fn a_frozen_member_is_down_without_proof_and_comes_back() {
         let (down, _) = awake.wait_timed(&format!("down {name} false"), LONG);
         let took = down - at;
         figure(&format!("SIGSTOP to down without proof: {took:?}"));
-        assert!(took >= Duration::from_millis(700) && took < Duration::from_secs(3), "{took:?}");
+        assert!(
+            took >= Duration::from_millis(700) && took < Duration::from_secs(3),
+            "{took:?}"
+        );
         let gone = awake.ask(&format!("gone {name}"));
         assert!(gone.starts_with(&format!("gone {name} false")), "{gone}");
         let at = frozen.signal("CONT");
@@ -51,7 +64,11 @@ fn a_frozen_member_is_down_without_proof_and_comes_back() {
         frozen.wait(&format!("up {other}"));
         awake.tell(&format!("send {name} 10 500 patient"));
         assert_eq!(frozen.wait_received(10)[0], 10);
-        assert!(!awake.said().iter().any(|line| line.ends_with("true")), "{:?}", awake.said());
+        assert!(
+            !awake.said().iter().any(|line| line.ends_with("true")),
+            "{:?}",
+            awake.said()
+        );
     }
 }
 
@@ -63,6 +80,7 @@ fn a_thawed_member_does_nothing_that_is_too_old() {
     a.wait("up b-1");
     b.wait("up a-1");
     a.tell("send b-1 100 500 patient");
+    a.wait("sent ");
     b.wait_received(100);
     b.signal("STOP");
     // Into the frozen member's buffers.
@@ -78,9 +96,29 @@ fn a_thawed_member_does_nothing_that_is_too_old() {
     a.tell("send b-1 50 500 patient");
     let [messages, _, oldest_ms] = b.wait_received(150);
     let [_, _, _, expired] = numbers(&b.ask("counts"));
-    figure(&format!("after 3 s frozen: {messages} of 350 handled, the oldest {oldest_ms} ms old, {expired} dropped as expired"));
+    figure(&format!(
+        "after 3 s frozen: {messages} of 350 handled, the oldest {oldest_ms} ms old, {expired} dropped as expired"
+    ));
     assert!(oldest_ms <= 1_600, "{oldest_ms}");
     assert_eq!(messages, 150);
+}
+
+#[test]
+fn what_waited_too_long_on_a_link_that_stays_is_dropped() {
+    let mut a = Process::start("a-1", "heartbeat_ms=500 deadline_ms=500");
+    let mut b = Process::start("b-1", "heartbeat_ms=500");
+    introduce(&mut [&mut a, &mut b]);
+    a.wait("up b-1");
+    b.wait("up a-1");
+    b.signal("STOP");
+    a.tell("send b-1 200 500 hasty");
+    assert_eq!(numbers::<2>(&a.wait("sent ")), [200, 0]);
+    // Longer than the deadline, shorter than what a link is given up after.
+    std::thread::sleep(Duration::from_millis(800));
+    b.signal("CONT");
+    b.ask_until("counts", LONG, |answer| numbers::<4>(answer)[3] == 200);
+    assert_eq!(b.received()[0], 0);
+    assert_eq!(a.ask("linked"), "linked b-1");
 }
 
 #[test]
@@ -96,7 +134,10 @@ fn a_node_started_anew_is_linked_anew() {
     again.wait("up a-1");
     let gone = a.ask("gone b-1");
     assert!(gone.starts_with("gone b-1 true"), "{gone}");
-    figure(&format!("a run that was succeeded is proven gone in {} ms", gone.rsplit(' ').next().unwrap()));
+    figure(&format!(
+        "a run that was succeeded is proven gone in {} ms",
+        gone.rsplit(' ').next().unwrap()
+    ));
     assert!(a.ask("gone b-2").starts_with("gone b-2 false"));
 
     // The one that dials.

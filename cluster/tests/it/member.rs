@@ -26,15 +26,26 @@ const PONG: u8 = 2;
 #[ignore = "is a member, for the other tests"]
 fn run() {
     let Ok(settings) = std::env::var(SETTINGS) else { return };
-    tracing_subscriber::fmt().with_env_filter("info").with_writer(std::io::stderr).with_ansi(false).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    tracing_subscriber::fmt()
+        .with_env_filter("info")
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(be(&settings));
 }
 
 /// `node-incarnation`
 pub(crate) fn member(name: &str) -> Member {
     let (node, incarnation) = name.rsplit_once('-').unwrap();
-    Member { node: NodeId::new(node).unwrap(), incarnation: incarnation.parse().unwrap() }
+    Member {
+        node: NodeId::new(node).unwrap(),
+        incarnation: incarnation.parse().unwrap(),
+    }
 }
 
 fn say(line: &str) {
@@ -101,17 +112,28 @@ impl LinkEvents for Events {
 }
 
 async fn be(settings: &str) {
-    let value = |name: &str| settings.split(' ').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
+    let value = |name: &str| {
+        settings
+            .split(' ')
+            .find_map(|pair| pair.strip_prefix(&format!("{name}=")))
+    };
     let me = member(value("me").unwrap());
     let version = value("version").map_or(1, |version| version.parse().unwrap());
     let listen = value("listen").unwrap_or("127.0.0.1:0").parse().unwrap();
     let mut links = LinksSettings::new(me, version, listen, value("cookie").unwrap_or("a test's cookie"));
     links.tls = value("tls").map(|folder| {
         let file = |name| PathBuf::from(folder).join(name);
-        LinkTls { cert: file("cert.pem"), key: file("key.pem"), ca: file("ca.pem") }
+        LinkTls {
+            cert: file("cert.pem"),
+            key: file("key.pem"),
+            ca: file("ca.pem"),
+        }
     });
     if let Some(ms) = value("handshake_ms") {
         links.handshake = Duration::from_millis(ms.parse().unwrap());
+    }
+    if let Some(ms) = value("heartbeat_ms") {
+        links.heartbeat = Duration::from_millis(ms.parse().unwrap());
     }
     if let Some(ms) = value("deadline_ms") {
         links.deadline = Duration::from_millis(ms.parse().unwrap());
@@ -142,7 +164,11 @@ async fn obey(links: &Links, events: &Events, numbers: &mut u64, line: &str) {
     match words[0] {
         "know" => {
             let known = words[1..].iter().filter_map(|pair| pair.split_once('='));
-            links.know(known.map(|(name, address)| (member(name), address.to_owned())).collect());
+            links.know(
+                known
+                    .map(|(name, address)| (member(name), address.to_owned()))
+                    .collect(),
+            );
         }
         // to, how many, bytes each, whether to wait for room
         "send" => {
@@ -172,7 +198,9 @@ async fn obey(links: &Links, events: &Events, numbers: &mut u64, line: &str) {
             let to = member(words[1]);
             events.seen.lock().unwrap().round_trips.clear();
             for nth in 0..usize::try_from(number(2)).unwrap() {
-                links.send(&to, message(PING, 0, usize::try_from(number(3)).unwrap())).unwrap();
+                links
+                    .send(&to, message(PING, 0, usize::try_from(number(3)).unwrap()))
+                    .unwrap();
                 while events.seen.lock().unwrap().round_trips.len() <= nth {
                     tokio::task::yield_now().await;
                 }
@@ -185,7 +213,12 @@ async fn obey(links: &Links, events: &Events, numbers: &mut u64, line: &str) {
         "slow" => events.seen.lock().unwrap().slow = Duration::from_micros(number(1)),
         "received" => {
             let seen = events.seen.lock().unwrap();
-            say(&format!("received {} {} {}", seen.messages, seen.disorder, seen.oldest.as_millis()));
+            say(&format!(
+                "received {} {} {}",
+                seen.messages,
+                seen.disorder,
+                seen.oldest.as_millis()
+            ));
         }
         "gone" => {
             let began = Instant::now();
@@ -204,7 +237,10 @@ async fn obey(links: &Links, events: &Events, numbers: &mut u64, line: &str) {
         }
         "counts" => {
             let counts = links.counts();
-            say(&format!("counts {} {} {} {}", counts.refused, counts.undecodable, counts.stray, counts.expired));
+            say(&format!(
+                "counts {} {} {} {}",
+                counts.refused, counts.undecodable, counts.stray, counts.expired
+            ));
         }
         other => panic!("no command: {other}"),
     }

@@ -51,7 +51,15 @@ impl Process {
             }
         });
         let stdin = child.stdin.take().unwrap();
-        let mut process = Self { name: name.to_owned(), address: String::new(), child, stdin, lines, next: 0, log };
+        let mut process = Self {
+            name: name.to_owned(),
+            address: String::new(),
+            child,
+            stdin,
+            lines,
+            next: 0,
+            log,
+        };
         let ready = process.wait("ready ");
         process.address = ready.strip_prefix("ready ").unwrap().to_owned();
         process
@@ -63,7 +71,10 @@ impl Process {
 
     /// Tells it of these members.
     pub(crate) fn know(&mut self, members: &[(&str, &str)]) {
-        let pairs: Vec<String> = members.iter().map(|(name, address)| format!(" {name}={address}")).collect();
+        let pairs: Vec<String> = members
+            .iter()
+            .map(|(name, address)| format!(" {name}={address}"))
+            .collect();
         self.tell(&format!("know{}", pairs.concat()));
     }
 
@@ -76,7 +87,11 @@ impl Process {
     pub(crate) fn wait_timed(&mut self, start: &str, limit: Duration) -> (Instant, String) {
         match self.wait_or_not(start, limit) {
             Some(found) => found,
-            None => panic!("{}: nothing like '{start}' in {limit:?}; it said {:?}", self.name, self.said()),
+            None => panic!(
+                "{}: nothing like '{start}' in {limit:?}; it said {:?}",
+                self.name,
+                self.said()
+            ),
         }
     }
 
@@ -84,7 +99,11 @@ impl Process {
         let deadline = Instant::now() + limit;
         let mut lines = self.lines.0.lock().unwrap();
         loop {
-            let found = lines.iter().enumerate().skip(self.next).find(|(_, (_, line))| line.starts_with(start));
+            let found = lines
+                .iter()
+                .enumerate()
+                .skip(self.next)
+                .find(|(_, (_, line))| line.starts_with(start));
             if let Some((nth, found)) = found {
                 self.next = nth + 1;
                 return Some(found.clone());
@@ -109,7 +128,11 @@ impl Process {
             if wanted(&answer) {
                 return answer;
             }
-            assert!(Instant::now() < deadline, "{}: '{command}' gave '{answer}' after {limit:?}", self.name);
+            assert!(
+                Instant::now() < deadline,
+                "{}: '{command}' gave '{answer}' after {limit:?}",
+                self.name
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -126,19 +149,55 @@ impl Process {
 
     /// Everything said so far.
     pub(crate) fn said(&self) -> Vec<String> {
-        self.lines.0.lock().unwrap().iter().map(|(_, line)| line.clone()).collect()
+        self.lines
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, line)| line.clone())
+            .collect()
     }
 
     /// In how many lines of its log this is.
     pub(crate) fn log(&self, what: &str) -> usize {
-        std::fs::read_to_string(self.log.path()).unwrap().lines().filter(|line| line.contains(what)).count()
+        std::fs::read_to_string(self.log.path())
+            .unwrap()
+            .lines()
+            .filter(|line| line.contains(what))
+            .count()
+    }
+
+    /// The ports it listens on.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        let proc = format!("/proc/{}", self.child.id());
+        let sockets: Vec<String> = std::fs::read_dir(format!("{proc}/fd"))
+            .unwrap()
+            .filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+            .filter_map(|to| Some(to.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+            .collect();
+        let tables =
+            ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("{proc}/net/{name}")).unwrap_or_default());
+        tables
+            .iter()
+            .flat_map(|table| table.lines().skip(1))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            // The state of a listener.
+            .filter(|words| words[3] == "0A" && sockets.iter().any(|inode| inode == words[9]))
+            .map(|words| u16::from_str_radix(words[1].rsplit(':').next().unwrap(), 16).unwrap())
+            .collect()
     }
 
     /// Sends a signal; gives back when.
     pub(crate) fn signal(&self, signal: &str) -> Instant {
         let at = Instant::now();
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{signal}"), &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         at
     }
 
@@ -159,8 +218,16 @@ impl Drop for Process {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.log.path()).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
-            let tail = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n");
-            drop(writeln!(std::io::stderr(), "---- {} said {:?}\n{tail}", self.name, self.said()));
+            let tail = lines
+                .get(lines.len().saturating_sub(60)..)
+                .unwrap_or_default()
+                .join("\n");
+            drop(writeln!(
+                std::io::stderr(),
+                "---- {} said {:?}\n{tail}",
+                self.name,
+                self.said()
+            ));
         }
     }
 }
@@ -168,7 +235,12 @@ impl Drop for Process {
 /// The numbers of a line, after its first word.
 pub(crate) fn numbers<const N: usize>(line: &str) -> [u64; N] {
     let mut words = line.split(' ').skip(1);
-    std::array::from_fn(|_| words.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("numbers in '{line}'")))
+    std::array::from_fn(|_| {
+        words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .unwrap_or_else(|| panic!("numbers in '{line}'"))
+    })
 }
 
 /// Prints a figure, past the harness's capture.
@@ -178,10 +250,16 @@ pub(crate) fn figure(text: &str) {
 
 /// Has each know all others.
 pub(crate) fn introduce(members: &mut [&mut Process]) {
-    let all: Vec<(String, String)> = members.iter().map(|one| (one.name.clone(), one.address.clone())).collect();
+    let all: Vec<(String, String)> = members
+        .iter()
+        .map(|one| (one.name.clone(), one.address.clone()))
+        .collect();
     for member in members {
-        let others: Vec<(&str, &str)> =
-            all.iter().filter(|(name, _)| *name != member.name).map(|(name, address)| (&**name, &**address)).collect();
+        let others: Vec<(&str, &str)> = all
+            .iter()
+            .filter(|(name, _)| *name != member.name)
+            .map(|(name, address)| (&**name, &**address))
+            .collect();
         member.know(&others);
     }
 }

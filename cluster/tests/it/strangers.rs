@@ -28,7 +28,11 @@ impl Pair {
         a.tell("send b-1 100 500 patient");
         assert_eq!(b.wait_received(before + 100)[..2], [before + 100, 0]);
         for process in [a, b] {
-            assert!(!process.said().iter().any(|line| line.starts_with("down")), "{:?}", process.said());
+            assert!(
+                !process.said().iter().any(|line| line.starts_with("down")),
+                "{:?}",
+                process.said()
+            );
         }
     }
 }
@@ -51,18 +55,27 @@ fn strangers(pair: &mut Pair, kind: &str) {
     let silent = TcpStream::connect(&address).unwrap();
     let took = until_closed(&silent);
     figure(&format!("{kind}: a silent stranger was closed after {took:?}"));
-    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(3), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(900) && took < Duration::from_secs(3),
+        "{took:?}"
+    );
 
     // A frame of ractor_cluster's, of 17 MiB.
     let mut large = TcpStream::connect(&address).unwrap();
     large.set_write_timeout(Some(LONG)).unwrap();
-    drop(large.write_all(&(17_u64 << 20).to_be_bytes()).and_then(|()| large.write_all(&vec![7; 17 << 20])));
+    drop(
+        large
+            .write_all(&(17_u64 << 20).to_be_bytes())
+            .and_then(|()| large.write_all(&vec![7; 17 << 20])),
+    );
     assert!(until_closed(&large) < Duration::from_secs(3));
 
     // Loud ones, and more silent ones than there are places.
     let mut crowd: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&address).unwrap()).collect();
     for (nth, stream) in crowd.iter_mut().enumerate().filter(|(nth, _)| nth % 2 == 0) {
-        let garbage: Vec<u8> = (0..4_000_usize).map(|byte| (byte.wrapping_mul(nth + 31) >> 3) as u8).collect();
+        let garbage: Vec<u8> = (0..4_000_usize)
+            .map(|byte| (byte.wrapping_mul(nth + 31) >> 3) as u8)
+            .collect();
         drop(stream.write_all(&garbage));
     }
     pair.check_untouched();
@@ -76,6 +89,22 @@ fn strangers(pair: &mut Pair, kind: &str) {
 fn strangers_are_dropped_and_links_stay() {
     let mut pair = Pair::start(["handshake_ms=1000", "handshake_ms=1000"]);
     strangers(&mut pair, "plain");
+}
+
+#[test]
+fn the_listener_that_ractor_cluster_has_lets_nobody_in() {
+    let mut pair = Pair::start(["", ""]);
+    let ours: u16 = pair.1.address.rsplit(':').next().unwrap().parse().unwrap();
+    let others: Vec<u16> = pair.1.ports().into_iter().filter(|port| *port != ours).collect();
+    assert_eq!(others.len(), 1, "{others:?}");
+    for _ in 0..50 {
+        let stream = TcpStream::connect(("127.0.0.1", others[0])).unwrap();
+        assert!(
+            until_closed(&stream) < Duration::from_secs(2),
+            "well before a handshake is over"
+        );
+    }
+    pair.check_untouched();
 }
 
 #[test]
@@ -117,7 +146,8 @@ fn no_link(pair: &mut Pair, settings: &str) {
     let before = refused(&mut pair.1);
     pair.1.know(&[("a-1", &a_address), ("aa-1", &dialer.address)]);
     dialer.know(&[("b-1", &b_address)]);
-    pair.1.ask_until("counts", LONG, |answer| numbers::<4>(answer)[0] >= before + 3);
+    pair.1
+        .ask_until("counts", LONG, |answer| numbers::<4>(answer)[0] >= before + 3);
 
     let mut dialed = Process::start("bb-1", settings);
     let before = refused(&mut dialed);
@@ -126,7 +156,11 @@ fn no_link(pair: &mut Pair, settings: &str) {
     // One that distrusts us fails amid TLS; one without it takes ours for noise.
     dialed.ask_until("counts", LONG, |answer| numbers::<4>(answer)[0] >= before + 3);
     for process in [&dialer, &dialed] {
-        assert!(!process.said().iter().any(|line| line.starts_with("up")), "{:?}", process.said());
+        assert!(
+            !process.said().iter().any(|line| line.starts_with("up")),
+            "{:?}",
+            process.said()
+        );
     }
     assert_eq!(pair.1.ask("linked"), "linked a-1");
     pair.check_untouched();
