@@ -150,7 +150,8 @@ impl Links {
         self.local_addr
     }
 
-    /// Members to be linked to, each with its address ("host:port"); replaces what was known.
+    /// Members to be linked to, each with its address ("host:port"); replaces what was known. The address has to be the process's
+    /// own: a balancer before it refuses connections while the process lives, which would pass for a proof of its end.
     ///
     /// The member with the lower node id dials. One that is not on the list any more is unlinked; one that is not on it yet is let
     /// in as soon as it is.

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream};
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -32,7 +31,7 @@ pub(crate) enum Socket {
 pub(crate) fn prepare(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
-    SockRef::from(stream).set_tcp_user_timeout(Some(user_timeout))?;
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(user_timeout))?;
     #[cfg(not(target_os = "linux"))]
     let _ = user_timeout;
     Ok(())

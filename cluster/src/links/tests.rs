@@ -11,7 +11,7 @@ use super::opening::{Opening, OpeningError, Purpose, Verdict};
 use super::*;
 
 const LONG: Duration = Duration::from_secs(10);
-const HANDSHAKE: Duration = Duration::from_millis(500);
+const HANDSHAKE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct Events(AtomicUsize);

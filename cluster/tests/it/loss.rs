@@ -42,6 +42,16 @@ fn a_killed_member_is_proven_gone() {
 }
 
 #[test]
+fn a_member_that_stops_is_gone() {
+    let (mut a, mut b) = pair();
+    b.stop();
+    a.wait("down b-1 true");
+    let (mut a, mut b) = pair();
+    a.stop();
+    b.wait("down a-1 true");
+}
+
+#[test]
 fn a_frozen_member_is_down_without_proof_and_comes_back() {
     for frozen_dials in [false, true] {
         let (a, b) = pair();
@@ -52,7 +62,7 @@ fn a_frozen_member_is_down_without_proof_and_comes_back() {
         let took = down - at;
         figure(&format!("SIGSTOP to down without proof: {took:?}"));
         assert!(
-            took >= Duration::from_millis(700) && took < Duration::from_secs(3),
+            took >= Duration::from_millis(700) && took < Duration::from_secs(5),
             "{took:?}"
         );
         let gone = awake.ask(&format!("gone {name}"));
@@ -105,8 +115,8 @@ fn a_thawed_member_does_nothing_that_is_too_old() {
 
 #[test]
 fn what_waited_too_long_on_a_link_that_stays_is_dropped() {
-    let mut a = Process::start("a-1", "heartbeat_ms=500 deadline_ms=500");
-    let mut b = Process::start("b-1", "heartbeat_ms=500");
+    let mut a = Process::start("a-1", "heartbeat_ms=1000 deadline_ms=500");
+    let mut b = Process::start("b-1", "heartbeat_ms=1000");
     introduce(&mut [&mut a, &mut b]);
     a.wait("up b-1");
     b.wait("up a-1");

@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use caside_cluster::{LinkEvents, LinkTls, Links, LinksSettings, SendError};
 use caside_protocol::NodeId;
 use caside_protocol::node::Member;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 /// Settings of a member, "name=value" and a space between two.
@@ -63,6 +64,7 @@ fn unix_ns() -> u64 {
 struct Events {
     links: OnceLock<Links>,
     seen: Mutex<Seen>,
+    pong: Notify,
 }
 
 #[derive(Default)]
@@ -97,7 +99,10 @@ impl LinkEvents for Events {
                 pong[0] = PONG;
                 self.links.get().unwrap().send(from, pong.freeze()).unwrap();
             }
-            PONG => seen.round_trips.push(age),
+            PONG => {
+                seen.round_trips.push(age);
+                self.pong.notify_one();
+            }
             _ => {
                 seen.disorder += u64::from(number < seen.next);
                 seen.next = number + 1;
@@ -202,7 +207,7 @@ async fn obey(links: &Links, events: &Events, numbers: &mut u64, line: &str) {
                     .send(&to, message(PING, 0, usize::try_from(number(3)).unwrap()))
                     .unwrap();
                 while events.seen.lock().unwrap().round_trips.len() <= nth {
-                    tokio::task::yield_now().await;
+                    events.pong.notified().await;
                 }
             }
             let mut trips = events.seen.lock().unwrap().round_trips.clone();

@@ -21,7 +21,7 @@ pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) address: String,
     child: Child,
-    stdin: ChildStdin,
+    stdin: Option<ChildStdin>,
     lines: Lines,
     /// Lines before this one were waited for.
     next: usize,
@@ -50,7 +50,7 @@ impl Process {
                 }
             }
         });
-        let stdin = child.stdin.take().unwrap();
+        let stdin = child.stdin.take();
         let mut process = Self {
             name: name.to_owned(),
             address: String::new(),
@@ -66,7 +66,7 @@ impl Process {
     }
 
     pub(crate) fn tell(&mut self, command: &str) {
-        writeln!(self.stdin, "{command}").unwrap();
+        writeln!(self.stdin.as_ref().unwrap(), "{command}").unwrap();
     }
 
     /// Tells it of these members.
@@ -201,6 +201,11 @@ impl Process {
         at
     }
 
+    /// Has it stop in good order.
+    pub(crate) fn stop(&mut self) {
+        self.stdin = None;
+    }
+
     /// Kills it as `kill -9` does, and waits until it is gone; gives back when it was killed.
     pub(crate) fn kill(&mut self) -> Instant {
         let at = Instant::now();
@@ -245,7 +250,10 @@ pub(crate) fn numbers<const N: usize>(line: &str) -> [u64; N] {
 
 /// Prints a figure, past the harness's capture.
 pub(crate) fn figure(text: &str) {
-    writeln!(std::io::stderr(), "figure: {text}").unwrap();
+    // In one write, and not captured.
+    std::io::stderr()
+        .write_all(format!("figure: {text}\n").as_bytes())
+        .unwrap();
 }
 
 /// Has each know all others.

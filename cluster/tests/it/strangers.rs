@@ -56,7 +56,7 @@ fn strangers(pair: &mut Pair, kind: &str) {
     let took = until_closed(&silent);
     figure(&format!("{kind}: a silent stranger was closed after {took:?}"));
     assert!(
-        took >= Duration::from_millis(900) && took < Duration::from_secs(3),
+        took >= Duration::from_millis(900) && took < Duration::from_secs(5),
         "{took:?}"
     );
 
@@ -68,7 +68,7 @@ fn strangers(pair: &mut Pair, kind: &str) {
             .write_all(&(17_u64 << 20).to_be_bytes())
             .and_then(|()| large.write_all(&vec![7; 17 << 20])),
     );
-    assert!(until_closed(&large) < Duration::from_secs(3));
+    assert!(until_closed(&large) < Duration::from_secs(5));
 
     // Loud ones, and more silent ones than there are places.
     let mut crowd: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&address).unwrap()).collect();
