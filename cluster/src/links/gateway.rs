@@ -220,6 +220,13 @@ impl GatewayState {
             self.lost.remove(&gone);
             self.tell(shared, |events| events.down(&gone, true));
         }
+        // One that nobody hears of any more, whose link is not given up yet.
+        for link in shared.all_links() {
+            let before = &link.connection.member;
+            if before.node == member.node && before.incarnation < member.incarnation {
+                link.connection.close();
+            }
+        }
     }
 
     fn ended(&mut self, shared: &Shared, connection: &Connection) {
@@ -227,18 +234,24 @@ impl GatewayState {
             return;
         };
         let member = &connection.member;
-        {
+        let succeeded = {
             let mut links = shared.links.write().unwrap_or_else(PoisonError::into_inner);
             if links.get(member).is_none_or(|link| link.connection.id != connection.id) {
                 return;
             }
             links.remove(member);
-        }
+            links
+                .keys()
+                .any(|other| other.node == member.node && other.incarnation > member.incarnation)
+        };
         let by_peer = connection.by_peer.load(Ordering::Relaxed);
         tracing::info!(%member, by_peer, "link lost");
         self.lost.insert(member.clone(), false);
         // Its keeper finds out what became of it; one that is not to be linked any more has none.
-        if !shared.set_phase(member, Phase::Lost { by_peer }) {
+        let kept = shared.set_phase(member, Phase::Lost { by_peer });
+        if succeeded {
+            self.settled(shared, member, true);
+        } else if !kept {
             self.forgotten(shared, member);
         }
     }

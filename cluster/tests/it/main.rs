@@ -5,6 +5,7 @@
 
 mod bench;
 mod certificates;
+mod chaos;
 mod links;
 mod loss;
 mod member;
