@@ -7,6 +7,9 @@
 //! Absent on purpose: what messages mean, and who the members are (that is the directory's). Nothing is repeated: what was under
 //! way when a link is lost may or may not have arrived.
 //!
+//! Strangers are kept out before an actor hears of them; members are trusted: to keep to their windows, and to be who they say
+//! among those who know the cookie. `ractor_cluster=debug` logs what messages hold, so that its level stays at info or above.
+//!
 //! ractor keeps its registry and its groups in statics, so that a process can have links of one member only.
 
 mod accept;

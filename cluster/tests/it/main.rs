@@ -10,4 +10,5 @@ mod links;
 mod loss;
 mod member;
 mod process;
+mod relay;
 mod strangers;
