@@ -3,19 +3,7 @@
 use caside_protocol::RoomId;
 use caside_protocol::node::{Member, NodeMessage};
 
-/// Why a message did not go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// There is no link to that member now.
-    #[error("there is no link to that node")]
-    Unreachable,
-    /// It has as much on its way as it may have.
-    #[error("that node does not keep up")]
-    Overloaded,
-    /// Larger than a link carries.
-    #[error("the message is too large for a link")]
-    TooLarge,
-}
+use crate::SendError;
 
 /// Another member, as this one sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,11 @@
 
 mod directory;
 mod gateways;
+mod links;
 mod local;
 pub mod placement;
 
 pub use directory::{Claim, Directory, DirectoryAway, Later, Owner};
-pub use gateways::{Alone, Gateways, Inbox, Neighbour, SendError};
+pub use gateways::{Alone, Gateways, Inbox, Neighbour};
+pub use links::{LinkCounts, LinkEvents, LinkTls, Links, LinksError, LinksSettings, MAX_MESSAGE, SendError};
 pub use local::LocalDirectory;
