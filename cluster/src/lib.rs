@@ -4,6 +4,10 @@
 
 mod directory;
 mod local;
+mod redis_directory;
 
 pub use directory::{Claim, Directory, DirectoryAway, Later, Owner};
 pub use local::LocalDirectory;
+pub use redis_directory::{
+    ConnectError, DirectoryEvents, MemberInfo, Peers, Quorum, RedisDirectory, RedisSettings, WireError,
+};
