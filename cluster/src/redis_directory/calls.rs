@@ -281,6 +281,9 @@ impl Core {
             .arg(&kept[..]);
         let answer: Result<bool, _> = self.wire.call(&call).await;
         let done = answer.map_err(|error| Self::away_because(&error))?;
+        if self.judge() == Standing::None {
+            return Ok(false);
+        }
         if !done {
             self.compare.notify_one();
             // Redis may have lost the entry, which is then asserted.
