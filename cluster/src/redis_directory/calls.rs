@@ -57,6 +57,7 @@ impl Core {
             self.about(&mut call, room)
                 .arg(ms(self.settings.lease))
                 .arg(ms(self.times.doubt))
+                .arg(ms(self.times.gap))
                 .arg(not_after)
                 .arg(state.lone_since().map_or(String::new(), |since| since.to_string()))
                 .arg(u8::from(state.mine.contains_key(room)));

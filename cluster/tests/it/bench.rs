@@ -1,6 +1,5 @@
 //! What it costs. `cargo test -p caside-cluster --release --test it -- --ignored --nocapture cost`
 
-use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use tokio::time::Instant;
 use crate::support::{LONG, Redis, members, room, until};
 
 fn say(what: &str, each: Duration) {
-    writeln!(std::io::stdout(), "{what}: {:.0} µs", each.as_secs_f64() * 1e6).unwrap();
+    eprintln!("{what}: {:.0} µs", each.as_secs_f64() * 1e6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -287,3 +287,51 @@ async fn after_flushall_owners_assert_first_and_no_room_has_two_owners() {
     assert_eq!([a.log.fences(), b.log.fences(), c.log.fences()], [0, 0, 0]);
     mesh.assert_right();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_redis_forgot_is_asserted_within_a_lease() {
+    let redis = Redis::start();
+    let (mesh, [a, b]) = members::<2>(&redis, LEASE_MS).await;
+    let room = room("standup");
+    let (epoch, _) = a.own(&room).await;
+    redis.lose("caside:room:standup");
+    assert_eq!(b.directory.lookup(&room).await.unwrap(), None);
+    until(
+        "it is known again",
+        Duration::from_millis(LEASE_MS * 3 / 2),
+        async || {
+            b.directory
+                .lookup(&room)
+                .await
+                .unwrap()
+                .is_some_and(|o| o.epoch == epoch)
+        },
+    )
+    .await;
+    assert!(a.directory.keep(&room, epoch, Bytes::new()).await.unwrap());
+    mesh.assert_right();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_grant_themselves_one_room_without_redis_one_is_told_that_it_lost() {
+    let redis = Redis::start();
+    let (_, nodes) = members::<2>(&redis, LEASE_MS).await;
+    let [a, b] = &nodes;
+    let room = room("standup");
+    redis.pause();
+    all_suspended(&nodes).await;
+    let (of_a, _) = a.own(&room).await;
+    sleep(Duration::from_millis(5)).await;
+    let (of_b, _) = b.own(&room).await;
+    assert!(of_b > of_a);
+    redis.resume();
+    until("the older one is told", LONG, async || {
+        a.log.has(&format!("lost {room}"))
+    })
+    .await;
+    let owner = b.directory.lookup(&room).await.unwrap().unwrap();
+    assert_eq!((owner.member, owner.epoch), (b.member.clone(), of_b));
+    assert!(!b.log.has(&format!("lost {room}")));
+    assert!(!a.directory.keep(&room, of_a, Bytes::new()).await.unwrap());
+    assert!(b.directory.keep(&room, of_b, Bytes::new()).await.unwrap());
+}

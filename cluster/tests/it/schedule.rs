@@ -8,7 +8,7 @@ use caside_cluster::Directory;
 use caside_protocol::RoomId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::support::{LONG, Mesh, Node, Proxy, Redis, member, room, settings, until};
 
@@ -24,6 +24,7 @@ struct World {
     /// Members that are dropped: alive for all that the others know, unless proven dead.
     runs: u64,
     trace: Vec<String>,
+    began: Instant,
 }
 
 impl World {
@@ -36,6 +37,7 @@ impl World {
             seats: Vec::new(),
             runs: 0,
             trace: Vec::new(),
+            began: Instant::now(),
         };
         for i in 0..3 {
             world.seats.push(None);
@@ -63,28 +65,41 @@ impl World {
     }
 
     fn note(&mut self, what: String) {
-        self.trace.push(what);
+        self.trace
+            .push(format!("{:>6} ms {what}", self.began.elapsed().as_millis()));
     }
 
     async fn step(&mut self) {
         let (i, room) = self.pick();
-        match self.rng.random_range(0..100) {
-            0..55 => self.claim(i, &room).await,
-            55..62 => self.keep(i, &room).await,
-            62..68 => self.release(i, &room).await,
-            68..76 => self.hand_over(i, &room).await,
-            76..82 => self.toggle_pause(),
-            82..85 if !self.paused => {
+        // Outages end sooner than they come.
+        if self.paused && self.rng.random_bool(0.05) {
+            self.toggle_pause();
+        }
+        let mended = self.rng.random_range(0..self.seats.len());
+        if self.rng.random_bool(0.1)
+            && let Some((node, proxy)) = &self.seats[mended]
+        {
+            proxy.cut(false);
+            node.cut_links(false);
+        }
+        match self.rng.random_range(0..1000) {
+            0..550 => self.claim(i, &room).await,
+            550..650 => self.keep(i, &room).await,
+            650..750 => self.release(i, &room).await,
+            750..850 => self.hand_over(i, &room).await,
+            850..860 => self.toggle_pause(),
+            860..900 if self.seats[i].is_none() && !self.paused => self.start(i).await,
+            900..912 if !self.paused => {
                 self.note("flush".to_owned());
                 self.redis.flush();
             }
-            85..87 if !self.paused => {
+            912..920 if !self.paused => {
                 let with_data = self.rng.random();
                 self.note(format!("restart, data {with_data}"));
                 self.redis.kill();
                 self.redis.restart(with_data);
             }
-            87..93 => {
+            920..945 => {
                 let cut = self.rng.random();
                 if let Some((node, proxy)) = &self.seats[i] {
                     let name = node.member.clone();
@@ -92,7 +107,7 @@ impl World {
                     self.note(format!("{name} cut off from Redis {cut}"));
                 }
             }
-            93..96 => {
+            945..965 => {
                 let cut = self.rng.random_bool(0.3);
                 if let Some((node, _)) = &self.seats[i] {
                     let name = node.member.clone();
@@ -100,8 +115,7 @@ impl World {
                     self.note(format!("{name} cut off from peers {cut}"));
                 }
             }
-            96..98 => self.kill(i).await,
-            98..100 if self.seats[i].is_none() && !self.paused => self.start(i).await,
+            965..975 => self.kill(i).await,
             _ => {}
         }
         let pause = self.rng.random_range(1..40);
@@ -154,9 +168,7 @@ impl World {
         let fences = next.log.fences();
         let handed = node.directory.hand_over(room, epoch, &next.member).await;
         if let Ok(Some(epoch)) = handed {
-            let mut ledger = self.mesh.locked();
-            ledger.lose(room, &node.member);
-            drop(ledger);
+            self.mesh.locked().lose(room, &node.member);
             // The other starts it, which begins with keeping its state.
             if matches!(next.directory.keep(room, epoch, Bytes::new()).await, Ok(true)) {
                 let mut ledger = self.mesh.locked();
@@ -187,7 +199,7 @@ impl World {
         if proof {
             self.mesh.prove_dead(&gone);
             for (other, _) in self.seats.iter().flatten() {
-                let _told = other.directory.bury(&gone).await.is_ok();
+                let _buried = other.directory.bury(&gone).await.is_ok();
             }
         }
     }
@@ -226,7 +238,7 @@ impl World {
 
 async fn run(seed: u64) {
     let mut world = World::new(seed).await;
-    for _ in 0..300 {
+    for _ in 0..400 {
         world.step().await;
         let wrong = world.mesh.locked().wrongs.clone();
         let last = world.trace.len().saturating_sub(40);
@@ -239,7 +251,18 @@ async fn run(seed: u64) {
     world.mend().await;
     let ledger = world.mesh.locked();
     assert!(ledger.wrongs.is_empty(), "seed {seed}: {:?}", ledger.wrongs);
-    eprintln!("seed {seed}: {} grants", ledger.grants);
+    let met = |what: &str| world.trace.iter().filter(|line| line.contains(what)).count();
+    let fenced: u64 = world.seats.iter().flatten().map(|(node, _)| node.log.fences()).sum();
+    eprintln!(
+        "seed {seed}: {} grants, {} taken, {} settling, {} handed over, {fenced} fenced, {} outages, {} memories lost, {} deaths",
+        ledger.grants,
+        met("Taken"),
+        met("Settling"),
+        met("hands") - met("Ok(None)"),
+        met("paused true"),
+        met("flush") + met("data false"),
+        met("dies"),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

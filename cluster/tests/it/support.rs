@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use caside_cluster::{Claim, Directory, DirectoryEvents, MemberInfo, Peers, Quorum, RedisDirectory, RedisSettings};
+use caside_cluster::{
+    Claim, ConnectError, Directory, DirectoryEvents, MemberInfo, Peers, Quorum, RedisDirectory, RedisSettings,
+};
 use caside_protocol::node::Member;
 use caside_protocol::{NodeId, RoomId};
 use tokio::time::{Instant, sleep};
@@ -232,8 +234,14 @@ impl Mesh {
             mesh: self.clone(),
             me: member.clone(),
         };
-        let directory = RedisDirectory::connect(settings, info(&member), log.clone(), Arc::new(view)).await;
-        let directory = Arc::new(directory.unwrap());
+        let (view, end) = (Arc::new(view), Instant::now() + LONG);
+        let directory = loop {
+            match RedisDirectory::connect(settings.clone(), info(&member), log.clone(), view.clone()).await {
+                // A busy machine.
+                Err(ConnectError::Wire(error)) => assert!(Instant::now() < end, "{error}"),
+                other => break Arc::new(other.unwrap()),
+            }
+        };
         let cut = Arc::new(AtomicBool::new(false));
         self.seats.lock().unwrap().push(Seat {
             member: member.clone(),

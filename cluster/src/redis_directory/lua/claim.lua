@@ -1,9 +1,10 @@
--- KEYS: room. ARGV: prefix, id, incarnation, room, lease, doubt, not after, lone since, '1' when the claimer runs it already.
+-- KEYS: room. ARGV: prefix, id, incarnation, room, lease, doubt, gap, not after,
+-- lone since, '1' when the claimer runs it already.
 local prefix, id, incarnation, room = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now = now_ms()
 
 -- Redis stood still with this in its queue: nobody waits for the answer any more.
-if now > tonumber(ARGV[7]) then
+if now > tonumber(ARGV[8]) then
     return { 'late' }
 end
 if not is_alive(prefix, id, incarnation) then
@@ -18,7 +19,7 @@ if not mine then
     end
     local buried = entry[1] and redis.call('EXISTS', gone_key(prefix, entry[1], entry[2])) == 1
     if not buried then
-        local rest = settling(prefix, now, tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[8])
+        local rest = settling(prefix, now, tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9])
         if rest > 0 then
             return { 'settling', num(rest) }
         end
@@ -30,7 +31,7 @@ end
 
 local epoch = next_epoch(prefix, now, tonumber(entry[3] or ''))
 own(prefix, room, id, incarnation, epoch)
-if mine and ARGV[9] == '1' then
+if mine and ARGV[10] == '1' then
     redis.call('HDEL', KEYS[1], 'state')
     return { 'granted', num(epoch) }
 end

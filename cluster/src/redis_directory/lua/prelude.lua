@@ -32,34 +32,21 @@ local function mark_gone(prefix, node, incarnation)
     redis.call('SET', gone_key(prefix, node, incarnation), '1', 'PX', DAY_MS)
 end
 
--- How many nodes renewed within the last `doubt` without having left or been proven dead, and how many of them have a lease.
-local function census(prefix, now, doubt)
-    local ids = redis.call('ZRANGEBYSCORE', prefix .. 'nodes', num(now - doubt), '+inf')
-    if #ids == 0 then
-        return 0, 0
-    end
-    local keys = {}
-    for i, id in ipairs(ids) do
-        keys[i] = prefix .. 'node:' .. id
-    end
-    local live = 0
-    for _, value in ipairs(redis.call('MGET', unpack(keys))) do
-        if value then
-            live = live + 1
-        end
-    end
-    return #ids, live
+-- How many nodes renewed within the last `doubt` without having left or been proven dead, and how many of them lately: who has
+-- not renewed for `gap` may say that Redis is away, although its lease has yet to run out.
+local function census(now, doubt, gap, nodes)
+    return redis.call('ZCOUNT', nodes, num(now - doubt), '+inf'), redis.call('ZCOUNT', nodes, num(now - gap), '+inf')
 end
 
 -- How long rooms without a live owner must still be left to owners that may not have been heard yet.
 -- `lone_since`: since when the caller is the only member it knows; '' when it knows others.
-local function settling(prefix, now, lease, doubt, lone_since)
-    local known, live = census(prefix, now, doubt)
+local function settling(prefix, now, lease, doubt, gap, lone_since)
+    local known, live = census(now, doubt, gap, prefix .. 'nodes')
     local back = num_at(prefix .. 'back') or now
     if lone_since ~= '' and known <= 1 and tonumber(lone_since) < back then
         return 0
     end
-    -- A majority without a lease may have seen that Redis is away for all of them, and go on.
+    -- A majority that does not renew may have seen that Redis is away for all of them, and go on.
     if live * 2 < known then
         return lease
     end

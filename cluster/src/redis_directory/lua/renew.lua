@@ -32,7 +32,7 @@ local last = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 if last[2] and now - tonumber(last[2]) > gap then
     returned = true
 end
-local known, live = census(prefix, now, doubt)
+local known, live = census(now, doubt, gap, KEYS[2])
 if live * 2 < known then
     returned = true
 end

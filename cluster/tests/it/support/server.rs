@@ -62,8 +62,13 @@ impl Redis {
     pub(crate) fn figures(&self, commands: &[&str]) {
         let told = ask(self.port, "INFO commandstats").unwrap_or_default();
         for line in told.lines().filter(|line| commands.iter().any(|c| line.contains(c))) {
-            writeln!(std::io::stdout(), "{line}").unwrap();
+            eprintln!("{line}");
         }
+    }
+
+    /// Loses one key, as a failover to a replica that is behind does.
+    pub(crate) fn lose(&self, key: &str) {
+        assert_eq!(ask(self.port, &format!("DEL {key}")).as_deref(), Some(":1\r\n"));
     }
 
     pub(crate) fn flush(&self) {
@@ -73,7 +78,7 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        let _ = self.child.kill().and_then(|()| self.child.wait());
+        let _ended = self.child.kill().and_then(|()| self.child.wait());
     }
 }
 
