@@ -17,6 +17,8 @@ use super::{RedisSettings, lease::Times};
 
 /// Rooms an assertion carries: Redis works 1–2 ms on it.
 const CHUNK: usize = 500;
+/// Entries last a day from when they were written, or from the last time that somebody asked for more.
+const REFRESH: Duration = Duration::from_secs(3600);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Between two attempts, whatever the hurry.
@@ -138,23 +140,27 @@ pub(super) async fn keep_renewed(core: Arc<Core>) {
 
 /// Compares what Redis has of our rooms: when asked to, and once a lease.
 pub(super) async fn keep_compared(core: Arc<Core>) {
+    let mut refreshed = Instant::now();
     loop {
         tokio::select! {
             () = core.compare.notified() => {}
             () = sleep(core.times.lease) => {}
         }
-        if let Err(error) = compare(&core).await {
-            tracing::debug!(%error, "our rooms were not compared");
+        let (started, refresh) = (Instant::now(), refreshed.elapsed() >= REFRESH);
+        match compare(&core, refresh).await {
+            Ok(()) if refresh => refreshed = started,
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "our rooms were not compared"),
         }
     }
 }
 
 /// Asserts every room of ours, and gives back those that Redis may think ours.
-pub(super) async fn compare(core: &Core) -> Result<(), WireError> {
+async fn compare(core: &Core, refresh: bool) -> Result<(), WireError> {
     forget_unsure(core).await?;
     let rooms: Vec<RoomId> = core.locked().mine.keys().cloned().collect();
     for chunk in rooms.chunks(CHUNK) {
-        if !assert(core, chunk).await? {
+        if !assert(core, chunk, refresh).await? {
             core.hurry.notify_one();
             return Ok(());
         }
@@ -163,7 +169,7 @@ pub(super) async fn compare(core: &Core) -> Result<(), WireError> {
 }
 
 /// `false` when Redis knows no lease of ours.
-async fn assert(core: &Core, rooms: &[RoomId]) -> Result<bool, WireError> {
+async fn assert(core: &Core, rooms: &[RoomId], refresh: bool) -> Result<bool, WireError> {
     let _entries = core.entries.write().await;
     let Standing::Leased(fences) = core.judge() else {
         return Ok(true);
@@ -172,7 +178,8 @@ async fn assert(core: &Core, rooms: &[RoomId]) -> Result<bool, WireError> {
     call.key(core.rooms_key(&core.me))
         .arg(&core.settings.prefix)
         .arg(core.me.node.as_str())
-        .arg(core.me.incarnation);
+        .arg(core.me.incarnation)
+        .arg(u8::from(refresh));
     let mut asserted = Vec::with_capacity(rooms.len());
     {
         let state = core.locked();

@@ -1,4 +1,4 @@
--- KEYS: rooms of this member. ARGV: prefix, id, incarnation, then a room and its epoch, and so on.
+-- KEYS: rooms of this member. ARGV: prefix, id, incarnation, '1' to keep the entries for another day, then a room and its epoch, and so on.
 -- Answers how many entries were written, then index, node, incarnation and epoch of each room that another has rightfully.
 local prefix, id, incarnation = ARGV[1], ARGV[2], ARGV[3]
 if not is_alive(prefix, id, incarnation) then
@@ -6,16 +6,18 @@ if not is_alive(prefix, id, incarnation) then
 end
 local answer = { 'ok', 0 }
 local highest = num_at(prefix .. 'epoch') or 0
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
     local room, epoch = ARGV[i], tonumber(ARGV[i + 1])
     local key = prefix .. 'room:' .. room
     local entry = redis.call('HMGET', key, 'node', 'incarnation', 'epoch')
     local mine = entry[1] == id and entry[2] == incarnation
     local theirs = tonumber(entry[3] or '') or 0
     if mine and theirs == epoch then
-        redis.call('PEXPIRE', key, DAY_MS)
+        if ARGV[4] == '1' then
+            redis.call('PEXPIRE', key, DAY_MS)
+        end
     elseif entry[1] and not mine and (theirs > epoch or (theirs == epoch and tonumber(entry[2]) > tonumber(incarnation))) then
-        answer[#answer + 1] = (i - 4) / 2
+        answer[#answer + 1] = (i - 5) / 2
         answer[#answer + 1] = tonumber(entry[3])
     else
         if entry[1] and not mine then
