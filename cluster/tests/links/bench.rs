@@ -1,5 +1,5 @@
 //! What a link carries between two processes of one machine. Run by hand:
-//! `cargo test --release -p caside-cluster --test it -- --ignored --nocapture bench`.
+//! `cargo test --release -p caside-cluster --test links -- --ignored --nocapture bench`.
 
 use std::time::Duration;
 
