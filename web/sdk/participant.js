@@ -12,6 +12,7 @@
  * @property {boolean} held
  * @property {string | null} encryption what its frames are encrypted with end to end, in its sender's word
  * @property {MediaStreamTrack | null} mediaTrack null until it is received
+ * @property {boolean} [gone] no longer published, as far as the server knows, but still on show
  */
 
 /** Somebody in the room. */
@@ -49,8 +50,9 @@ export class Participant {
 
   /** @param {Source} source */
   track(source) {
-    for (const info of this.tracks.values()) if (info.source === source) return info;
-    return undefined;
+    const infos = [...this.tracks.values()].filter((info) => info.source === source);
+    // While one takes another's place, the one that can be shown.
+    return infos.findLast((info) => info.mediaTrack !== null && !info.gone) ?? infos.findLast((info) => info.mediaTrack !== null) ?? infos[0];
   }
 
   /**

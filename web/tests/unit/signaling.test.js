@@ -275,7 +275,7 @@ describe('reconnecting', () => {
       mock.timers.tick(10_000);
     }
     assert.equal(FakeSocket.all.length, 7);
-    assert.deepEqual(delays, [100, 375, 750, 1_500, 3_000, 6_000]);
+    assert.deepEqual(delays, [100, 250, 500, 1_000, 2_000, 4_000]);
   });
 
   test('waits as long as the server’s goodbye asks', async () => {
