@@ -46,7 +46,10 @@ export class Tile {
     if (track === this.#track) return;
     const before = this.#track;
     this.#track = track;
-    if (before && track) return this.#succeed(track);
+    if (before && track) {
+      this.#succeed(track);
+      return;
+    }
     this.#video.srcObject = track && new MediaStream([track]);
     if (track) this.#video.play().catch(() => {});
   }

@@ -12,6 +12,7 @@
  * @property {boolean} held
  * @property {string | null} encryption what its frames are encrypted with end to end, in its sender's word
  * @property {MediaStreamTrack | null} mediaTrack null until it is received
+ * @property {object} [wish] how it is to be received, as the server was told
  * @property {boolean} [gone] no longer published, as far as the server knows, but still on show
  */
 
@@ -70,6 +71,7 @@ export class Participant {
       held: wire.held,
       encryption: wire.encryption ?? null,
       mediaTrack: this.tracks.get(wire.track)?.mediaTrack ?? null,
+      wish: this.tracks.get(wire.track)?.wish,
     };
     this.tracks.set(wire.track, info);
     return info;

@@ -113,8 +113,11 @@ export class Room extends Emitter {
    * @param {{quality?: 'high' | 'medium' | 'low' | 'off', maxWidth?: number, maxHeight?: number}} [how]
    */
   async subscribe(track, { quality = 'high', maxWidth, maxHeight } = {}) {
-    const payload = { track: idOf(track), quality, max_width: maxWidth, max_height: maxHeight };
-    await this.#signaling.request('subscribe', payload, { idempotent: true });
+    const id = typeof track === 'string' ? track : track.id;
+    const wish = { track: id, quality, max_width: maxWidth, max_height: maxHeight };
+    const info = [...this.participants.values()].map(({ tracks }) => tracks.get(id)).find((found) => found);
+    if (info) info.wish = wish;
+    await this.#signaling.request('subscribe', wish, { idempotent: true });
   }
 
   /**
@@ -411,6 +414,8 @@ export class Room extends Emitter {
     const info = participant.tracks.get(id) ?? { id, kind, source, label: label ?? '', codec: '', muted: muted ?? false, held: false, encryption: null, mediaTrack };
     info.mediaTrack = mediaTrack;
     info.gone = false;
+    // Another connection carries it, perhaps of a node that was not told. Refused, it comes as it comes.
+    if (info.wish) this.#signaling.request('subscribe', info.wish, { idempotent: true }).catch(() => {});
     participant.tracks.set(id, info);
     this.emit('track', { track: mediaTrack, participant, source, info });
   }
