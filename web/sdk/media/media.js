@@ -162,6 +162,7 @@ export class Media extends Emitter {
   received({ type, payload }) {
     if (payload.from !== undefined) this.#mesh?.received(type, payload);
     else if (type === 'offer' && payload.target === 'subscribe') {
+      if (this.#before.ownOffer(payload.sdp)) return;
       // The SFU may offer just before it says that the room moved to it.
       this.#link ??= this.#newLink();
       this.#background(this.#link.offered(payload.sdp, payload.tracks ?? {}));

@@ -44,6 +44,15 @@ export class Predecessors {
     return true;
   }
 
+  /**
+   * Whether an offer is for one of them: it was made before the SFU knew that another link takes over.
+   *
+   * @param {string} sdp
+   */
+  ownOffer(sdp) {
+    return [...this.#links].some(({ subscriber }) => subscriber.isOf(sdp));
+  }
+
   close() {
     for (const link of this.#links) link.close();
     this.#links.clear();

@@ -123,6 +123,18 @@ describe('a room that moves', () => {
     assert.equal(published().length, 2, 'and nothing is published twice');
   });
 
+  test('may have offered on the connection before in the last moment, which nobody answers', async () => {
+    const { room, say } = await called();
+    await say('room-moved', { node: 'n2', epoch: 2, reason: 'failover' });
+    await pass();
+    const subscriber = room.media.subscribeConnection;
+    await say('offer', subscription('sfu1'));
+    assert.equal(sent('answer').length, 1);
+    await say('offer', subscription('sfu2'));
+    assert.equal(sent('answer').length, 2);
+    assert.equal(room.media.subscribeConnection, subscriber);
+  });
+
   test('may give other ids; then the old one ends without further ado', async () => {
     const { room, say, local, told } = await called();
     await say('room-moved', { node: 'n2', epoch: 2, reason: 'failover' });
