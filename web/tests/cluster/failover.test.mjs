@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { browser, mayTake } from '../e2e/harness.mjs';
 import { Cluster, shown, until } from './harness.mjs';
-import { Party, gaps, line, places, together } from './party.mjs';
+import { Party, gaps, line, places, states, together } from './party.mjs';
 
 const RUNS = Number(process.env.RUNS ?? 3);
 const LIMIT_MS = Number(process.env.LIMIT_MS ?? 4_000);
@@ -44,7 +44,7 @@ async function drill(room, onOwner) {
   const parties = [ada, grace];
   await together(parties, { forMs: 2_000 });
   const recording = RECORD && (await cluster.others(owner)[0].json('POST', `/rooms/${room}/recording/start`));
-  const before = await Promise.all(parties.map((party) => party.state()));
+  const before = await states(parties);
   const marks = parties.map((party) => party.events.length);
   const seen = await Promise.all(parties.map((party) => party.seen()));
 
@@ -55,14 +55,14 @@ async function drill(room, onOwner) {
   const measured = await gaps(parties, killed);
 
   assert.notEqual(await cluster.owner(room, { except: owner }), owner);
-  assert.deepEqual(await Promise.all(parties.map((party) => party.state())), before, 'participants and tracks keep their ids');
+  assert.deepEqual(await states(parties), before, 'participants and tracks keep their ids');
   for (const [n, party] of parties.entries()) {
     party.assertNumbers();
     assert.deepEqual(party.events.slice(marks[n]).filter(({ type }) => ['peer-left', 'peer-joined', 'track-unpublished'].includes(type)), []);
     const now = await party.seen();
     const told = now.events.slice(seen[n].events.length).filter(({ type }) => type !== 'reconnecting' && type !== 'reconnected');
     assert.deepEqual(told, [], `the page of ${party.name} is told nothing`);
-    assert.equal(now.tilesRemoved, seen[n].tilesRemoved, 'no tile goes away');
+    assert.deepEqual(now.tilesRemoved, seen[n].tilesRemoved, 'no tile goes away');
   }
   await Promise.all(parties.map((party) => party.page.evaluate(() => globalThis.caside.room.chat('still here'))));
   await until('what is said afterwards', () => parties.every((party) => party.told('chat').length >= 1));

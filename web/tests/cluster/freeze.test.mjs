@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { browser } from '../e2e/harness.mjs';
 import { Cluster, shown, token, until } from './harness.mjs';
-import { Party, gaps, together } from './party.mjs';
+import { Party, gaps, states, together } from './party.mjs';
 import { Client } from './socket.mjs';
 
 const FROZEN_MS = Number(process.env.FROZEN_S ?? 20) * 1000;
@@ -36,7 +36,7 @@ test('a node that stands still loses its rooms in time, and awake again it has n
   await kim.join(room);
   const parties = [ada, grace];
   await together(parties, { forMs: 2_000 });
-  const before = await Promise.all(parties.map((party) => party.state()));
+  const before = await states(parties);
 
   const since = Date.now();
   frozen.freeze();
@@ -68,7 +68,7 @@ test('a node that stands still loses its rooms in time, and awake again it has n
     party.assertNumbers();
   }
   assert.equal(await cluster.owner(room, { except: owner }), heir);
-  assert.deepEqual(await Promise.all(parties.map((party) => party.state())), before);
+  assert.deepEqual(await states(parties), before);
   for (const { receiver, sender, ms } of await gaps(parties, thawed)) assert.ok(ms < 1_000, `${receiver} missed ${sender} for ${ms} ms as the node woke`);
 
   // It takes part again: who comes to it is in the room with all.

@@ -167,10 +167,10 @@ export class Cluster {
     return this.members.filter((member) => member.id !== id);
   }
 
-  /** Which node has a room, by what a node says that runs. */
-  async owner(room, { except } = {}) {
+  /** Which node has a room that somebody is in, by what a node says that runs. */
+  owner(room, { except } = {}) {
     const asked = this.members.find((member) => member.runs && member.id !== except);
-    return (await asked.json('GET', `/rooms/${room}`)).node;
+    return until(`${room} to have a node`, async () => (await asked.json('GET', `/rooms/${room}`)).node);
   }
 
   /** Every process that was killed is started again. */

@@ -4,7 +4,7 @@ import { inbound, joinPage, until } from '../e2e/harness.mjs';
 import { token } from './harness.mjs';
 
 /** A picture is missed when nothing is shown for so long; between two it is 33 ms, and up to twice that on a busy machine. */
-const ALIVE_MS = 250;
+const ALIVE_MS = 400;
 
 export class Party {
   /** Every socket: the node it was on, and the numbers of the events that came over it. */
@@ -69,20 +69,24 @@ export class Party {
     }
   }
 
-  /** Who and what is in the room for it: ids alone. */
-  state() {
-    return this.page.evaluate(() => {
+  /**
+   * Who and what is in the room for it: ids alone.
+   *
+   * @param ids the others that count
+   */
+  state(ids) {
+    return this.page.evaluate((counted) => {
       const { room } = globalThis.caside;
       const tracks = ({ tracks }) => [...tracks.values()].filter(({ mediaTrack }) => mediaTrack).map(({ id }) => id).sort();
       return {
         self: room.localParticipant.id,
         locals: room.media.locals.map(({ id }) => id).sort(),
-        others: Object.fromEntries([...room.participants.values()].map((it) => [it.id, tracks(it)])),
+        others: Object.fromEntries([...room.participants.values()].filter(({ id }) => counted.includes(id)).map((it) => [it.id, tracks(it)])),
       };
-    });
+    }, ids);
   }
 
-  /** What the SDK told the page since it joined: its events, and the tiles that were taken away. */
+  /** What the SDK told the page since it joined: its events, and whose tiles were taken away. */
   seen() {
     return this.page.evaluate(() => globalThis.seen);
   }
@@ -120,6 +124,12 @@ export class Party {
   }
 }
 
+/** What each has of itself and of the others here. */
+export function states(parties) {
+  const ids = parties.map(({ id }) => id);
+  return Promise.all(parties.map((party) => party.state(ids)));
+}
+
 /** Waits until each sees and hears all others, each for `forMs` on end. */
 export async function together(parties, { ms = 20_000, forMs = 0 } = {}) {
   const pairs = parties.flatMap((one) => parties.filter((other) => other !== one).map((other) => [one, other]));
@@ -154,7 +164,7 @@ export const line = ({ p50, p95, max }) => `p50 ${p50?.toFixed(0)} ms, p95 ${p95
 function watch() {
   const { room } = globalThis.caside;
   globalThis.pictures = {};
-  globalThis.seen = { events: [], tilesRemoved: 0 };
+  globalThis.seen = { events: [], tilesRemoved: [] };
   const show = (id, track) => {
     if (track.kind !== 'video') return;
     const element = document.createElement('video');
@@ -175,7 +185,7 @@ function watch() {
   const types = ['participant-joined', 'participant-left', 'track-removed', 'reconnecting', 'reconnected', 'left', 'kicked', 'error', 'mode-changed'];
   for (const type of types) room.on(type, (detail) => globalThis.seen.events.push({ type, code: detail?.code, message: detail?.message, reason: detail?.reason, at: Date.now() }));
   new MutationObserver((changes) => {
-    for (const { removedNodes } of changes) for (const node of removedNodes) if (node.dataset?.testid === 'tile' && !node.isConnected) globalThis.seen.tilesRemoved++;
+    for (const { removedNodes } of changes) for (const node of removedNodes) if (node.dataset?.testid === 'tile' && !node.isConnected) globalThis.seen.tilesRemoved.push(node.dataset.participant);
   }).observe(document.getElementById('tiles'), { childList: true, subtree: true });
   return room.localParticipant.id;
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { browser, mayTake } from '../e2e/harness.mjs';
 import { Cluster, shown, token, until } from './harness.mjs';
-import { Party, gaps, together } from './party.mjs';
+import { Party, gaps, states, together } from './party.mjs';
 import { Client } from './socket.mjs';
 
 const DOWN_MS = Number(process.env.DOWN_S ?? 15) * 1000;
@@ -67,12 +67,12 @@ async function unharmed(since, before) {
     assert.deepEqual((await party.seen()).events.filter(({ type, at }) => at >= since && ['track-removed', 'left', 'error', 'reconnecting'].includes(type)), []);
   }
   for (const client of still) assert.equal(client.closed, undefined, 'nobody is disconnected');
-  assert.deepEqual(await Promise.all(parties.map((party) => party.state())), before);
+  assert.deepEqual(await states(parties), before);
   for (const { receiver, sender, ms } of await gaps(parties, since)) assert.ok(ms < UNSEEN_MS, `${receiver} missed ${sender} for ${ms} ms`);
 }
 
 test(`Redis is away for ${DOWN_MS / 1000} s`, shown(() => cluster, async () => {
-  const before = await Promise.all(parties.map((party) => party.state()));
+  const before = await states(parties);
   const owner = await owned('known');
   const since = Date.now();
   await cluster.redis.down();
@@ -95,7 +95,7 @@ test(`Redis is away for ${DOWN_MS / 1000} s`, shown(() => cluster, async () => {
 }));
 
 test('Redis forgets everything: no room is had twice, and calls go on', shown(() => cluster, async () => {
-  const before = await Promise.all(parties.map((party) => party.state()));
+  const before = await states(parties);
   const owner = await owned('known');
   const since = Date.now();
   assert.equal(await cluster.redis.command('FLUSHALL'), 'OK');
