@@ -372,7 +372,10 @@ export class Media extends Emitter {
     if (this.#signaling.state !== 'open') return;
     clearTimeout(this.#reopenTimer);
     const backoffMs = this.#reopens === 0 ? 0 : Math.min(REOPEN_CAP_MS, REOPEN_BASE_MS * 2 ** (this.#reopens - 1));
-    this.#reopenTimer = setTimeout(() => this.#openAnew(), Math.max(leastMs, backoffMs));
+    const delayMs = Math.max(leastMs, backoffMs);
+    // Timers of a hidden page come up to a second late.
+    if (delayMs === 0) this.#openAnew();
+    else this.#reopenTimer = setTimeout(() => this.#openAnew(), delayMs);
   }
 
   async #openAnew() {
