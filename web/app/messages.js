@@ -26,6 +26,7 @@ const SENTENCES = {
   rate_limited: 'That was too quick. Wait a moment and try again.',
   too_many_connections: 'The server is full at the moment. Try again shortly.',
   overloaded: 'The server is busy. Try again in a moment.',
+  moving: 'The call is moving to another server. Try again in a moment.',
   draining: 'The server is restarting. Try again in a moment.',
   dependency_unavailable: 'Part of the server is not available right now. Try again in a moment.',
   negotiation_timeout: 'Setting up media took too long. Trying again may help.',

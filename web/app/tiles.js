@@ -3,7 +3,8 @@ import { byId, el, icon, initials, tint } from './dom.js';
 import { Sizes } from './sizes.js';
 
 /**
- * @import { Participant, Room, TrackInfo } from '../sdk/caside.js'
+ * @import { Participant, Room } from '../sdk/caside.js'
+ * @import { TrackInfo } from '../sdk/participant.js'
  *
  * @typedef {{label: string, act: () => void}} MenuItem
  */
@@ -43,9 +44,32 @@ export class Tile {
   /** @param {MediaStreamTrack | null} track */
   set track(track) {
     if (track === this.#track) return;
+    const before = this.#track;
     this.#track = track;
+    if (before && track) {
+      this.#succeed(track);
+      return;
+    }
     this.#video.srcObject = track && new MediaStream([track]);
     if (track) this.#video.play().catch(() => {});
+  }
+
+  /**
+   * Shows another track in place of one that is shown: from its first picture on, so that nothing flickers.
+   *
+   * @param {MediaStreamTrack} track
+   */
+  #succeed(track) {
+    const next = /** @type {HTMLVideoElement} */ (this.#video.cloneNode());
+    next.muted = true;
+    next.srcObject = new MediaStream([track]);
+    next.addEventListener('loadeddata', () => {
+      if (track !== this.#track) return;
+      this.#video.replaceWith(next);
+      this.#video.srcObject = null;
+      this.#video = next;
+    }, { once: true });
+    next.play().catch(() => {});
   }
 
   /** @param {boolean} visible */
@@ -133,7 +157,7 @@ export class Tiles {
     for (const participant of room.participants.values()) {
       this.#renderPerson(participant, wanted);
       for (const info of participant.tracks.values()) {
-        if (info.kind !== 'video' || info.source === 'camera' || !info.mediaTrack) continue;
+        if (info.kind !== 'video' || info.source === 'camera' || !info.mediaTrack || info !== participant.track(info.source)) continue;
         const tile = this.#tile(participant, info.source, wanted, this.#featured);
         tile.track = info.mediaTrack;
         tile.showsVideo = !info.muted && !info.held;

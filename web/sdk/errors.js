@@ -18,6 +18,8 @@ const RETRYABLE = new Set([
   'too_many_connections',
   'overloaded',
   'draining',
+  'moving',
+  'resume_pending',
   'dependency_unavailable',
   'negotiation_timeout',
   'user_offline',

@@ -12,6 +12,8 @@
  * @property {boolean} held
  * @property {string | null} encryption what its frames are encrypted with end to end, in its sender's word
  * @property {MediaStreamTrack | null} mediaTrack null until it is received
+ * @property {object} [wish] how it is to be received, as the server was told
+ * @property {boolean} [gone] no longer published, as far as the server knows, but still on show
  */
 
 /** Somebody in the room. */
@@ -49,8 +51,9 @@ export class Participant {
 
   /** @param {Source} source */
   track(source) {
-    for (const info of this.tracks.values()) if (info.source === source) return info;
-    return undefined;
+    const infos = [...this.tracks.values()].filter((info) => info.source === source);
+    // While one takes another's place, the one that can be shown.
+    return infos.findLast((info) => info.mediaTrack !== null && !info.gone) ?? infos.findLast((info) => info.mediaTrack !== null) ?? infos[0];
   }
 
   /**
@@ -68,6 +71,7 @@ export class Participant {
       held: wire.held,
       encryption: wire.encryption ?? null,
       mediaTrack: this.tracks.get(wire.track)?.mediaTrack ?? null,
+      wish: this.tracks.get(wire.track)?.wish,
     };
     this.tracks.set(wire.track, info);
     return info;

@@ -1,4 +1,5 @@
 // @ts-check
+import { againMs } from './backoff.js';
 import { CasideError, errorFromWire } from './errors.js';
 
 /**
@@ -8,6 +9,7 @@ import { CasideError, errorFromWire } from './errors.js';
  * @property {number} [timeoutMs]
  * @property {boolean} [idempotent] sent again after a reconnect
  * @property {(message: Message) => void} [onAnswer] called before any later message is looked at
+ * @property {() => boolean} [wanted] asked before it is sent, and before it is sent again: if not, it fails with `closed`
  *
  * @typedef {object} Entry
  * @property {string} frame
@@ -15,6 +17,10 @@ import { CasideError, errorFromWire } from './errors.js';
  * @property {boolean} idempotent
  * @property {boolean} sent
  * @property {((message: Message) => void)} [onAnswer]
+ * @property {() => boolean} [wanted]
+ * @property {number} refusals that were waited out
+ * @property {CasideError} [refusal] the last of them
+ * @property {ReturnType<typeof setTimeout>} [again] runs while one is waited out
  * @property {(message: Message) => void} resolve
  * @property {(error: CasideError) => void} reject
  * @property {ReturnType<typeof setTimeout>} [timer]
@@ -24,11 +30,21 @@ import { CasideError, errorFromWire } from './errors.js';
 const MAX_FRAME_BYTES = 65_536;
 const MAX_WAITING = 256;
 const REQUEST_MS = 10_000;
+/** What a room refuses while it moves: it was not acted on, and soon will be. */
+const PASSING = new Set(['moving', 'overloaded', 'dependency_unavailable']);
 
 /** What waits for a socket or for its answer, in the order it was asked; bounded. */
 export class Requests {
   /** @type {Entry[]} */ #entries = [];
   #nextId = 1;
+  /** @type {() => void} */ #due;
+  /** Whether to ask again whatever is refused with a code that passes: the room moves. */
+  patient = false;
+
+  /** @param {() => void} due something is to be sent again */
+  constructor(due = () => {}) {
+    this.#due = due;
+  }
 
   /** An id that no other message of this session bears. */
   id() {
@@ -41,15 +57,15 @@ export class Requests {
    * @param {RequestOptions} options
    * @returns {Promise<Message>}
    */
-  ask(type, payload, { timeoutMs = REQUEST_MS, idempotent = false, onAnswer }) {
+  ask(type, payload, { timeoutMs = REQUEST_MS, idempotent = false, onAnswer, wanted }) {
     const id = this.id();
     return new Promise((resolve, reject) => {
       /** @type {Entry} */
-      const entry = { frame: JSON.stringify({ type, id, payload }), id, idempotent, sent: false, onAnswer, resolve, reject };
+      const entry = { frame: JSON.stringify({ type, id, payload }), id, idempotent, sent: false, onAnswer, wanted, refusals: 0, resolve, reject };
       if (!this.#add(entry)) return;
       entry.timer = setTimeout(() => {
         this.#settle(entry);
-        reject(new CasideError('timeout', `no answer to ${type}`));
+        reject(entry.refusal ?? new CasideError('timeout', `no answer to ${type}`));
       }, timeoutMs);
     });
   }
@@ -61,13 +77,18 @@ export class Requests {
    */
   tell(type, payload) {
     const nobody = () => {};
-    return this.#add({ frame: JSON.stringify({ type, payload }), idempotent: false, sent: false, resolve: nobody, reject: nobody });
+    return this.#add({ frame: JSON.stringify({ type, payload }), idempotent: false, sent: false, refusals: 0, resolve: nobody, reject: nobody });
   }
 
   /** @param {WebSocket} socket which is open */
   flush(socket) {
     for (const entry of [...this.#entries]) {
       if (entry.sent) continue;
+      if (entry.wanted && !entry.wanted()) {
+        this.#settle(entry);
+        entry.reject(new CasideError('closed', 'no longer wanted'));
+        continue;
+      }
       entry.sent = true;
       socket.send(entry.frame);
       if (entry.id === undefined) this.#settle(entry);
@@ -78,9 +99,11 @@ export class Requests {
   answered(message) {
     const entry = this.#entries.find((waiting) => waiting.id === message.id);
     if (!entry) return;
+    const error = message.type === 'error' ? errorFromWire(message.payload) : null;
+    if (error && this.#passes(error)) return this.#again(entry, error);
     this.#settle(entry);
-    if (message.type === 'error') {
-      entry.reject(errorFromWire(message.payload));
+    if (error) {
+      entry.reject(error);
       return;
     }
     entry.onAnswer?.(message);
@@ -89,8 +112,8 @@ export class Requests {
 
   /** The socket is gone: what cannot be asked twice fails, the rest goes over the next one. */
   dropped() {
-    for (const entry of [...this.#entries]) if (entry.sent && !entry.idempotent) this.#lose(entry);
-    for (const entry of this.#entries) entry.sent = false;
+    for (const entry of [...this.#entries]) if (entry.sent && !entry.again && !entry.idempotent) this.#lose(entry);
+    for (const entry of this.#entries) this.#unsend(entry);
   }
 
   /** The session is gone, and with it whatever was asked of it. */
@@ -117,6 +140,32 @@ export class Requests {
     return true;
   }
 
+  /** @param {CasideError} error whether it says no more than that this is not the moment */
+  #passes({ code }) {
+    return code === 'moving' || (this.patient && PASSING.has(code));
+  }
+
+  /**
+   * Asks again after a while, for as long as an answer is waited for.
+   *
+   * @param {Entry} entry
+   * @param {CasideError} refusal
+   */
+  #again(entry, refusal) {
+    entry.refusal = refusal;
+    entry.again = setTimeout(() => {
+      this.#unsend(entry);
+      this.#due();
+    }, againMs(entry.refusals++, refusal.retryAfterMs));
+  }
+
+  /** @param {Entry} entry */
+  #unsend(entry) {
+    clearTimeout(entry.again);
+    entry.again = undefined;
+    entry.sent = false;
+  }
+
   /** @param {Entry} entry */
   #lose(entry) {
     this.#settle(entry);
@@ -126,6 +175,7 @@ export class Requests {
   /** @param {Entry} entry */
   #settle(entry) {
     clearTimeout(entry.timer);
+    clearTimeout(entry.again);
     const at = this.#entries.indexOf(entry);
     if (at >= 0) this.#entries.splice(at, 1);
   }

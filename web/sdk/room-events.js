@@ -124,7 +124,7 @@ export const ROOM_EVENTS = {
     room.emit('call-state-changed', { state });
     if (state === 'ended') room.over('ended');
   },
-  'room-moved': (room) => room.media.moved(),
+  'room-moved': (room, payload) => room.moved(payload),
   'mode-changed': (room, { mode, reason }) => {
     room.media.setMode(mode);
     room.emit('mode-changed', { mode, reason });

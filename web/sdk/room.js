@@ -113,8 +113,11 @@ export class Room extends Emitter {
    * @param {{quality?: 'high' | 'medium' | 'low' | 'off', maxWidth?: number, maxHeight?: number}} [how]
    */
   async subscribe(track, { quality = 'high', maxWidth, maxHeight } = {}) {
-    const payload = { track: idOf(track), quality, max_width: maxWidth, max_height: maxHeight };
-    await this.#signaling.request('subscribe', payload, { idempotent: true });
+    const id = typeof track === 'string' ? track : track.id;
+    const wish = { track: id, quality, max_width: maxWidth, max_height: maxHeight };
+    const info = [...this.participants.values()].map(({ tracks }) => tracks.get(id)).find((found) => found);
+    if (info) info.wish = wish;
+    await this.#signaling.request('subscribe', wish, { idempotent: true });
   }
 
   /**
@@ -261,9 +264,24 @@ export class Room extends Emitter {
     // What ended the call, or put us out, was among what is no longer kept.
     if (reset && !id && this.localParticipant.id !== '') return this.over('ended');
     if (reset && state) this.#adopt(state);
-    if (reset && you) this.#adoptSelf(you);
+    if (reset && you) this.#adoptSelf(you, false);
     this.media.restored({ reset: reset && state !== undefined, mode: state?.mode, others: [...this.participants.keys()] });
     this.emit('reconnected', { reset });
+  }
+
+  /**
+   * Media goes to another node now.
+   *
+   * @param {{reset?: boolean, room_state?: WireRoomState, you?: WireParticipant}} moved `reset`: that node does not know all that was
+   *   told before
+   */
+  moved({ reset = false, room_state: state, you }) {
+    if (reset && you) this.#adoptSelf(you, true);
+    if (reset && state) {
+      this.#adopt(state);
+      this.media.restored({ reset, mode: state.mode, others: [...this.participants.keys()] });
+    }
+    this.media.moved();
   }
 
   /**
@@ -374,13 +392,16 @@ export class Room extends Emitter {
     this.speakers(state.active_speakers);
   }
 
-  /** @param {WireParticipant} you */
-  #adoptSelf({ role, tracks }) {
+  /**
+   * @param {WireParticipant} you
+   * @param {boolean} moving whether our tracks are published anew in any case
+   */
+  #adoptSelf({ role, tracks }, moving) {
     if (role !== this.localParticipant.role) ROOM_EVENTS['role-changed']?.(this, { role }, { type: 'role-changed', payload: { role } });
     for (const local of this.media.locals) {
       const wire = tracks.find(({ track }) => track === local.id);
       if (wire) this.media.mutedByServer(wire.track, wire.muted);
-      else if (local.id !== null) this.media.unpublishedByServer(local.id);
+      else if (local.id !== null && !moving) this.media.unpublishedByServer(local.id);
     }
   }
 
@@ -392,6 +413,9 @@ export class Room extends Emitter {
     if (!id.startsWith('p2p:')) for (const other of participant.tracks.keys()) if (other === `p2p:${participantId}:${source}`) participant.tracks.delete(other);
     const info = participant.tracks.get(id) ?? { id, kind, source, label: label ?? '', codec: '', muted: muted ?? false, held: false, encryption: null, mediaTrack };
     info.mediaTrack = mediaTrack;
+    info.gone = false;
+    // Another connection carries it, perhaps of a node that was not told. Refused, it comes as it comes.
+    if (info.wish) this.#signaling.request('subscribe', info.wish, { idempotent: true }).catch(() => {});
     participant.tracks.set(id, info);
     this.emit('track', { track: mediaTrack, participant, source, info });
   }
@@ -402,7 +426,7 @@ export class Room extends Emitter {
     const info = participant?.tracks.get(id);
     if (!participant || !info) return;
     info.mediaTrack = null;
-    if (id.startsWith('p2p:')) participant.tracks.delete(id);
+    if (id.startsWith('p2p:') || info.gone) participant.tracks.delete(id);
     this.emit('track-removed', { track: mediaTrack, participant, source, info });
   }
 
@@ -427,12 +451,18 @@ export class Room extends Emitter {
 }
 
 /**
+ * Forgets what they no longer publish. What is still shown is, until the connection that carries it ends: after a move it may come back.
+ *
  * @param {Participant} participant
  * @param {WireTrack[]} tracks
  */
 function dropStale(participant, tracks) {
   const here = new Set(tracks.map((wire) => wire.track));
-  for (const [id, info] of participant.tracks) if (!here.has(id) && info.mediaTrack === null) participant.tracks.delete(id);
+  for (const [id, info] of participant.tracks) {
+    if (here.has(id)) continue;
+    if (info.mediaTrack === null) participant.tracks.delete(id);
+    else info.gone = true;
+  }
 }
 
 /** @param {{id: string | null} | string} thing */

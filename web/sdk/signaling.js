@@ -1,5 +1,5 @@
 // @ts-check
-import { backoffMs } from './backoff.js';
+import { aboutMs, backoffMs } from './backoff.js';
 import { Emitter } from './emitter.js';
 import { CasideError, asCasideError, errorFromWire } from './errors.js';
 import { Requests } from './requests.js';
@@ -13,7 +13,7 @@ import { Requests } from './requests.js';
  * @typedef {{
  *   'message': Message,
  *   'welcome': {welcome: any, renewed: boolean},
- *   'resumed': {reset: boolean, participant_id?: string, room_state?: any},
+ *   'resumed': {reset: boolean, participant_id?: string, room_state?: any, ice_servers?: RTCIceServer[]},
  *   'reconnecting': {attempt: number, delayMs: number},
  *   'closed': CasideError,
  * }} SignalingEvents
@@ -32,6 +32,9 @@ import { Requests } from './requests.js';
 export const SUBPROTOCOL = 'caside.json.v1';
 const HANDSHAKE_MS = 10_000;
 const DEFAULT_HEARTBEAT_MS = 10_000;
+/** For so long a session is asked for whose node died: by then another has taken it over, or none will. */
+const PENDING_MS = 10_000;
+const PENDING_AGAIN_MS = 300;
 /** Close codes after which the session must not be taken up again. */
 const FINAL_CLOSES = new Map([
   [4001, 'replaced'],
@@ -50,7 +53,7 @@ export class Signaling extends Emitter {
   /** @type {SignalingState} */ #state = 'idle';
   /** @type {SignalingOptions} */ #options;
   /** @type {WebSocket | null} */ #socket = null;
-  #requests = new Requests();
+  #requests = new Requests(() => this.#flush());
   #handshakeId = '';
   /** @type {string | null} */ #resumeToken = null;
   #lastSeq = 0;
@@ -63,6 +66,7 @@ export class Signaling extends Emitter {
   #heartbeatMs = DEFAULT_HEARTBEAT_MS;
   #lastHeard = 0;
   /** @type {number | null} */ #retryAfterMs = null;
+  /** Since when the session's takeover is waited for. @type {number | null} */ #pendingSince = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #handshakeTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
   /** @type {ReturnType<typeof setInterval> | undefined} */ #heartbeatTimer;
@@ -79,6 +83,11 @@ export class Signaling extends Emitter {
 
   get state() {
     return this.#state;
+  }
+
+  /** While the room moves, what it refuses for the moment is asked again. */
+  set patient(/** @type {boolean} */ patient) {
+    this.#requests.patient = patient;
   }
 
   /** The number of the last event that was handed out. */
@@ -155,12 +164,18 @@ export class Signaling extends Emitter {
       return;
     }
     this.#socket = socket;
-    this.#handshakeTimer = setTimeout(() => this.#drop(socket, 4000, 'handshake timeout'), HANDSHAKE_MS);
+    this.#awaitHandshake(socket);
     socket.onopen = () => this.#hello(socket);
     socket.onmessage = (event) => {
       if (socket === this.#socket) this.#receive(event.data);
     };
     socket.onclose = (event) => this.#dropped(socket, event.code, event.reason);
+  }
+
+  /** @param {WebSocket} socket */
+  #awaitHandshake(socket) {
+    clearTimeout(this.#handshakeTimer);
+    this.#handshakeTimer = setTimeout(() => this.#drop(socket, 4000, 'handshake timeout'), HANDSHAKE_MS);
   }
 
   /** @param {WebSocket} socket */
@@ -223,6 +238,7 @@ export class Signaling extends Emitter {
     this.#state = 'open';
     this.#attempt = 0;
     this.#retryAfterMs = null;
+    this.#pendingSince = null;
     this.#refreshToken = false;
     if (typeof payload.resume_token === 'string') this.#resumeToken = payload.resume_token;
     if (payload.heartbeat_ms > 0) this.#heartbeatMs = payload.heartbeat_ms;
@@ -236,19 +252,46 @@ export class Signaling extends Emitter {
     if (!socket) return;
     if (this.#opening) {
       this.#finish(error, 1000);
+    } else if (error.code === 'resume_pending' && this.#resumeToken !== null) {
+      this.#pending(socket, error.retryAfterMs);
     } else if (error.retryable) {
       this.#retryAfterMs = error.retryAfterMs ?? null;
       this.#drop(socket, 4000, error.code);
     } else if (this.#resumeToken !== null) {
       // The session is gone: the same socket can open a new one. If the server closes it instead, the next does.
-      this.#resumeToken = null;
-      if (socket.readyState === 1) this.#hello(socket);
+      this.#expired(socket);
     } else if (!this.#refreshToken && (error.code === 'token_expired' || error.code === 'unauthorized')) {
       this.#refreshToken = true;
       this.#drop(socket, 4000, error.code);
     } else {
       this.#finish(error, 1000);
     }
+  }
+
+  /** @param {WebSocket} socket */
+  #expired(socket) {
+    this.#resumeToken = null;
+    this.#pendingSince = null;
+    if (socket.readyState === 1) this.#hello(socket);
+  }
+
+  /**
+   * The session's node died and its rooms are being taken over: asks for it again on the same socket, for a while.
+   *
+   * @param {WebSocket} socket
+   * @param {number} [retryAfterMs]
+   */
+  #pending(socket, retryAfterMs = PENDING_AGAIN_MS) {
+    this.#pendingSince ??= Date.now();
+    const leftMs = this.#pendingSince + PENDING_MS - Date.now();
+    clearTimeout(this.#handshakeTimer);
+    const ask = () => {
+      this.#awaitHandshake(socket);
+      if (leftMs <= 0) this.#expired(socket);
+      else this.#hello(socket);
+    };
+    if (leftMs <= 0) ask();
+    else this.#handshakeTimer = setTimeout(ask, Math.min(leftMs, aboutMs(retryAfterMs, this.#options.random)));
   }
 
   /** @param {Message} message */
@@ -263,7 +306,9 @@ export class Signaling extends Emitter {
    * @param {number} seq
    */
   #sequenced(message, seq) {
-    if (this.#resync) {
+    // A room that another node took over without all that was told brings its state along, as a reset does.
+    const anew = message.type === 'room-moved' && message.payload.reset === true && seq > this.#lastSeq;
+    if (this.#resync || anew) {
       this.#resync = false;
     } else if (seq <= this.#lastSeq) {
       return;
@@ -327,7 +372,11 @@ export class Signaling extends Emitter {
     this.#state = 'reconnecting';
     this.#requests.dropped();
     const attempt = this.#attempt++;
-    const delayMs = Math.max(this.#retryAfterMs ?? 0, backoffMs(attempt, this.#options.random));
+    const { random } = this.#options;
+    const asked = this.#retryAfterMs;
+    this.#retryAfterMs = null;
+    // Told to wait, the first attempt needs no spreading of its own.
+    const delayMs = asked ? Math.max(aboutMs(asked, random), attempt && backoffMs(attempt, random)) : backoffMs(attempt, random);
     this.#retryTimer = setTimeout(() => this.#dial(), delayMs);
     this.emit('reconnecting', { attempt, delayMs });
   }

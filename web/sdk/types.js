@@ -38,7 +38,8 @@
  * @property {string[]} active_speakers
  * @property {unknown} [metadata]
  *
- * @typedef {{source: Source, label?: string, muted?: boolean, encryption?: string}} TrackSource what a client says of one of its m-lines
+ * @typedef {{source: Source, label?: string, muted?: boolean, encryption?: string, track?: string}} TrackSource what a client says of one of its
+ *   m-lines; `track`: the id that it had on the node that the room was on before
  * @typedef {{track: string, participant_id: string, source: Source}} OfferedTrack what the SFU says of one of its
  *
  * @typedef {object} Capture what to publish; `true` takes the default device

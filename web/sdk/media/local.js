@@ -78,3 +78,16 @@ export class LocalTrack {
     this.mediaTrack?.stop();
   }
 }
+
+/** The stream of each group of tracks that are kept in step. */
+export class Streams {
+  /** @type {Map<string, MediaStream>} */ #streams = new Map();
+
+  /** @param {Source} source */
+  of(source) {
+    const group = source === 'camera' || source === 'microphone' ? 'person' : source === 'file' ? 'file' : 'screen';
+    let stream = this.#streams.get(group);
+    if (!stream) this.#streams.set(group, (stream = new MediaStream()));
+    return stream;
+  }
+}

@@ -1,16 +1,15 @@
 // @ts-check
+import { aboutMs } from '../backoff.js';
 import { Emitter } from '../emitter.js';
 import { asCasideError } from '../errors.js';
-import { until } from './health.js';
-import { LocalTrack } from './local.js';
+import { LocalTrack, Streams } from './local.js';
 import { Mesh } from './mesh.js';
+import { Predecessors } from './predecessors.js';
 import { RemoteTracks } from './remote.js';
-import { SfuLink } from './sfu-link.js';
-import { withSound } from './sound.js';
+import { SfuLink, described } from './sfu-link.js';
 
 /**
  * @import { JoinOptions, Mode, Source, VideoOptions } from '../types.js'
- * @import { PublishOffer } from './publisher.js'
  * @import { Captured } from './capture.js'
  * @import { Message, Signaling } from '../signaling.js'
  *
@@ -25,12 +24,14 @@ import { withSound } from './sound.js';
  *   - `error`: something in the background failed
  */
 
-/** Media that moves is carried twice for at most this long. */
-const MOVE_MS = 5_000;
 const REOPEN_BASE_MS = 1_000;
 const REOPEN_CAP_MS = 15_000;
 /** A track that ended without our doing: what else happened is said within this time. */
 const UNPUBLISHED_MS = 50;
+/** A connection that broke, and events that were missed: whether the room moved is said within this time. */
+const BROKEN_MS = 150;
+/** What the SFU refused to take for now is offered again after about this long. */
+const PUBLISH_AGAIN_MS = 8_000;
 
 /**
  * All media of one participant: what we send, what we receive, and over which connections. It never ends a connection
@@ -45,13 +46,17 @@ export class Media extends Emitter {
   /** How sound and frames are sent. @type {Pick<JoinOptions, 'audio' | 'encryption'>} */ #how;
   /** @readonly */ remote = new RemoteTracks();
   /** @type {Set<LocalTrack>} */ #locals = new Set();
-  /** @type {Map<string, MediaStream>} tracks that are kept in step */ #streams = new Map();
+  #streams = new Streams();
   /** @type {SfuLink | null} */ #link = null;
+  #before = new Predecessors(this.remote);
   /** @type {Mesh | null} */ #mesh = null;
   /** @type {Mode | null} null until joined */ #mode = null;
   #selfId = '';
   #reopens = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #reopenTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #publishTimer;
+  /** The room moves to another SFU. */ #moving = false;
+  /** Muted or unmuted while the SFU did not know the track. @type {Set<LocalTrack>} */ #unsaid = new Set();
   #closed = false;
   /** @type {Promise<void>} */ #joined = Promise.resolve();
   #openGate = () => {};
@@ -117,6 +122,8 @@ export class Media extends Emitter {
    */
   joined(selfId, mode, others) {
     const rejoined = this.#mode !== null;
+    clearTimeout(this.#reopenTimer);
+    this.#endMove();
     this.#selfId = selfId;
     this.#mode = mode;
     this.#openGate();
@@ -128,6 +135,7 @@ export class Media extends Emitter {
     }
     this.#link?.close();
     this.#link = null;
+    this.#before.close();
     this.#mesh?.close();
     this.#openMesh(others, true);
   }
@@ -154,6 +162,7 @@ export class Media extends Emitter {
   received({ type, payload }) {
     if (payload.from !== undefined) this.#mesh?.received(type, payload);
     else if (type === 'offer' && payload.target === 'subscribe') {
+      if (this.#before.ownOffer(payload.sdp)) return;
       // The SFU may offer just before it says that the room moved to it.
       this.#link ??= this.#newLink();
       this.#background(this.#link.offered(payload.sdp, payload.tracks ?? {}));
@@ -173,7 +182,7 @@ export class Media extends Emitter {
     }
     if (mode) this.setMode(mode);
     this.#mesh?.restored();
-    if (this.#link?.broken) this.#reopen();
+    if (this.#link?.broken) this.#reopen(BROKEN_MS);
   }
 
   /**
@@ -190,7 +199,7 @@ export class Media extends Emitter {
         this.#background(this.#replaced(same));
         return same;
       }
-      const local = new LocalTrack(one, this.#streamOf(one.source));
+      const local = new LocalTrack(one, this.#streams.of(one.source));
       one.track.addEventListener('ended', () => {
         // The user stopped it from the browser's own bar, or the device was pulled out.
         if (local.mediaTrack === one.track) this.#background(this.remove(local));
@@ -206,6 +215,7 @@ export class Media extends Emitter {
   /** @param {LocalTrack} local */
   async remove(local) {
     if (!this.#locals.delete(local)) return;
+    this.#unsaid.delete(local);
     local.stop();
     this.emit('local-track-removed', local);
     await this.#sync();
@@ -252,6 +262,8 @@ export class Media extends Emitter {
     const local = this.locals.find(({ id }) => id === trackId);
     if (!local) return;
     local.id = null;
+    // It is on its way to another connection, and gets another id there.
+    if (this.#link?.publisher.forget(local)) return;
     this.#reopen(UNPUBLISHED_MS);
   }
 
@@ -265,16 +277,24 @@ export class Media extends Emitter {
     this.#link?.publisher.activate(trackId, layers);
   }
 
-  /** Another SFU has the room: media goes there now, over connections beside the old ones. */
+  /**
+   * Another SFU has the room: media goes there now, over connections beside the old ones, and tracks keep their ids. Of several
+   * moves the last counts.
+   */
   moved() {
+    if (this.#closed || this.#mode !== 'sfu') return;
     this.#reopens = 0;
+    this.#signaling.patient = this.#moving = true;
     this.#reopen();
   }
 
   close() {
     this.#closed = true;
     clearTimeout(this.#reopenTimer);
+    clearTimeout(this.#publishTimer);
+    this.#endMove();
     this.#link?.close();
+    this.#before.close();
     this.#mesh?.close();
     for (const local of this.#locals) local.stop();
     this.#locals.clear();
@@ -289,19 +309,26 @@ export class Media extends Emitter {
    */
   async #moveTo(link, { anew = false } = {}) {
     const before = this.#link === link ? null : this.#link;
-    const mesh = this.#mesh;
     this.#link = link;
-    before?.retire();
-    if (before?.broken) before.shut();
-    if (anew) await this.#signaling.request('offer', { target: 'subscribe' }, { idempotent: true });
-    await this.#publishTo(link);
-    if (!before && !mesh) return;
-    const old = [before?.subscriber, ...(mesh?.links.values() ?? [])];
-    const moved = () => link.retired || (link.sending && !old.some((origin) => origin && this.remote.carriedBy(origin)));
-    await until(moved, [[link.publisher.connection, 'connectionstatechange'], [this.remote, 'track']], MOVE_MS);
-    before?.close();
+    if (before) this.#before.add(before);
+    const wanted = () => !link.retired;
+    if (anew) await this.#signaling.request('offer', { target: 'subscribe' }, { idempotent: true, wanted });
+    try {
+      await this.#publishTo(link);
+    } catch (thrown) {
+      const error = asCasideError(thrown, 'media_failed');
+      if (link.retired || !error.retryable) throw error;
+      // It goes on asking; what we receive does not wait for it.
+      this.#report(error);
+    }
+    const mesh = this.#mesh;
+    if (!(await this.#before.succeededBy(link, mesh))) return;
     mesh?.close();
     if (this.#mesh === mesh) this.#mesh = null;
+  }
+
+  #endMove() {
+    this.#signaling.patient = this.#moving = false;
   }
 
   #newLink() {
@@ -309,11 +336,15 @@ export class Media extends Emitter {
     const link = new SfuLink(this.#config, this.remote, {
       ready: () => this.#joined,
       video: this.#video,
-      exchange: async (offer) => (await this.#signaling.request('offer', { target: 'publish', ...this.#offered(link, offer) }, { timeoutMs: 15_000 })).payload,
+      exchange: async (offer) => {
+        const options = { timeoutMs: 15_000, wanted: () => !link.retired };
+        const payload = { target: 'publish', ...described(offer, link.publisher.connection, this.#how) };
+        return (await this.#signaling.request('offer', payload, options)).payload;
+      },
       received: (receiver) => this.#how.encryption?.transform(receiver),
-      answer: (sdp) => this.#signaling.request('answer', { target: 'subscribe', sdp }, { idempotent: true }),
+      answer: (sdp) => this.#signaling.request('answer', { target: 'subscribe', sdp }, { idempotent: true, wanted: () => !link.retired }),
       broken: () => {
-        if (link === this.#link) this.#reopen();
+        if (link === this.#link) this.#reopen(BROKEN_MS);
       },
     });
     const watch = (/** @type {RTCPeerConnection} */ connection) =>
@@ -324,22 +355,6 @@ export class Media extends Emitter {
     watch(link.publisher.connection);
     watch(link.subscriber.connection);
     return link;
-  }
-
-  /**
-   * An offer as the server gets it: how sound is to be sent, and what frames are encrypted with.
-   *
-   * @param {SfuLink} link
-   * @param {PublishOffer} offer
-   * @returns {PublishOffer}
-   */
-  #offered(link, { sdp, tracks }) {
-    const { audio, encryption } = this.#how;
-    if (encryption) {
-      for (const { sender } of link.publisher.connection.getTransceivers()) encryption.transform(sender);
-      tracks = Object.fromEntries(Object.entries(tracks).map(([mid, track]) => [mid, { ...track, encryption: encryption.name }]));
-    }
-    return { sdp: withSound(sdp, audio), tracks };
   }
 
   get state() {
@@ -357,20 +372,23 @@ export class Media extends Emitter {
     if (this.#signaling.state !== 'open') return;
     clearTimeout(this.#reopenTimer);
     const backoffMs = this.#reopens === 0 ? 0 : Math.min(REOPEN_CAP_MS, REOPEN_BASE_MS * 2 ** (this.#reopens - 1));
-    this.#reopenTimer = setTimeout(() => this.#openAnew(), Math.max(leastMs, backoffMs));
+    const delayMs = Math.max(leastMs, backoffMs);
+    // Timers of a hidden page come up to a second late.
+    if (delayMs === 0) this.#openAnew();
+    else this.#reopenTimer = setTimeout(() => this.#openAnew(), delayMs);
   }
 
   async #openAnew() {
     this.#reopens++;
     const link = this.#newLink();
-    for (const local of this.#locals) local.id = null;
+    link.publisher.keep(this.#locals, this.#moving);
     try {
       await this.#moveTo(link, { anew: true });
     } catch (thrown) {
-      const error = asCasideError(thrown, 'media_failed');
-      if (error.retryable) link.lost();
-      else if (error.code !== 'closed' && !this.#closed) this.emit('error', error);
+      if (asCasideError(thrown, 'media_failed').retryable) return link.lost();
+      this.#report(thrown);
     }
+    if (link === this.#link) this.#endMove();
   }
 
   /**
@@ -401,15 +419,41 @@ export class Media extends Emitter {
 
   /** @param {SfuLink} link */
   async #publishTo(link) {
-    const fresh = this.locals.filter(({ id }) => id === null);
-    await link.publish(this.#locals);
-    await Promise.all(fresh.filter(({ muted }) => muted).map((local) => this.#sayMuted(local)));
+    const fresh = this.locals.filter((local) => local.id === null || link.publisher.keeps(local));
+    await this.#agreed(link, link.publish(this.#locals));
+    const unsaid = fresh.filter((local) => this.#unsaid.delete(local) || local.muted);
+    await Promise.all(unsaid.map((local) => this.#sayMuted(local)));
+  }
+
+  /**
+   * What the SFU refuses for the moment is offered again, whether or not anybody asks.
+   *
+   * @param {SfuLink} link
+   * @param {Promise<void>} negotiated
+   */
+  async #agreed(link, negotiated) {
+    try {
+      await negotiated;
+    } catch (thrown) {
+      if (asCasideError(thrown, 'media_failed').retryable && !link.retired) this.#publishLater(link);
+      throw thrown;
+    }
+  }
+
+  /** @param {SfuLink} link */
+  #publishLater(link) {
+    clearTimeout(this.#publishTimer);
+    this.#publishTimer = setTimeout(() => {
+      if (link.retired || this.#closed) return;
+      this.#publishTo(link).catch((thrown) => asCasideError(thrown, 'media_failed').retryable || this.#report(thrown));
+    }, aboutMs(PUBLISH_AGAIN_MS));
   }
 
   /** @param {LocalTrack} local */
   async #replaced(local) {
     const { id } = local;
-    await Promise.all([this.#link?.publisher.replace(local), this.#mesh?.replace(local)]);
+    const link = this.#link;
+    await Promise.all([link && this.#agreed(link, link.publisher.replace(local)), this.#mesh?.replace(local)]);
     this.emit('local-track', local);
     // To the server it may be another track now.
     if (local.muted && local.id !== id) await this.#sayMuted(local);
@@ -421,24 +465,22 @@ export class Media extends Emitter {
       const value = { source: local.source, muted: local.muted };
       this.#background(this.#signaling.request('data', { topic: MUTE_TOPIC, value }, { idempotent: true }));
     }
-    if (local.id === null) return;
+    if (local.id === null || this.#link?.publisher.keeps(local)) {
+      this.#unsaid.add(local);
+      return;
+    }
     await this.#signaling.request(local.muted ? 'mute' : 'unmute', { track: local.id }, { idempotent: true });
-  }
-
-  /** @param {Source} source */
-  #streamOf(source) {
-    const group = source === 'camera' || source === 'microphone' ? 'person' : source === 'file' ? 'file' : 'screen';
-    let stream = this.#streams.get(group);
-    if (!stream) this.#streams.set(group, (stream = new MediaStream()));
-    return stream;
   }
 
   /** @param {Promise<unknown>} work */
   #background(work) {
-    work.catch((thrown) => {
-      const error = asCasideError(thrown, 'media_failed');
-      if (error.code !== 'closed' && !this.#closed) this.emit('error', error);
-    });
+    work.catch((thrown) => this.#report(thrown));
+  }
+
+  /** @param {unknown} thrown */
+  #report(thrown) {
+    const error = asCasideError(thrown, 'media_failed');
+    if (error.code !== 'closed' && !this.#closed) this.emit('error', error);
   }
 }
 

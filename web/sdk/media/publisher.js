@@ -1,4 +1,5 @@
 // @ts-check
+import { aboutMs } from '../backoff.js';
 import { CasideError, asCasideError } from '../errors.js';
 import { NegotiationQueue } from './negotiation.js';
 import { withSoundAgain, withoutCandidates } from './sdp.js';
@@ -27,6 +28,8 @@ export class Publisher {
   /** @type {Set<LocalTrack>} */ #wanted = new Set();
   /** What the negotiation that runs, or ran last, is about. @type {Set<LocalTrack>} */ #planned = new Set();
   /** @type {VideoOptions} */ #video;
+  /** Published before, over another connection: the ids that they had there. @type {Map<LocalTrack, string>} */ #kept = new Map();
+  /** Whether the SFU is told these ids, and goes on with them. */ #namesKept = false;
   #queue = new NegotiationQueue(() => this.#negotiate());
   #closed = false;
 
@@ -41,6 +44,36 @@ export class Publisher {
     this.connection = connection;
     this.#exchange = exchange;
     this.#ready = ready;
+  }
+
+  /**
+   * Before the first negotiation: what was published until now. Its ids stand until the SFU answers with others.
+   *
+   * @param {Iterable<LocalTrack>} tracks
+   * @param {boolean} named whether the SFU knows them: another one had them, and the room moved
+   */
+  keep(tracks, named) {
+    for (const local of tracks) if (local.id !== null) this.#kept.set(local, local.id);
+    this.#namesKept = named;
+  }
+
+  /**
+   * Whether its id is still the one from before.
+   *
+   * @param {LocalTrack} local
+   */
+  keeps(local) {
+    return this.#kept.has(local);
+  }
+
+  /**
+   * The id from before is no more.
+   *
+   * @param {LocalTrack} local
+   * @returns {boolean} whether it was kept: then another comes
+   */
+  forget(local) {
+    return this.#kept.delete(local);
   }
 
   /**
@@ -101,7 +134,7 @@ export class Publisher {
           await this.connection.setLocalDescription({ type: 'rollback' });
         }
         if (!error.retryable || attempt === ATTEMPTS) throw error;
-        await pause(error.retryAfterMs ?? 250 * 2 ** (attempt - 1));
+        await pause(aboutMs(error.retryAfterMs ?? 250 * 2 ** (attempt - 1)));
       }
     }
   }
@@ -116,14 +149,18 @@ export class Publisher {
     for (const [local, { transceiver }] of this.#lines) {
       const { mid } = transceiver;
       if (mid === null) continue;
-      tracks[mid] = { source: local.source, label: local.label };
+      tracks[mid] = { source: local.source, label: local.label, track: this.#namesKept ? this.#kept.get(local) : undefined };
       byMid.set(mid, local);
     }
     await this.#ready();
     if (this.#closed) throw new CasideError('closed', 'the connection was closed');
     const offer = /** @type {RTCSessionDescription} */ (this.connection.localDescription);
     const answer = await this.#exchange({ sdp: withSoundAgain(withoutCandidates(offer.sdp)), tracks });
-    for (const [mid, local] of byMid) local.id = answer.tracks[mid] ?? null;
+    if (this.#closed) throw new CasideError('closed', 'the connection was closed');
+    for (const [mid, local] of byMid) {
+      local.id = answer.tracks[mid] ?? null;
+      this.#kept.delete(local);
+    }
     await this.connection.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
   }
 
@@ -135,6 +172,7 @@ export class Publisher {
       line.release();
       this.#lines.delete(local);
       this.#free.add(line);
+      this.#kept.delete(local);
       local.id = null;
     }
     const reused = [];

@@ -2,12 +2,13 @@
 import { watchHealth } from './health.js';
 import { watchSound } from './patience.js';
 import { Publisher } from './publisher.js';
+import { withSound } from './sound.js';
 import { Subscriber } from './subscriber.js';
 
 /**
  * @import { LocalTrack } from './local.js'
  * @import { RemoteTracks } from './remote.js'
- * @import { OfferedTrack } from '../types.js'
+ * @import { JoinOptions, OfferedTrack } from '../types.js'
  * @import { PublishOffer, PublishAnswer } from './publisher.js'
  *
  * @typedef {object} LinkHooks
@@ -127,4 +128,20 @@ export class SfuLink {
     watchSound(connection);
     return subscriber;
   }
+}
+
+/**
+ * An offer as the server gets it: how sound is to be sent, and what frames are encrypted with.
+ *
+ * @param {PublishOffer} offer
+ * @param {RTCPeerConnection} connection whose offer it is
+ * @param {Pick<JoinOptions, 'audio' | 'encryption'>} how
+ * @returns {PublishOffer}
+ */
+export function described({ sdp, tracks }, connection, { audio, encryption }) {
+  if (encryption) {
+    for (const { sender } of connection.getTransceivers()) encryption.transform(sender);
+    tracks = Object.fromEntries(Object.entries(tracks).map(([mid, track]) => [mid, { ...track, encryption: encryption.name }]));
+  }
+  return { sdp: withSound(sdp, audio), tracks };
 }

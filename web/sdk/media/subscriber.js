@@ -40,6 +40,15 @@ export class Subscriber {
   }
 
   /**
+   * Whether an offer goes on with this connection.
+   *
+   * @param {string} sdp
+   */
+  isOf(sdp) {
+    return this.#ufrag !== '' && this.#ufrag === iceUfrag(sdp);
+  }
+
+  /**
    * @param {string} sdp
    * @param {Record<string, OfferedTrack>} tracks by mid
    */

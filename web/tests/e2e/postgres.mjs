@@ -13,7 +13,8 @@ async function binaries() {
   return path.join('/usr/lib/postgresql', versions.sort((a, b) => Number(b) - Number(a))[0], 'bin');
 }
 
-async function freePort() {
+/** A port that nobody listens on, at this moment. */
+export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();

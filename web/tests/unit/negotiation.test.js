@@ -122,6 +122,48 @@ describe('received tracks', () => {
     assert.equal(removed.mock.callCount(), 0);
   });
 
+  /** A received track whose first packet is yet to come. */
+  const silent = () => /** @type {any} */ (Object.assign(new EventTarget(), { muted: true }));
+  const camera = { id: 't1', participantId: 'p', source: /** @type {const} */ ('camera') };
+
+  test('a track that moves is shown from its next connection once something arrives there', () => {
+    const { remote, shown, removed } = watched();
+    const [before, after] = [{}, {}];
+    remote.bind({ ...camera, mediaTrack: silent() }, before);
+    assert.equal(shown.mock.callCount(), 1, 'the first time at once');
+    const next = silent();
+    remote.bind({ ...camera, mediaTrack: next }, after);
+    assert.equal(shown.mock.callCount(), 1);
+    assert.equal(remote.carriedBy(before), true);
+    next.dispatchEvent(new Event('unmute'));
+    assert.equal(shown.mock.calls[1]?.arguments[0].mediaTrack, next);
+    assert.equal(remote.carriedBy(before), false);
+    remote.unbindAll(before);
+    assert.equal(removed.mock.callCount(), 0);
+  });
+
+  test('or when nothing arrives for long, or the connection before ends', () => {
+    mock.timers.enable({ apis: ['setTimeout'] });
+    const { remote, shown, removed } = watched();
+    const origins = [{}, {}, {}];
+    for (const origin of origins.slice(0, 2)) remote.bind({ ...camera, mediaTrack: silent() }, origin);
+    mock.timers.tick(2_000);
+    assert.equal(shown.mock.callCount(), 2);
+    remote.bind({ ...camera, mediaTrack: silent() }, /** @type {object} */ (origins[2]));
+    remote.unbindAll(/** @type {object} */ (origins[1]));
+    assert.equal(shown.mock.callCount(), 3);
+    assert.equal(removed.mock.callCount(), 0);
+    mock.timers.reset();
+  });
+
+  test('what another move supersedes is never shown', () => {
+    const { remote, shown } = watched();
+    const tracks = [silent(), silent(), silent()];
+    for (const mediaTrack of tracks) remote.bind({ ...camera, mediaTrack }, { mediaTrack });
+    for (const mediaTrack of tracks) mediaTrack.dispatchEvent(new Event('unmute'));
+    assert.deepEqual(shown.mock.calls.map((call) => tracks.indexOf(call.arguments[0].mediaTrack)), [0, 2]);
+  });
+
   test('who leaves takes their tracks along', () => {
     const { remote, removed } = watched();
     remote.bind({ id: 't1', participantId: 'p', source: 'camera', mediaTrack: media }, {});

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from 'node:assert/strict';
 import { beforeEach, describe, mock, test } from 'node:test';
-import { backoffMs } from '../../sdk/backoff.js';
+import { aboutMs, backoffMs } from '../../sdk/backoff.js';
 import { Signaling } from '../../sdk/signaling.js';
 import { FakeSocket } from './fake-socket.js';
 
@@ -128,6 +128,71 @@ describe('requests', () => {
   });
 });
 
+describe('requests to a room that moves', () => {
+  const refusal = (/** @type {string} */ code) => /** @type {const} */ (['error', { code, message: 'not now', retryable: true }]);
+
+  test('are asked again until they are taken, later and later', async () => {
+    const { signaling, socket } = await connected();
+    const request = signaling.request('chat', { text: 'hi' });
+    for (let n = 1; n <= 4; n++) {
+      socket.answer('chat', ...refusal('moving'));
+      mock.timers.tick(1_200);
+      assert.equal(socket.sent.filter(({ type }) => type === 'chat').length, n + 1);
+    }
+    socket.answer('chat', 'ok', { message_id: 'm' });
+    assert.equal((await request).payload.message_id, 'm');
+    mock.timers.tick(10_000);
+    assert.equal(socket.sent.filter(({ type }) => type === 'chat').length, 5);
+  });
+
+  test('fail with what they were refused with once their time is over', async () => {
+    const { signaling, socket } = await connected();
+    const request = signaling.request('chat', {}, { timeoutMs: 2_000 });
+    socket.answer('chat', 'error', { code: 'moving', message: 'not now', retryable: true, retry_after_ms: 5_000 });
+    mock.timers.tick(2_000);
+    await assert.rejects(request, { code: 'moving', retryable: true });
+  });
+
+  test('are asked again for an overload or an outage, too, as long as it moves', async () => {
+    const { signaling, socket } = await connected();
+    for (const code of ['overloaded', 'dependency_unavailable']) {
+      const refused = signaling.request('chat', {});
+      socket.answer('chat', ...refusal(code));
+      await assert.rejects(refused, { code });
+      signaling.patient = true;
+      const taken = signaling.request('chat', {});
+      socket.answer('chat', ...refusal(code));
+      mock.timers.tick(200);
+      socket.answer('chat', 'ok');
+      await taken;
+      signaling.patient = false;
+    }
+  });
+
+  test('are not asked again when they are no longer wanted', async () => {
+    const { signaling, socket } = await connected();
+    let wanted = true;
+    const request = signaling.request('offer', {}, { wanted: () => wanted });
+    socket.answer('offer', ...refusal('moving'));
+    wanted = false;
+    mock.timers.tick(200);
+    await assert.rejects(request, { code: 'closed' });
+    assert.equal(socket.sent.filter(({ type }) => type === 'offer').length, 1);
+  });
+
+  test('that were refused go over the next socket', async () => {
+    const { signaling, socket } = await connected();
+    const request = signaling.request('chat', {});
+    socket.answer('chat', ...refusal('moving'));
+    const next = await reconnect();
+    next.answer('resume', 'resumed', { resume_token: 'r2', reset: false });
+    next.answer('chat', 'ok');
+    await request;
+    mock.timers.tick(2_000);
+    assert.equal(next.sent.length, 2);
+  });
+});
+
 describe('resuming', () => {
   test('each event is handed out once and in order, over two drops', async () => {
     const { events, socket } = await connected();
@@ -223,6 +288,67 @@ describe('resuming', () => {
     assert.deepEqual(events, [1, 2, 1]);
   });
 
+  test('a session whose node died is asked for again on the same socket until it is taken over', async () => {
+    const { signaling, events, socket } = await connected();
+    socket.say(event(1));
+    const chat = signaling.request('mute', {}, { idempotent: true });
+    const next = await reconnect();
+    for (let n = 0; n < 4; n++) {
+      next.answer('resume', 'error', { code: 'resume_pending', message: 'soon', retryable: true, retry_after_ms: 400 });
+      mock.timers.tick(399);
+      assert.equal(next.sent.length, n + 1);
+      mock.timers.tick(1);
+      assert.deepEqual(next.sent.map(({ payload }) => payload.resume_token), Array(n + 2).fill('r1'));
+    }
+    assert.equal(signaling.state, 'reconnecting');
+    next.answer('resume', 'resumed', { resume_token: 'r2', reset: false });
+    next.say(event(2));
+    next.answer('mute', 'ok');
+    await chat;
+    assert.deepEqual(events, [1, 2]);
+    assert.equal(FakeSocket.all.length, 2);
+  });
+
+  test('a session that nobody takes over within 10 s is given up', async () => {
+    const { signaling } = await connected();
+    const welcomes = mock.fn();
+    signaling.on('welcome', welcomes);
+    const next = await reconnect();
+    for (let passed = 0; passed < 10_000; passed += 1_000) {
+      next.answer('resume', 'error', { code: 'resume_pending', retryable: true, retry_after_ms: 1_000 });
+      mock.timers.tick(1_000);
+    }
+    assert.ok(next.sent.every(({ type }) => type === 'resume'));
+    next.answer('resume', 'error', { code: 'resume_pending', retryable: true, retry_after_ms: 1_000 });
+    await settle();
+    assert.equal(next.sent.at(-1).type, 'auth');
+    next.answer('auth', 'welcome', { ...WELCOME, resume_token: 'r9' });
+    assert.equal(welcomes.mock.calls[0]?.arguments[0].renewed, true);
+  });
+
+  test('a socket that drops while a session is waited for is replaced, and the session asked for again', async () => {
+    await connected();
+    const next = await reconnect();
+    next.answer('resume', 'error', { code: 'resume_pending', retryable: true, retry_after_ms: 5_000 });
+    next.drop();
+    mock.timers.tick(500);
+    FakeSocket.last.open();
+    assert.equal(FakeSocket.all.length, 3);
+    assert.equal(FakeSocket.last.sent[0].payload.resume_token, 'r1');
+    mock.timers.tick(5_000);
+    assert.equal(next.sent.length, 1);
+  });
+
+  test('a room that moved without all that was told goes on from its own number', async () => {
+    const { events, socket } = await connected();
+    socket.say(event(1));
+    socket.say({ type: 'room-moved', seq: 9, payload: { reset: true, n: 'moved' } });
+    socket.say(event(10));
+    socket.say({ type: 'room-moved', seq: 9, payload: { reset: true, n: 'again' } });
+    assert.deepEqual(events, [1, 'moved', 10]);
+    assert.equal(FakeSocket.all.length, 1);
+  });
+
   test('a session taken over elsewhere is not fought for', async () => {
     const { signaling, socket } = await connected();
     const closed = mock.fn();
@@ -275,7 +401,33 @@ describe('reconnecting', () => {
       mock.timers.tick(10_000);
     }
     assert.equal(FakeSocket.all.length, 7);
-    assert.deepEqual(delays, [100, 375, 750, 1_500, 3_000, 6_000]);
+    assert.deepEqual(delays, [100, 250, 500, 1_000, 2_000, 4_000]);
+  });
+
+  for (const code of [1006, 1011, 1012, 1001]) {
+    test(`a close with ${code} is answered at once`, async () => {
+      const { signaling, socket } = await connected();
+      /** @type {number[]} */
+      const delays = [];
+      signaling.on('reconnecting', ({ delayMs }) => delays.push(delayMs));
+      socket.drop(code);
+      assert.ok((delays[0] ?? Infinity) <= 200);
+      mock.timers.tick(200);
+      assert.equal(FakeSocket.all.length, 2);
+    });
+  }
+
+  test('what the server asks is spread over ± 20 %, and holds once', async () => {
+    assert.deepEqual([0, 0.5, 1].map((at) => Math.round(aboutMs(1_000, () => at))), [800, 1_000, 1_200]);
+    const { signaling, socket } = await connected();
+    /** @type {number[]} */
+    const delays = [];
+    signaling.on('reconnecting', ({ delayMs }) => delays.push(delayMs));
+    socket.say({ type: 'goodbye', seq: 1, payload: { reason: 'draining', retry_after_ms: 5_000 } });
+    socket.drop(1001);
+    mock.timers.tick(5_000);
+    FakeSocket.last.drop();
+    assert.deepEqual(delays, [5_000, 250]);
   });
 
   test('waits as long as the server’s goodbye asks', async () => {
