@@ -345,6 +345,16 @@ impl NodeHandle {
 
     // ---- among others ---------------------------------------------------------------------------------------------
 
+    /// This node, and which run of it.
+    pub fn member(&self) -> &Member {
+        &self.shared.args.member
+    }
+
+    /// How busy it is, in thousandths.
+    pub fn load(&self) -> u32 {
+        self.shared.load()
+    }
+
     /// Tells the other nodes how this one is; to be repeated.
     pub fn describe(&self) {
         let shared = &self.shared;

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::redis_directory::Quorum;
 use crate::{
-    ConnectError, Directory, DirectoryEvents, Gateways, Inbox, LinkCounts, LinkEvents, Links, LinksError, LinksSettings,
-    MemberInfo, Neighbour, Peers, RedisDirectory, RedisSettings, SendError,
+    ConnectError, Directory, DirectoryEvents, Gateways, Inbox, LinkCounts, LinkEvents, Links, LinksError,
+    LinksSettings, MemberInfo, Neighbour, Peers, RedisDirectory, RedisSettings, SendError,
 };
 
 /// Most members that are remembered as gone.

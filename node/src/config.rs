@@ -21,8 +21,8 @@ use caside_protocol::NodeId;
 use serde::{Deserialize, Serialize};
 
 use kinds::{
-    Bounded, DataSize, DatabaseUrl, FilePath, HttpUrl, IceServers, LogFilter, LogFormat, Origin, Secret, Span, TurnUrl,
-    Word,
+    Bounded, DataSize, DatabaseUrl, FilePath, HostPort, HttpUrl, IceServers, LogFilter, LogFormat, Origin, RedisUrl,
+    Secret, Span, TurnUrl, Word,
 };
 
 use network::Network;
@@ -106,6 +106,30 @@ pub(crate) struct Settings {
     /// Whether `serve` brings the database up to date.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) auto_migrate: bool,
+    /// Where nodes find each other; alone when left out.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) redis_url: Option<RedisUrl>,
+    /// Address for links from other nodes.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) cluster_listen: SocketAddr,
+    /// Where other nodes reach it.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) cluster_advertise: Option<HostPort>,
+    /// What nodes know each other by.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) cluster_cookie: Option<Secret<16>>,
+    /// This node's certificate for links.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) cluster_cert: Option<FilePath>,
+    /// Its key.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) cluster_key: Option<FilePath>,
+    /// Whose certificates other nodes must show.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) cluster_ca: Option<FilePath>,
+    /// How long a node that is not heard of keeps its rooms.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) cluster_lease: Span,
     /// Bucket for recordings; local files when left out.
     #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
     pub(crate) s3_bucket: Option<Word>,
@@ -166,6 +190,14 @@ impl Default for Settings {
             database_url: None,
             database_wait: Span(Duration::from_secs(60)),
             auto_migrate: true,
+            redis_url: None,
+            cluster_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
+            cluster_advertise: None,
+            cluster_cookie: None,
+            cluster_cert: None,
+            cluster_key: None,
+            cluster_ca: None,
+            cluster_lease: Span(Duration::from_secs(3)),
             s3_bucket: None,
             s3_endpoint: None,
             s3_region: "us-east-1".parse().expect("a constant that is a word"),

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use caside_actors::media_worker::MediaWorkers;
 use caside_actors::node::NodeHandle;
+use caside_cluster::Company;
 use caside_store::{Journal, ObjectStore, Store};
 
 use crate::auth::Auth;
@@ -44,6 +45,8 @@ pub(crate) struct App {
     pub(crate) objects: ObjectStore,
     /// What runs.
     pub(crate) node: NodeHandle,
+    /// The other nodes; `None` when there are none by configuration.
+    pub(crate) company: Option<Arc<Company>>,
     /// What forwards its media.
     pub(crate) media: Arc<MediaWorkers>,
     /// Whose pages may use the API.

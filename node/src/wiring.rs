@@ -9,12 +9,15 @@ use caside_actors::node::{IceServers, Limits, NodeArgs, NodeHandle};
 use caside_actors::ports::{Authenticator, Later};
 use caside_actors::recorder::{Recordings, RecordingsArgs};
 use caside_actors::sfu::LocalSfus;
-use caside_cluster::{Alone, LocalDirectory};
+use caside_cluster::{
+    Alone, Company, CompanyError, CompanySettings, ConnectError, Directory, Gateways, LinkTls, LinksSettings,
+    LocalDirectory, RedisSettings,
+};
 use caside_media::certificate::Certificate;
 use caside_media::sdp::CodecPolicy;
 use caside_protocol::claims::Claims;
 use caside_protocol::error::Refusal;
-use caside_protocol::node::Member;
+use caside_protocol::node::{Member, VERSION as VERSION_OF_LINKS};
 use caside_store::journal::JournalOptions;
 use caside_store::objects::{S3Credentials, S3Settings};
 use caside_store::{Journal, ObjectStore, Spool, Store, StoreError, StoreOptions};
@@ -50,6 +53,69 @@ pub(crate) struct Running {
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the end of a node's links may take.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+/// How often the other nodes are told how this one is.
+const DESCRIBED_EVERY: Duration = Duration::from_secs(1);
+
+/// What the company of other nodes is joined with; `None` when this node is alone.
+fn company_settings(settings: &Settings, member: &Member) -> Option<CompanySettings> {
+    let redis = RedisSettings::new(settings.redis_url.as_ref()?.expose());
+    let cookie = settings.cluster_cookie.as_ref()?.expose().to_owned();
+    let mut links = LinksSettings::new(member.clone(), VERSION_OF_LINKS, settings.cluster_listen, cookie);
+    if let (Some(cert), Some(key), Some(ca)) = (&settings.cluster_cert, &settings.cluster_key, &settings.cluster_ca) {
+        links.tls = Some(LinkTls {
+            cert: cert.0.clone(),
+            key: key.0.clone(),
+            ca: ca.0.clone(),
+        });
+    }
+    let lease = settings.cluster_lease.0;
+    Some(CompanySettings {
+        links,
+        advertise: settings.cluster_advertise.as_ref().map(|at| at.as_str().to_owned()),
+        redis: RedisSettings {
+            lease,
+            renew: lease / 6,
+            call_timeout: lease / 3,
+            ..redis
+        },
+    })
+}
+
+/// Joins the other nodes, and waits for a Redis that is away, as it is when all of a machine starts at once.
+async fn await_company(settings: CompanySettings, patience: Duration) -> anyhow::Result<Arc<Company>> {
+    let until = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match Company::join(settings.clone()).await {
+            Ok(company) => return Ok(company),
+            Err(error) => error,
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        let away = matches!(&error, CompanyError::Directory(ConnectError::Wire(_)));
+        let error = anyhow::Error::new(error).context("cannot join the other nodes");
+        if !away || left.is_zero() {
+            return Err(error);
+        }
+        tracing::warn!(
+            error = format_args!("{error:#}"),
+            given_up_in_s = left.as_secs(),
+            "Redis is away; trying again"
+        );
+        tokio::time::sleep(pause.min(left)).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// Tells the other nodes how this one is, as long as it runs.
+async fn describe(node: NodeHandle) {
+    loop {
+        tokio::time::sleep(DESCRIBED_EVERY).await;
+        node.describe();
+    }
+}
 
 /// Opens the database as [`open_store`] does, and waits for a server that is away, as it is when all of a machine starts
 /// at once. What time does not mend, like a wrong password, fails at once.
@@ -227,11 +293,19 @@ impl Running {
             node: settings.node_id.clone(),
             incarnation: u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0),
         };
+        let company = match company_settings(settings, &member) {
+            Some(company) => Some(await_company(company, settings.database_wait.0).await?),
+            None => None,
+        };
+        let (directory, gateways): (Arc<dyn Directory>, Arc<dyn Gateways>) = match &company {
+            Some(company) => (company.directory(), company.clone()),
+            None => (Arc::new(LocalDirectory::new(member.clone())), Arc::new(Alone)),
+        };
         let node = NodeHandle::start(NodeArgs {
-            member: member.clone(),
+            member,
             version: VERSION.to_owned(),
-            directory: Arc::new(LocalDirectory::new(member)),
-            gateways: Arc::new(Alone),
+            directory,
+            gateways,
             catalog: Arc::new(store.clone()),
             invites: Arc::new(store.clone()),
             journal: Arc::new(journal.clone()),
@@ -242,6 +316,10 @@ impl Running {
             ice_servers: ice_servers.clone(),
         });
         let node = node.await?;
+        if let Some(company) = &company {
+            company.attend(node.inbox()).await;
+            tokio::spawn(describe(node.clone()));
+        }
         recordings
             .recover()
             .await
@@ -254,6 +332,7 @@ impl Running {
             journal,
             objects,
             node,
+            company,
             media: workers.clone(),
             origins: Origins::new(settings.cors_origins.clone()),
             sockets: Sockets::new(
@@ -294,6 +373,12 @@ impl Running {
         }
         if let Err(e) = self.app.store.close().await {
             tracing::warn!(error = %e, "the database was not closed in order");
+        }
+        // Last: the others take it for the end of this process.
+        if let Some(company) = &self.app.company
+            && tokio::time::timeout(LEAVE_LIMIT, company.leave()).await.is_err()
+        {
+            tracing::warn!("the other nodes were not left in order");
         }
     }
 }

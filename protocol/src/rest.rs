@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::error::ErrorCode;
 use crate::view::Source;
 use crate::view::{Mode, RecordPolicy};
-use crate::{CallId, Grants, ParticipantId, RecordingId, Role, RoomId, TrackId, UserId};
+use crate::{CallId, Grants, NodeId, ParticipantId, RecordingId, Role, RoomId, TrackId, UserId};
 
 /// Largest JSON body, in bytes.
 pub const MAX_BODY_BYTES: u64 = 64 * 1024;
@@ -365,4 +365,36 @@ pub struct Health {
     /// What is missing, of readiness.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+}
+
+/// `GET /admin/nodes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Nodes {
+    /// The one that answers first.
+    pub items: Vec<NodeStatus>,
+    /// Who knows which room is whose: `redis`, `away` (Redis does not answer), or `process` (this node is alone).
+    pub directory: String,
+}
+
+/// A node, as the one that answers sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// When it was started, in Unix milliseconds.
+    pub incarnation: u64,
+    /// Whether it is the one that answers.
+    pub this: bool,
+    /// Whether messages go to it now.
+    pub linked: bool,
+    /// Whether it gives its rooms away and takes none.
+    pub draining: bool,
+    /// Of what nodes say to each other.
+    pub version: u32,
+    /// How many rooms it runs.
+    pub rooms: u32,
+    /// How busy it is, in thousandths.
+    pub load: u32,
+    /// Where the others reach it.
+    pub address: Option<String>,
 }

@@ -19,7 +19,6 @@ const RETRYABLE = new Set([
   'overloaded',
   'draining',
   'moving',
-  'resume_pending',
   'dependency_unavailable',
   'negotiation_timeout',
   'user_offline',

@@ -252,7 +252,7 @@ export class Signaling extends Emitter {
     if (!socket) return;
     if (this.#opening) {
       this.#finish(error, 1000);
-    } else if (error.code === 'resume_pending' && this.#resumeToken !== null) {
+    } else if (error.code === 'moving' && this.#resumeToken !== null) {
       this.#pending(socket, error.retryAfterMs);
     } else if (error.retryable) {
       this.#retryAfterMs = error.retryAfterMs ?? null;

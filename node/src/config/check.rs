@@ -44,6 +44,7 @@ pub(crate) fn check(configuration: &Configuration) -> Result<(), ConfigError> {
         }
         _ => {}
     }
+    check_cluster(configuration)?;
     if settings.s3_endpoint.is_some() && settings.s3_bucket.is_none() {
         return Err(configuration.refuse("s3_endpoint", "is of no use without S3_BUCKET", None));
     }
@@ -60,4 +61,46 @@ pub(crate) fn check(configuration: &Configuration) -> Result<(), ConfigError> {
         (None, Some(_)) => Err(configuration.refuse("aws_secret_access_key", "AWS_ACCESS_KEY_ID is missing", None)),
         _ => Ok(()),
     }
+}
+
+/// What a node among others needs that one alone does not.
+fn check_cluster(configuration: &Configuration) -> Result<(), ConfigError> {
+    let settings = &configuration.settings;
+    let files = [&settings.cluster_cert, &settings.cluster_key, &settings.cluster_ca];
+    if files.iter().any(|file| file.is_some()) && !files.iter().all(|file| file.is_some()) {
+        let missing = ["cluster_cert", "cluster_key", "cluster_ca"]
+            .into_iter()
+            .zip(files)
+            .find(|(_, file)| file.is_none());
+        let name = missing.map_or("cluster_cert", |(name, _)| name);
+        return Err(configuration.refuse(
+            name,
+            "is missing beside the other two of certificate, key and authority",
+            None,
+        ));
+    }
+    let lease = settings.cluster_lease.0.as_secs();
+    if !(1..=60).contains(&lease) {
+        return Err(configuration.refuse("cluster_lease", "out of range", None));
+    }
+    let Some(_) = &settings.redis_url else {
+        return Ok(());
+    };
+    if settings.cluster_cookie.is_none() {
+        return Err(configuration.refuse("cluster_cookie", "is missing beside REDIS_URL", None));
+    }
+    if !settings.has_secrets() {
+        let reason = "nodes need the same keys for tokens: set JWT_SECRET or JWT_PRIVATE_KEY_FILE";
+        return Err(configuration.refuse("redis_url", reason, None));
+    }
+    if settings.database_url().starts_with("sqlite:") {
+        let reason = "nodes share a database: DATABASE_URL must be postgres://…";
+        return Err(configuration.refuse("redis_url", reason, None));
+    }
+    if settings.cluster_listen.ip().is_unspecified() && settings.cluster_advertise.is_none() {
+        let reason =
+            "is every address of this machine: say by CASIDE_CLUSTER_ADVERTISE which one other nodes are to use";
+        return Err(configuration.refuse("cluster_listen", reason, None));
+    }
+    Ok(())
 }

@@ -211,6 +211,80 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
+/// Where Redis is; shown without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The URL with its password.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RedisUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let known = ["redis://", "rediss://"];
+        if known
+            .iter()
+            .any(|scheme| text.len() > scheme.len() && text.starts_with(scheme))
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("no address of Redis".to_owned())
+        }
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_password(&self.0))
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A host, by name or address, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostPort(String);
+
+impl HostPort {
+    /// As it is written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| "has no port".to_owned())?;
+        let in_brackets = host.starts_with('[') && host.ends_with(']');
+        if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !in_brackets) {
+            return Err("has no host".to_owned());
+        }
+        match port.parse::<u16>() {
+            Ok(port) if port > 0 => Ok(Self(text.to_owned())),
+            _ => Err("has no port".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A URL with `***` where its password is, in the user information (RFC 3986 §3.2.1) or in the query.
 fn without_password(url: &str) -> String {
     let (head, query) = url.split_once('?').unwrap_or((url, ""));

@@ -1,5 +1,6 @@
 //! The table of endpoints, by what they are about.
 
+pub(crate) mod admin;
 pub(crate) mod auth;
 pub(crate) mod calls;
 pub(crate) mod health;
@@ -24,6 +25,7 @@ pub(crate) fn table(app: &SharedApp) -> Vec<Endpoint> {
     table.extend(calls::endpoints(app));
     table.extend(recordings::endpoints(app));
     table.extend(whip::endpoints(app));
+    table.extend(admin::endpoints(app));
     table.push(playback::endpoint(app));
     table.push(metrics::endpoint(app));
     table.push(ws::upgrade::endpoint(app));

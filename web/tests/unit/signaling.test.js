@@ -294,7 +294,7 @@ describe('resuming', () => {
     const chat = signaling.request('mute', {}, { idempotent: true });
     const next = await reconnect();
     for (let n = 0; n < 4; n++) {
-      next.answer('resume', 'error', { code: 'resume_pending', message: 'soon', retryable: true, retry_after_ms: 400 });
+      next.answer('resume', 'error', { code: 'moving', message: 'soon', retryable: true, retry_after_ms: 400 });
       mock.timers.tick(399);
       assert.equal(next.sent.length, n + 1);
       mock.timers.tick(1);
@@ -315,11 +315,11 @@ describe('resuming', () => {
     signaling.on('welcome', welcomes);
     const next = await reconnect();
     for (let passed = 0; passed < 10_000; passed += 1_000) {
-      next.answer('resume', 'error', { code: 'resume_pending', retryable: true, retry_after_ms: 1_000 });
+      next.answer('resume', 'error', { code: 'moving', retryable: true, retry_after_ms: 1_000 });
       mock.timers.tick(1_000);
     }
     assert.ok(next.sent.every(({ type }) => type === 'resume'));
-    next.answer('resume', 'error', { code: 'resume_pending', retryable: true, retry_after_ms: 1_000 });
+    next.answer('resume', 'error', { code: 'moving', retryable: true, retry_after_ms: 1_000 });
     await settle();
     assert.equal(next.sent.at(-1).type, 'auth');
     next.answer('auth', 'welcome', { ...WELCOME, resume_token: 'r9' });
@@ -329,7 +329,7 @@ describe('resuming', () => {
   test('a socket that drops while a session is waited for is replaced, and the session asked for again', async () => {
     await connected();
     const next = await reconnect();
-    next.answer('resume', 'error', { code: 'resume_pending', retryable: true, retry_after_ms: 5_000 });
+    next.answer('resume', 'error', { code: 'moving', retryable: true, retry_after_ms: 5_000 });
     next.drop();
     mock.timers.tick(500);
     FakeSocket.last.open();

@@ -1,0 +1,79 @@
+//! What operators ask: which nodes there are, and how they do.
+
+use caside_protocol::ErrorCode;
+use caside_protocol::error::Refusal;
+use caside_protocol::node::VERSION as VERSION_OF_LINKS;
+use caside_protocol::rest::{NodeStatus, Nodes};
+use warp::Filter;
+use warp::http::Method;
+use warp::reply::Response;
+
+use crate::auth::Caller;
+use crate::http::endpoint::Endpoint;
+use crate::http::openapi::{Forbidden, Unauthenticated};
+use crate::http::{App, SharedApp, extract, reply};
+
+/// `/admin/…`.
+pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
+    let asked = extract::app(app).and(extract::caller(app));
+    vec![Endpoint::new(Method::GET, "/admin/nodes", asked.then(nodes))]
+}
+
+/// The nodes of the cluster as this one sees them, itself first. For admins.
+#[utoipa::path(get, path = "/admin/nodes", tag = "admin",
+    responses((status = 200, description = "the answer", body = Nodes), Unauthenticated, Forbidden))]
+async fn nodes(app: SharedApp, caller: Caller) -> Result<Response, Refusal> {
+    if !caller.is_admin() {
+        return Err(Refusal::new(ErrorCode::Forbidden, "nodes are for admins"));
+    }
+    Ok(reply::ok(&app.nodes()))
+}
+
+impl App {
+    fn nodes(&self) -> Nodes {
+        let counts = self.node.counts();
+        let me = self.node.member();
+        let mut items = vec![NodeStatus {
+            node: me.node.clone(),
+            incarnation: me.incarnation,
+            this: true,
+            linked: true,
+            draining: self.node.is_draining(),
+            version: VERSION_OF_LINKS,
+            rooms: u32::try_from(counts.rooms).unwrap_or(u32::MAX),
+            load: self.node.load(),
+            address: None,
+        }];
+        let Some(company) = &self.company else {
+            return Nodes {
+                items,
+                directory: "process".to_owned(),
+            };
+        };
+        let linked = company.linked();
+        for info in company.members() {
+            if info.member == *me {
+                if let Some(own) = items.first_mut() {
+                    own.address = Some(info.cluster_address);
+                }
+                continue;
+            }
+            items.push(NodeStatus {
+                this: false,
+                linked: linked.contains(&info.member),
+                draining: info.draining,
+                version: info.version,
+                rooms: info.rooms,
+                load: info.load,
+                address: Some(info.cluster_address),
+                incarnation: info.member.incarnation,
+                node: info.member.node,
+            });
+        }
+        let directory = if company.is_directory_away() { "away" } else { "redis" };
+        Nodes {
+            items,
+            directory: directory.to_owned(),
+        }
+    }
+}
