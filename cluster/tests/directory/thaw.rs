@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{LONG, Mesh, Redis, info, member, room, settings, signal};
 
-const LEASE_MS: u64 = 1200;
+const LEASE_MS: u64 = 2000;
 const URL: &str = "CASIDE_TEST_REDIS";
 
 /// Says everything on the standard output, in the order in which it happens.
@@ -57,7 +57,7 @@ impl Peers for AwayForAll {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the process that other tests stop"]
 async fn child() {
     let Ok(url) = std::env::var(URL) else {
@@ -180,7 +180,7 @@ async fn what_the_peers_said_before_the_standstill_does_not_save_it() {
     child.wait_for("kept");
     redis.pause();
     // Past the end of its lease: it goes on without Redis.
-    sleep(Duration::from_millis(LEASE_MS * 2)).await;
+    sleep(Duration::from_millis(LEASE_MS * 3 / 2)).await;
     while let Ok(line) = child.lines.try_recv() {
         assert_ne!(line, "fenced");
     }
