@@ -210,6 +210,15 @@ impl Gateway {
         }
     }
 
+    /// Tells every other node.
+    pub(crate) fn broadcast(&self, message: &NodeMessage) {
+        for other in self.links.others() {
+            if let Err(error) = self.links.send(&other.member, message) {
+                tracing::debug!(member = %other.member, %error, "a word to all nodes did not go to one");
+            }
+        }
+    }
+
     // ---- who has which room ---------------------------------------------------------------------------------------
 
     /// The owner of a room elsewhere, as far as is known without asking.

@@ -3,6 +3,7 @@
 //! Absent on purpose: entering the room that an invitation leads to, which is the session's doing.
 
 mod book;
+mod elsewhere;
 mod shelf;
 
 use std::collections::HashSet;
@@ -10,7 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caside_protocol::error::{ErrorCode, Refusal};
-use caside_protocol::server::{Done, InviteAnswered, InviteEvent, InviteKind, ServerMessage, WelcomeUser};
+use caside_protocol::node::{Invited, NodeMessage};
+use caside_protocol::server::{
+    Done, InviteAnswer, InviteAnswered, InviteEvent, InviteKind, ServerMessage, WelcomeUser,
+};
 use caside_protocol::{InviteId, RoomId, SessionId, Timestamp, UserId};
 use caside_store::JournalEntry;
 use caside_store::invites::StoredInvite;
@@ -68,7 +72,35 @@ pub(crate) enum InvitesMsg {
         invite: InviteId,
         session: SessionId,
         entered: bool,
+        /// Whether all nodes know: another one said so.
+        is_known: bool,
     },
+    /// Whether a user is reached on another node.
+    Reached {
+        from: Inviter,
+        session: SessionId,
+        to: UserId,
+        online: bool,
+        reply: Reply,
+    },
+    /// A session of another node takes one of this book.
+    TakeFor {
+        invite: InviteId,
+        user: UserId,
+        session: SessionId,
+        answer: oneshot::Sender<Option<Invited>>,
+    },
+    /// A session of another node turns one of this book down.
+    DeclineFor {
+        invite: InviteId,
+        user: UserId,
+        session: SessionId,
+        answer: oneshot::Sender<bool>,
+    },
+    /// One was answered at another node.
+    Closed(InviteId),
+    /// A node is gone: what waited there is to be read.
+    ReadAgain,
     /// A user turns one down.
     Decline {
         invite: InviteId,
@@ -80,8 +112,14 @@ pub(crate) enum InvitesMsg {
     HangUp { session: SessionId, reply: Reply },
     /// A session is over; its ringing calls end.
     SessionOver { session: SessionId },
-    /// A session began: what waits for its user is delivered.
-    Greet { user: UserId, peer: Mailbox<PeerMsg> },
+    /// A session of this node began: what waits for its user is delivered, here and by the other nodes.
+    GreetHere {
+        user: UserId,
+        session: SessionId,
+        peer: PeerWay,
+    },
+    /// A session of another node began.
+    Greet { user: UserId, peer: PeerWay },
     /// Invitations of before this start, read back.
     Found {
         found: Vec<StoredInvite>,
@@ -102,7 +140,13 @@ impl Named for InvitesMsg {
             Self::Decline { .. } => "decline",
             Self::HangUp { .. } => "hang_up",
             Self::SessionOver { .. } => "session_over",
+            Self::GreetHere { .. } => "greet_here",
             Self::Greet { .. } => "greet",
+            Self::Reached { .. } => "reached",
+            Self::TakeFor { .. } => "take_for",
+            Self::DeclineFor { .. } => "decline_for",
+            Self::Closed(_) => "closed",
+            Self::ReadAgain => "read_again",
             Self::Found { .. } => "found",
             Self::Tick => "tick",
         }
@@ -205,13 +249,29 @@ impl Running {
             } => {
                 let result = self.book.take(invite, &user, session);
                 let result = result.map_err(|refusal| self.unless_reading(refusal));
-                peer.post(PeerMsg::Accepting { reply, invite, result });
+                match result {
+                    Err(refusal) if !self.book.has(invite) && self.is_in_company() => {
+                        self.take_elsewhere(invite, user, session, peer, reply, refusal);
+                    }
+                    result => {
+                        let result = result.map(|room| self.invited(room));
+                        peer.post(PeerMsg::Accepting { reply, invite, result });
+                    }
+                }
             }
             InvitesMsg::Taken {
                 invite,
                 session,
                 entered,
+                is_known,
             } => {
+                if !is_known && !self.book.has(invite) {
+                    self.shared.gateway.broadcast(&NodeMessage::InviteTaken {
+                        invite,
+                        session,
+                        entered,
+                    });
+                }
                 let noted = self.book.taken(invite, session, entered);
                 self.tell(noted);
             }
@@ -225,7 +285,14 @@ impl Running {
                     self.tell(vec![noted]);
                     reply.answer(ServerMessage::ok());
                 }
-                Err(refusal) => reply.answer(self.unless_reading(refusal)),
+                Err(refusal) => {
+                    let refusal = self.unless_reading(refusal);
+                    if !self.book.has(invite) && self.is_in_company() {
+                        self.decline_elsewhere(invite, user, session, reply, refusal);
+                    } else {
+                        reply.answer(refusal);
+                    }
+                }
             },
             InvitesMsg::HangUp { session, reply } => {
                 let ended = self.book.hang_up(session);
@@ -240,10 +307,35 @@ impl Running {
                 let ended = self.book.session_over(session);
                 self.tell(ended);
             }
-            InvitesMsg::Greet { user, peer } => {
-                for invite in self.book.waiting_for(&user) {
-                    peer.post(PeerMsg::Notify(Arc::new(event(&invite))));
-                }
+            InvitesMsg::GreetHere { user, session, peer } => {
+                self.greet(&user, &peer);
+                self.greet_elsewhere(&user, session);
+            }
+            InvitesMsg::Greet { user, peer } => self.greet(&user, &peer),
+            InvitesMsg::Reached {
+                from,
+                session,
+                to,
+                online,
+                reply,
+            } => self.reached(from, session, to, online, reply),
+            InvitesMsg::TakeFor {
+                invite,
+                user,
+                session,
+                answer,
+            } => self.take_for(invite, &user, session, answer),
+            InvitesMsg::DeclineFor {
+                invite,
+                user,
+                session,
+                answer,
+            } => self.decline_for(invite, &user, session, answer),
+            InvitesMsg::Closed(invite) => self.book.forget(invite),
+            InvitesMsg::ReadAgain => {
+                self.shelf.abort();
+                self.answered_early.get_or_insert_with(HashSet::new);
+                self.shelf = shelf::keep(self.shared.clone(), self.myself.clone());
             }
             InvitesMsg::Found { found, complete } => self.found(found, complete),
             InvitesMsg::Tick => {
@@ -257,9 +349,28 @@ impl Running {
     }
 
     fn call(&mut self, from: Inviter, session: SessionId, to: UserId, reply: Reply) {
-        if to == from.user || self.shared.sessions.of_user(&to).is_empty() {
+        let here = !self.shared.sessions.of_user(&to).is_empty();
+        if to == from.user || (!here && !self.is_in_company()) {
             return reply.answer(Refusal::new(ErrorCode::UserOffline, "they are not connected"));
         }
+        if here {
+            self.ring(from, session, to, reply);
+        } else {
+            self.call_elsewhere(from, session, to, reply);
+        }
+    }
+
+    /// Delivers what waits for a user to a session of theirs.
+    fn greet(&self, user: &UserId, peer: &PeerWay) {
+        for invite in self.book.waiting_for(user) {
+            if self.speaks_for(&invite) {
+                peer.notify(Arc::new(event(&invite)));
+            }
+        }
+    }
+
+    /// Rings a user in a room to be made.
+    fn ring(&mut self, from: Inviter, session: SessionId, to: UserId, reply: Reply) {
         let room = RoomId::generate();
         let until = self.began.elapsed() + self.shared.args.limits.ring;
         let caller = from.user.clone();
@@ -309,9 +420,7 @@ impl Running {
         if let Some(entry) = kept {
             self.shared.write_down(entry);
         }
-        for peer in self.shared.sessions.of_user(&to) {
-            peer.post(PeerMsg::Notify(message.clone()));
-        }
+        self.tell_user(&to, &message);
         let room = session.is_some().then_some(room);
         reply.answer(ServerMessage::Ok(Done {
             invite_id: Some(id),
@@ -323,6 +432,13 @@ impl Running {
     /// Tells whoever invited, and the invited user's sessions, which stop ringing.
     fn tell(&mut self, noted: Vec<Noted<PeerWay>>) {
         for Noted { invite, answer } in noted {
+            // In the book of several nodes, one of which says that it ran out.
+            if answer == InviteAnswer::Expired && !self.speaks_for(&invite) {
+                continue;
+            }
+            if invite.kind == InviteKind::Invite {
+                self.shared.gateway.broadcast(&NodeMessage::InviteClosed(invite.id));
+            }
             let message = Arc::new(ServerMessage::InviteAnswered(InviteAnswered {
                 invite_id: invite.id,
                 answer,
@@ -337,9 +453,7 @@ impl Running {
                 });
             }
             self.tell_inviter(&invite, &message);
-            for peer in self.shared.sessions.of_user(&invite.to) {
-                peer.post(PeerMsg::Notify(message.clone()));
-            }
+            self.tell_user(&invite.to, &message);
             if invite.kind == InviteKind::Call {
                 self.shared.plans.remove(&invite.room);
             }
@@ -350,9 +464,7 @@ impl Running {
     fn tell_inviter(&self, invite: &Invite<PeerWay>, message: &Arc<ServerMessage>) {
         let told = |way: &PeerWay| way.notify(message.clone());
         if !invite.answer_to.as_ref().is_some_and(told) {
-            for peer in self.shared.sessions.of_user(&invite.from.id) {
-                peer.post(PeerMsg::Notify(message.clone()));
-            }
+            self.tell_user(&invite.from.id, message);
         }
     }
 
@@ -403,8 +515,8 @@ impl Running {
                 tracing::warn!(invite.id = %stored.id, reason = refusal.message, "an invitation is left out");
                 continue;
             }
-            for peer in self.shared.sessions.of_user(&to) {
-                peer.post(PeerMsg::Notify(message.clone()));
+            if self.book.one(stored.id).is_some_and(|invite| self.speaks_for(&invite)) {
+                self.tell_user(&to, &message);
             }
         }
         if complete {

@@ -74,6 +74,8 @@ pub enum ErrorCode {
     Overloaded,
     /// The node is going away.
     Draining,
+    /// The room is between two nodes; soon it is at one.
+    Moving,
     /// The database, the object store or the directory is away.
     DependencyUnavailable,
     /// An offer was not answered in time.
@@ -117,6 +119,7 @@ impl ErrorCode {
         Self::TooManyConnections,
         Self::Overloaded,
         Self::Draining,
+        Self::Moving,
         Self::DependencyUnavailable,
         Self::NegotiationTimeout,
         Self::Internal,
@@ -157,6 +160,7 @@ impl ErrorCode {
             Self::TooManyConnections => "too_many_connections",
             Self::Overloaded => "overloaded",
             Self::Draining => "draining",
+            Self::Moving => "moving",
             Self::DependencyUnavailable => "dependency_unavailable",
             Self::NegotiationTimeout => "negotiation_timeout",
             Self::Internal => "internal",
@@ -191,7 +195,11 @@ impl ErrorCode {
             Self::ResumeExpired | Self::InviteExpired => 410,
             Self::TooLarge => 413,
             Self::RateLimited => 429,
-            Self::TooManyConnections | Self::Overloaded | Self::Draining | Self::DependencyUnavailable => 503,
+            Self::TooManyConnections
+            | Self::Overloaded
+            | Self::Draining
+            | Self::Moving
+            | Self::DependencyUnavailable => 503,
             Self::NegotiationTimeout => 504,
             Self::Internal => 500,
         }
@@ -205,6 +213,7 @@ impl ErrorCode {
                 | Self::TooManyConnections
                 | Self::Overloaded
                 | Self::Draining
+                | Self::Moving
                 | Self::DependencyUnavailable
                 | Self::NegotiationTimeout
                 | Self::UserOffline

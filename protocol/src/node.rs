@@ -7,13 +7,14 @@ mod question;
 mod room;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::server::ServerMessage;
-use crate::{NodeId, RoomId};
+use crate::{InviteId, NodeId, RoomId, SessionId, UserId};
 
-pub use question::{Act, Answer, Departing, DepartingPlace, Orphan, Question, Report};
+pub use question::{Act, Answer, Departing, DepartingPlace, Invited, Orphan, Question, Report};
 pub use room::{
     Address, Credentials, JoinOrder, LogState, ReleaseCause, Resumption, RoomOrder, SessionOrder, ToRoom, ToSession,
 };
@@ -68,6 +69,31 @@ pub enum NodeMessage {
         /// The ownership under which it was kept.
         epoch: u64,
     },
+    /// An event for every session of a user.
+    Notify {
+        /// Who.
+        user: UserId,
+        /// What.
+        message: Arc<ServerMessage>,
+    },
+    /// What waits for a user is to be delivered to this session.
+    Greet {
+        /// Who.
+        user: UserId,
+        /// Where.
+        to: Address,
+    },
+    /// Whether whoever took an invitation is in its room.
+    InviteTaken {
+        /// Which.
+        invite: InviteId,
+        /// Who took it.
+        session: SessionId,
+        /// Whether they are.
+        entered: bool,
+    },
+    /// An invitation was answered, or ran out.
+    InviteClosed(InviteId),
     /// A question of one node to another.
     Question {
         /// Echoed in the answer.

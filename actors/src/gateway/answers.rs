@@ -5,6 +5,7 @@ use std::sync::Arc;
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::node::{Answer, Member, NodeMessage, Question};
 
+use crate::invites::InvitesMsg;
 use crate::node::Shared;
 use crate::peer::PeerMsg;
 use crate::room::{RoomsMsg, Snapshot};
@@ -31,6 +32,7 @@ async fn find(shared: &Arc<Shared>, question: Question) -> Answer {
         Question::Update { room, change } => Answer::Done(shared.update_here(&room, *change).await),
         Question::Delete(room) => Answer::Done(Ok(shared.delete_here(&room).await)),
         Question::Admits { room, claims } => Answer::Admits(shared.admits_here(&room, &claims)),
+        Question::Runs(room) => Answer::Runs(shared.rooms.find(&room).map(|listed| listed.handle.epoch())),
         Question::RoomOfCall(call) => Answer::RoomOfCall(shared.rooms.of_call(call)),
         Question::Depart { resume } => {
             let Some(peer) = shared.sessions.redeem(&resume.into()) else {
@@ -57,6 +59,27 @@ async fn find(shared: &Arc<Shared>, question: Question) -> Answer {
             });
             let opened = tokio::time::timeout(shared.args.limits.call_timeout, opened).await;
             Answer::Done(Ok(matches!(opened, Ok(Ok(true)))))
+        }
+        Question::IsOnline(user) => Answer::Done(Ok(!shared.sessions.of_user(&user).is_empty())),
+        Question::TakeInvite { invite, user, session } => {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            shared.invites().post(InvitesMsg::TakeFor {
+                invite,
+                user,
+                session,
+                answer,
+            });
+            Answer::Invited(answered.await.ok().flatten())
+        }
+        Question::DeclineInvite { invite, user, session } => {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            shared.invites().post(InvitesMsg::DeclineFor {
+                invite,
+                user,
+                session,
+                answer,
+            });
+            Answer::Done(Ok(answered.await.unwrap_or(false)))
         }
         Question::FindOrphan { resume } => Answer::Orphan(shared.gateway.take_orphan(resume.into()).map(Box::new)),
         _ => Answer::Unsupported,

@@ -11,11 +11,14 @@ use tokio::time::Instant;
 use super::requests::Waiting;
 use super::travel::way;
 use super::{answers, locked};
+use crate::invites::InvitesMsg;
 use crate::mailbox::{Mailbox, Overloaded};
 use crate::node::Shared;
 use crate::peer::{PeerLink, PeerMsg, PeerWay, RemoteSession, Reply};
 use crate::room::{Contact, EventLog, JoinRequest, Order, RemoteRoom, RoomMsg, RoomWay, RoomsMsg};
 
+/// Events for users are nobody's in any room.
+const NOBODY: ParticipantId = ParticipantId(uuid::Uuid::nil());
 /// How often a join is sent on to a node that turns out not to have the room.
 const MAX_DETOURS: u8 = 5;
 
@@ -34,6 +37,34 @@ impl Inbox for NodeInbox {
             }
             NodeMessage::Keep { room, epoch, state } => self.0.gateway.keep_copy(from, room, epoch, state.into()),
             NodeMessage::Forget { room, epoch } => self.0.gateway.forget_copy(from, &room, epoch),
+            NodeMessage::Notify { user, message } => {
+                for peer in self.0.sessions.of_user(&user) {
+                    peer.post(PeerMsg::Notify(message.clone()));
+                }
+            }
+            NodeMessage::Greet { user, to } => {
+                let peer = PeerWay::There(RemoteSession {
+                    gateway: self.0.gateway.clone(),
+                    address: to,
+                    participant: NOBODY,
+                });
+                self.0.invites().post(InvitesMsg::Greet { user, peer });
+            }
+            NodeMessage::InviteTaken {
+                invite,
+                session,
+                entered,
+            } => {
+                self.0.invites().post(InvitesMsg::Taken {
+                    invite,
+                    session,
+                    entered,
+                    is_known: true,
+                });
+            }
+            NodeMessage::InviteClosed(invite) => {
+                self.0.invites().post(InvitesMsg::Closed(invite));
+            }
             NodeMessage::Question { id, question } => answers::answer(&self.0, from, id, *question),
             NodeMessage::Answer { id, answer } => self.0.gateway.answered(from, id, *answer),
             _ => tracing::warn!(member = %from, "a message of a kind that is not known here was ignored"),
@@ -58,7 +89,7 @@ impl Inbox for NodeInbox {
         for waiting in gateway.requests.of(member) {
             match waiting {
                 Waiting::Reply(reply) => reply.answer(Refusal::new(
-                    ErrorCode::DependencyUnavailable,
+                    ErrorCode::Moving,
                     "the room's node cannot be reached now; try again",
                 )),
                 Waiting::Join(request) => self.join_again(request),
@@ -72,6 +103,7 @@ impl Inbox for NodeInbox {
 
     fn gone(&self, member: &Member) {
         self.0.rooms_supervisor().post(RoomsMsg::Gone(member.clone()));
+        self.0.invites().post(InvitesMsg::ReadAgain);
     }
 
     fn fenced(&self) {
@@ -212,6 +244,7 @@ impl NodeInbox {
             last_n: order.last_n,
             client_ip: order.client_ip,
             log: EventLog::from_state(order.log, history),
+            caller: order.caller,
             link,
             reply: Reply::to_node(self.0.gateway.clone(), from.clone(), order.request),
             detours: 0,
@@ -233,7 +266,7 @@ impl NodeInbox {
         request.detours += 1;
         if request.detours > MAX_DETOURS {
             let text = "the room moves from node to node; try again";
-            return request.refuse(Refusal::new(ErrorCode::DependencyUnavailable, text));
+            return request.refuse(Refusal::new(ErrorCode::Moving, text));
         }
         self.send_to_rooms(request);
     }
@@ -401,7 +434,7 @@ impl NodeInbox {
             }
             if let Some(reply) = gateway.requests.reply(request) {
                 let text = "the room has moved to another node; try again";
-                reply.answer(Refusal::new(ErrorCode::DependencyUnavailable, text));
+                reply.answer(Refusal::new(ErrorCode::Moving, text));
             }
         }
         let Some(peer) = peer.filter(|_| epoch != 0) else {

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use caside_cluster::Owner;
+use caside_protocol::RoomId;
 use caside_protocol::node::{Answer, Member, NodeMessage, Question};
 use tokio::sync::oneshot;
 
 use super::{Gateway, locked};
+
+/// How long each node is waited for when all are asked for a room.
+const WHO_RUNS_LIMIT: Duration = Duration::from_millis(500);
 
 /// The other node cannot be asked now, or did not answer in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +36,25 @@ impl Gateway {
         };
         locked(&self.questions).remove(&id);
         result.ok_or(NoAnswer)
+    }
+
+    /// Which other node runs a room, by their own word: for when the directory cannot be asked.
+    pub(crate) async fn who_runs(&self, room: &RoomId) -> Option<Owner> {
+        let mut found: Option<Owner> = None;
+        for other in self.others() {
+            let asked = self
+                .ask(&other.member, Question::Runs(room.clone()), WHO_RUNS_LIMIT)
+                .await;
+            if let Ok(Answer::Runs(Some(epoch))) = asked
+                && found.as_ref().is_none_or(|known| known.epoch < epoch)
+            {
+                found = Some(Owner {
+                    member: other.member,
+                    epoch,
+                });
+            }
+        }
+        found
     }
 
     /// An answer came.

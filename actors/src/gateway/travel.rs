@@ -65,7 +65,7 @@ pub(crate) async fn fetch(
         }
         if Instant::now() >= until {
             let text = "the session's node is gone and its rooms are being taken over; try again";
-            return Err(Refusal::new(ErrorCode::DependencyUnavailable, text).retry_after_ms(500));
+            return Err(Refusal::new(ErrorCode::Moving, text).retry_after_ms(500));
         }
         tokio::time::sleep(AGAIN).await;
     }

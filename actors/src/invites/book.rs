@@ -62,6 +62,18 @@ impl<A: Clone> Book<A> {
         self.open.contains_key(&id)
     }
 
+    /// One that waits.
+    pub(super) fn one(&self, id: InviteId) -> Option<Invite<A>> {
+        self.open.get(&id).map(|(invite, _)| invite.clone())
+    }
+
+    /// Forgets one that was answered elsewhere.
+    pub(super) fn forget(&mut self, id: InviteId) {
+        if self.close(id, InviteAnswer::Cancelled).is_some() {
+            tracing::trace!(invite.id = %id, "an invitation was answered at another node");
+        }
+    }
+
     /// Enters one.
     ///
     /// # Errors

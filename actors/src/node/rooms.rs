@@ -204,7 +204,7 @@ impl Shared {
                 Ok(_) => {}
                 Err(NoAnswer) if is_last => {
                     let text = "the room's node cannot be reached now; try again";
-                    return Err(Refusal::new(ErrorCode::DependencyUnavailable, text));
+                    return Err(Refusal::new(ErrorCode::Moving, text));
                 }
                 Err(NoAnswer) => {}
             }
@@ -231,10 +231,13 @@ impl Shared {
             )
         };
         let owner = self.within_call_timeout(looking).await.ok_or_else(away)?;
-        let owner = owner.map_err(|error| {
-            tracing::debug!(room.id = %room, %error, "a room could not be looked up");
-            away()
-        })?;
+        let owner = match owner {
+            Ok(owner) => owner,
+            Err(error) => {
+                tracing::debug!(room.id = %room, %error, "a room could not be looked up; the other nodes are asked");
+                self.gateway.who_runs(room).await
+            }
+        };
         Ok(match owner {
             // Opening, or about to end.
             Some(owner) if owner.member == self.args.member => Whereabouts::Here,

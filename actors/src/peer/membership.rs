@@ -49,6 +49,7 @@ impl Session {
                 invite,
                 session: self.id,
                 entered,
+                is_known: false,
             });
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use caside_protocol::claims::Claims;
 use caside_protocol::client::{Request, RequestId};
 use caside_protocol::error::{ErrorCode, Refusal};
-use caside_protocol::node::{Departing, Member, ReleaseCause, Resumption};
+use caside_protocol::node::{Departing, Invited, Member, ReleaseCause, Resumption};
 use caside_protocol::server::{Joined, ServerMessage};
-use caside_protocol::{InviteId, ParticipantId, RoomId};
+use caside_protocol::{InviteId, ParticipantId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::SocketClosed;
@@ -136,7 +136,7 @@ pub(crate) enum PeerMsg {
     Accepting {
         reply: Reply,
         invite: InviteId,
-        result: Result<RoomId, Refusal>,
+        result: Result<Invited, Refusal>,
     },
 }
 

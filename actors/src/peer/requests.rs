@@ -3,9 +3,9 @@
 use caside_protocol::claims::Claims;
 use caside_protocol::client::{Capabilities, ClientMessage, Join, RequestId, SubscribePolicy};
 use caside_protocol::error::{ErrorCode, Refusal, close};
-use caside_protocol::node::Credentials;
+use caside_protocol::node::{Credentials, Invited};
 use caside_protocol::server::{Empty, IceServer, ServerInfo, ServerMessage, Welcome, WelcomeUser};
-use caside_protocol::{InviteId, ParticipantId, RoomId, Timestamp, UserId};
+use caside_protocol::{InviteId, ParticipantId, Timestamp, UserId};
 
 use super::actor::Session;
 use super::link::{PeerLink, PeerWay};
@@ -25,7 +25,7 @@ impl Session {
             _ if self.claims.is_none() => {
                 self.answer(reply, Refusal::new(ErrorCode::Unauthorized, "send auth first"));
             }
-            ClientMessage::Join(join) => self.join(reply, join, None),
+            ClientMessage::Join(join) => self.join(reply, join, None, None),
             ClientMessage::Leave => self.leave(reply),
             ClientMessage::Call(call) => self.call(reply, call.to_user),
             ClientMessage::Accept(accept) => self.accept(reply, accept.invite_id),
@@ -188,15 +188,16 @@ impl Session {
 
     /// Has the invitations that wait for the user delivered here.
     pub(super) fn greet(&self, user: UserId) {
-        self.shared.invites().post(InvitesMsg::Greet {
+        self.shared.invites().post(InvitesMsg::GreetHere {
             user,
-            peer: self.myself.clone(),
+            session: self.id,
+            peer: PeerWay::Here(self.myself.clone()),
         });
     }
 
     // ---- rooms ----------------------------------------------------------------------------------------------------
 
-    fn join(&mut self, reply: Reply, join: Join, invite: Option<InviteId>) {
+    fn join(&mut self, reply: Reply, join: Join, invite: Option<InviteId>, caller: Option<UserId>) {
         if let Place::Inside { participant, room } = &self.place {
             if *room.id() != join.room {
                 let text = "this session is in another room; leave it first";
@@ -223,7 +224,9 @@ impl Session {
         let participant = ParticipantId::new();
         let entering = Place::Joining { participant, invite };
         let display_name = join.display_name.filter(|name| !name.trim().is_empty());
+        let caller = caller.or_else(|| self.shared.plans.find(&join.room));
         let mut request = JoinRequest {
+            caller,
             room: join.room,
             mode: join.mode,
             participant,
@@ -315,9 +318,9 @@ impl Session {
     }
 
     /// The invitation is held for this session until it is known whether the room let it in.
-    pub(super) fn accepting(&mut self, reply: Reply, invite: InviteId, result: Result<RoomId, Refusal>) {
-        let room = match result {
-            Ok(room) => room,
+    pub(super) fn accepting(&mut self, reply: Reply, invite: InviteId, result: Result<Invited, Refusal>) {
+        let Invited { room, caller } = match result {
+            Ok(invited) => invited,
             Err(refusal) => return self.answer(reply, refusal),
         };
         let same = matches!(&self.place, Place::Inside { room: here, .. } if *here.id() == room);
@@ -330,7 +333,7 @@ impl Session {
                 subscribe: SubscribePolicy::Auto,
                 last_n: None,
             };
-            self.join(reply, join, Some(invite));
+            self.join(reply, join, Some(invite), caller);
             if matches!(self.place, Place::Outside(_)) {
                 self.taken(invite, false);
             }
@@ -349,6 +352,7 @@ impl Session {
             invite,
             session: self.id,
             entered,
+            is_known: false,
         });
     }
 
@@ -412,10 +416,7 @@ fn for_one_room() -> Refusal {
 pub(super) fn unreached(room: &RoomWay) -> Refusal {
     match room.member() {
         None => overloaded(),
-        Some(_) => Refusal::new(
-            ErrorCode::DependencyUnavailable,
-            "the room's node cannot be reached now; try again",
-        ),
+        Some(_) => Refusal::new(ErrorCode::Moving, "the room's node cannot be reached now; try again"),
     }
 }
 

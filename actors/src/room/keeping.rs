@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use caside_protocol::RoomId;
+use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::node::{self, Address, Answer, Member, Orphan, Question};
 use caside_protocol::server::MoveReason;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use super::effects::Effect;
 use super::message::RoomMsg;
 use super::snapshot::{Kept, Snapshot};
 use super::supervisor::RoomsMsg;
-use super::way::Contact;
+use super::way::{Contact, Order};
 use super::wiring::Sfu;
 use crate::peer::{DrainGuard, PeerLink, PeerWay, RemoteSession};
 
@@ -44,6 +45,25 @@ pub(super) struct Mirror {
 
 /// What is held back while the room is being handed over.
 pub(super) type HeldBack = Vec<RoomMsg>;
+
+/// Refuses what was asked while the room was handed over: its sender asks again at the new owner. Sessions say themselves
+/// where they are.
+fn turn_away(message: RoomMsg) {
+    let refusal = Refusal::new(ErrorCode::Moving, "the room has moved to another node; try again");
+    match message {
+        RoomMsg::Order {
+            order: Order::Ask { reply, .. } | Order::Rejoin(reply) | Order::Leave(Some(reply)),
+            ..
+        } => reply.answer(refusal),
+        RoomMsg::Join(request) => request.refuse(refusal),
+        RoomMsg::Act { answer, .. } => {
+            if answer.send(Err(refusal)).is_err() {
+                tracing::debug!("nobody waits for an answer any more");
+            }
+        }
+        _ => {}
+    }
+}
 
 impl Snapshot {
     /// As it goes to another node.
@@ -295,8 +315,9 @@ impl Running {
                 }
             }
             Some((member, epoch)) => {
-                // What was said meanwhile is answered by what is dropped with it: its senders try again at the new owner.
-                drop(held_back);
+                for message in held_back {
+                    turn_away(message);
+                }
                 self.leave_to_others();
                 self.linger();
                 let gone = RoomsMsg::HandedOver {

@@ -42,6 +42,8 @@ pub(crate) struct JoinRequest {
     pub(crate) client_ip: Option<IpAddr>,
     /// The session's events so far.
     pub(crate) log: EventLog,
+    /// The caller whose room this is to be, of one that a call makes.
+    pub(crate) caller: Option<UserId>,
     /// The way back.
     pub(crate) link: PeerLink,
     /// The request to answer.
@@ -82,6 +84,7 @@ impl JoinRequest {
             last_n: self.last_n,
             client_ip: self.client_ip,
             log: self.log.state(),
+            caller: self.caller.clone(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use caside_cluster::{Claim, Owner, placement};
+use caside_cluster::{Claim, DirectoryAway, Owner, placement};
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::node::Member;
 use caside_protocol::server::MoveReason;
@@ -35,6 +35,9 @@ pub(crate) const MAILBOX: usize = 16_384;
 const MAX_WAITING: usize = 1024;
 /// When it is looked for what a node that is gone left behind: those who kept its rooms have taken them by then.
 const LEFT_BEHIND_AFTER: Duration = Duration::from_millis(500);
+/// How long a directory that listens to owners first is left alone between two claims.
+const SETTLING_LEAST: Duration = Duration::from_millis(50);
+const SETTLING_MOST: Duration = Duration::from_millis(500);
 /// When a room is claimed again that is to be taken over, while the directory does not answer.
 const CLAIM_AGAIN: Duration = Duration::from_millis(300);
 
@@ -498,7 +501,7 @@ impl Running {
         let Some(Slot::Opening(waiting)) = self.slots.get_mut(room) else {
             return None;
         };
-        let ringing = self.shared.plans.find(room);
+        let ringing = waiting.iter().find_map(|request| request.caller.clone());
         let auto_create = self.shared.args.limits.auto_create_rooms;
         let maker = match &ringing {
             Some(_) => 0,
@@ -550,11 +553,10 @@ impl Running {
         let (shared, myself) = (self.shared.clone(), self.myself.clone());
         tokio::spawn(async move {
             let room = &found.room.room.id;
-            let claiming = shared.args.directory.claim(room);
-            let result = match tokio::time::timeout(shared.args.limits.call_timeout, claiming).await {
+            let result = match tokio::time::timeout(shared.args.limits.call_timeout, claim(&shared, room)).await {
                 Ok(Ok(Claim::Granted { epoch, kept })) => Ok(Claimed::Granted(epoch, kept)),
                 Ok(Ok(Claim::Taken(owner))) => Ok(Claimed::Taken(owner)),
-                Ok(Ok(Claim::Settling(_))) => Err(away("the room directory is starting; try again")),
+                Ok(Ok(Claim::Settling(_))) => Err(away("the room directory listens to its owners first; try again")),
                 Ok(Err(error)) => {
                     tracing::warn!(room.id = %room, error = %error, "a room could not be claimed");
                     Err(away("the room directory is away; try again"))
@@ -909,8 +911,8 @@ async fn whereabouts(shared: &Shared, room: &RoomId) -> Result<Whereabouts, Refu
             match looking {
                 Ok(Ok(owner)) => owner,
                 Ok(Err(error)) => {
-                    tracing::debug!(room.id = %room, %error, "a room could not be looked up");
-                    None
+                    tracing::debug!(room.id = %room, %error, "a room could not be looked up; the other nodes are asked");
+                    gateway.who_runs(room).await
                 }
                 Err(_) => return Err(away("looking for the room took too long; try again")),
             }
@@ -930,6 +932,16 @@ async fn whereabouts(shared: &Shared, room: &RoomId) -> Result<Whereabouts, Refu
     match placement::place(room, others.iter().chain([&myself])) {
         Some(member) if *member != shared.args.member => Ok(Whereabouts::There(member.clone())),
         _ => Ok(Whereabouts::Here),
+    }
+}
+
+/// Claims a room; of a directory that listens to owners first, when it no longer does.
+async fn claim(shared: &Shared, room: &RoomId) -> Result<Claim, DirectoryAway> {
+    loop {
+        match shared.args.directory.claim(room).await? {
+            Claim::Settling(wait) => tokio::time::sleep(wait.clamp(SETTLING_LEAST, SETTLING_MOST)).await,
+            claim => return Ok(claim),
+        }
     }
 }
 

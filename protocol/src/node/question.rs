@@ -8,7 +8,7 @@ use crate::claims::Claims;
 use crate::error::Refusal;
 use crate::rest::{Recording, UpdateRoom};
 use crate::view::{Participant, Room};
-use crate::{CallId, ParticipantId, Role, RoomId, TrackId};
+use crate::{CallId, InviteId, ParticipantId, Role, RoomId, SessionId, TrackId, UserId};
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub enum Question {
         /// The token.
         claims: Box<Claims>,
     },
+    /// Whether a room runs there, and under which ownership; answered by [`Answer::Runs`].
+    Runs(RoomId),
     /// The room whose call this is; answered by [`Answer::RoomOfCall`].
     RoomOfCall(CallId),
     /// Gives up the session of this resume token: its client is at the asking node now; answered by [`Answer::Session`].
@@ -57,6 +59,26 @@ pub enum Question {
         /// Its state, as rooms write it.
         #[serde(with = "serde_bytes")]
         state: Vec<u8>,
+    },
+    /// Whether a user has a session there by which they are called; answered by [`Answer::Done`].
+    IsOnline(UserId),
+    /// A session here takes an invitation of the other node's book; answered by [`Answer::Invited`].
+    TakeInvite {
+        /// Which.
+        invite: InviteId,
+        /// Whose.
+        user: UserId,
+        /// Who takes it.
+        session: SessionId,
+    },
+    /// A session here turns one down; answered by [`Answer::Done`], whether it was in the book.
+    DeclineInvite {
+        /// Which.
+        invite: InviteId,
+        /// Whose.
+        user: UserId,
+        /// Who does.
+        session: SessionId,
     },
     /// The participant of this resume token, whose session's node is gone; answered by [`Answer::Orphan`].
     FindOrphan {
@@ -77,10 +99,14 @@ pub enum Answer {
     Done(Result<bool, Refusal>),
     /// Answers [`Question::Admits`]; `None` when the room does not run there.
     Admits(Option<bool>),
+    /// Answers [`Question::Runs`].
+    Runs(Option<u64>),
     /// Answers [`Question::RoomOfCall`].
     RoomOfCall(Option<RoomId>),
     /// Answers [`Question::Depart`]; `None` when there is no such session.
     Session(Option<Box<Departing>>),
+    /// Answers [`Question::TakeInvite`]; `None` when it is not in the book.
+    Invited(Option<Invited>),
     /// Answers [`Question::FindOrphan`].
     Orphan(Option<Box<Orphan>>),
     /// The question is of a kind that the other node does not know.
@@ -113,6 +139,15 @@ pub enum Report {
     Recording(Box<Recording>),
     /// Of ending a call.
     Call(CallId),
+}
+
+/// Where an invitation leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// The room.
+    pub room: RoomId,
+    /// Whose it is to be, of one that a call makes.
+    pub caller: Option<UserId>,
 }
 
 /// A session that goes to another node.

@@ -11,7 +11,7 @@ use crate::client::{ClientMessage, SubscribePolicy};
 use crate::error::Refusal;
 use crate::server::{Joined, ServerMessage};
 use crate::view::{Mode, Participant, RoomState};
-use crate::{ParticipantId, RoomId, SessionId};
+use crate::{ParticipantId, RoomId, SessionId, UserId};
 
 /// Where a session is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +137,9 @@ pub struct JoinOrder {
     pub client_ip: Option<IpAddr>,
     /// The session's events so far.
     pub log: LogState,
+    /// The caller whose room this is to be, of one that a call makes.
+    #[serde(default)]
+    pub caller: Option<UserId>,
 }
 
 /// What a room says to a session.
