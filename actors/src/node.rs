@@ -15,12 +15,12 @@ use caside_cluster::{Directory, Gateways, Inbox};
 use caside_protocol::claims::Claims;
 use caside_protocol::codec::Dialect;
 use caside_protocol::error::{ErrorCode, Refusal};
-use caside_protocol::node::{Act, Member, Report};
-use caside_protocol::rest::{Recording, UpdateRoom};
+use caside_protocol::node::{Act, Answer, Member, Question, Report};
+use caside_protocol::rest::{Recording, RunningRoom, UpdateRoom};
 use caside_protocol::server::IceServer;
-use caside_protocol::{CallId, ParticipantId, Role, RoomId, Timestamp, TrackId, UserId, view};
+use caside_protocol::{CallId, NodeId, ParticipantId, Role, RoomId, Timestamp, TrackId, UserId, view};
 use ractor::{Actor, ActorCell, SpawnErr};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 pub use counts::Counts;
@@ -61,6 +61,8 @@ pub struct NodeArgs {
     pub recorders: Arc<dyn RecorderFactory>,
     /// Bounds and times.
     pub limits: Limits,
+    /// Notified when somebody wants this node to drain and end.
+    pub stop: Arc<Notify>,
     /// STUN and TURN servers for a user, told in `welcome`: TURN credentials are made for each.
     pub ice_servers: IceServers,
 }
@@ -168,6 +170,11 @@ impl NodeHandle {
     /// `overloaded`, `dependency_unavailable`.
     pub async fn room_view(&self, room: &RoomId) -> Result<Option<view::Room>, Refusal> {
         self.shared.view(room).await
+    }
+
+    /// The rooms that run on all nodes that can be reached, by node and id.
+    pub async fn running_rooms(&self) -> Vec<RunningRoom> {
+        self.shared.running().await
     }
 
     /// The rooms that run here.
@@ -353,6 +360,29 @@ impl NodeHandle {
     /// How busy it is, in thousandths.
     pub fn load(&self) -> u32 {
         self.shared.load()
+    }
+
+    /// Has a node drain and end, this one or another.
+    ///
+    /// # Errors
+    /// `not_found`: no node of this id can be reached.
+    pub async fn drain_node(&self, node: &NodeId) -> Result<(), Refusal> {
+        let shared = &self.shared;
+        if *node == shared.args.member.node {
+            shared.args.stop.notify_one();
+            return Ok(());
+        }
+        let others = shared.gateway.others();
+        let other = others.into_iter().find(|other| other.member.node == *node);
+        let limit = shared.args.limits.call_timeout;
+        let asked = match other {
+            Some(other) => shared.gateway.ask(&other.member, Question::Drain, limit).await.ok(),
+            None => None,
+        };
+        match asked {
+            Some(Answer::Done(Ok(_))) => Ok(()),
+            _ => Err(Refusal::new(ErrorCode::NotFound, "no node of this id can be reached")),
+        }
     }
 
     /// Tells the other nodes how this one is; to be repeated.

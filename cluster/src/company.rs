@@ -295,7 +295,6 @@ impl Late {
 impl LinkEvents for Late {
     fn up(&self, member: &Member) {
         let Some(company) = self.company() else { return };
-        tracing::info!(%member, "linked to another node");
         company.locked().linked.insert(member.clone());
         if let Some(inbox) = company.inbox.get() {
             inbox.linked(member);
@@ -305,7 +304,6 @@ impl LinkEvents for Late {
     fn down(&self, member: &Member, proof: bool) {
         let Some(company) = self.company() else { return };
         let was_linked = company.locked().linked.remove(member);
-        tracing::warn!(%member, proof, "the link to another node is gone");
         if was_linked && let Some(inbox) = company.inbox.get() {
             inbox.unlinked(member);
         }

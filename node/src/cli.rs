@@ -1,7 +1,9 @@
 //! The command line.
 
 mod accounts;
+mod ask;
 mod flags;
+mod operate;
 mod schema;
 mod token;
 
@@ -43,6 +45,10 @@ enum Command {
     /// Manage API keys
     #[command(subcommand, name = "apikey")]
     ApiKey(accounts::ApiKeyCommand),
+    /// Look at the cluster that runs
+    Inspect(operate::InspectArgs),
+    /// Move every room off a node, which then ends
+    Drain(operate::DrainArgs),
     /// Manage the database's schema
     #[command(subcommand)]
     Migrate(schema::MigrateCommand),
@@ -104,6 +110,8 @@ impl Command {
                 Self::Token(args) => args.run(settings)?,
                 Self::User(command) => command.run(settings).await?,
                 Self::ApiKey(command) => command.run(settings).await?,
+                Self::Inspect(args) => args.run(settings).await?,
+                Self::Drain(args) => args.run(settings).await?,
                 Self::Migrate(command) => command.run(settings).await?,
                 Self::Config(_) => {}
             }

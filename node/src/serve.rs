@@ -52,7 +52,10 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode
         output::line(format_args!("demo password: {password}"));
     }
     tracing::info!(node.id = %settings.node_id, version = wiring::VERSION, "the node is up");
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        () = running.stop.notified() => {}
+    }
     tracing::info!(
         sockets = running.app.sockets.open(),
         "stopping; a second signal exits at once"

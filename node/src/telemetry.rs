@@ -9,18 +9,20 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::Settings;
 use crate::config::kinds::LogFormat;
 
-/// What others would print that must not be in a log, whatever is asked: message payloads, and spans that stay open for an
-/// actor's whole life.
-const NEVER: [&str; 2] = ["ractor_cluster=info", "ractor=warn"];
+/// What others would print that must not be in a log, whatever is asked: message payloads, what any stranger's connection makes
+/// them say, and spans that stay open for an actor's whole life.
+const NEVER: [&str; 2] = ["ractor_cluster=error", "ractor=warn"];
 
 /// What says again what we say ourselves, unless somebody asks for it.
-const REPEATS: &str = "sea_orm_migration";
+const REPEATS: [&str; 2] = ["sea_orm_migration", "sqlx"];
 
 /// Starts the log; a panic becomes a line of it.
 pub(crate) fn start(settings: &Settings) {
     let mut filter = EnvFilter::new(settings.rust_log.as_str());
-    if !settings.rust_log.as_str().contains(REPEATS) {
-        filter = filter.add_directive(format!("{REPEATS}=warn").parse().expect("a constant directive"));
+    for repeats in REPEATS {
+        if !settings.rust_log.as_str().contains(repeats) {
+            filter = filter.add_directive(format!("{repeats}=warn").parse().expect("a constant directive"));
+        }
     }
     for directive in NEVER {
         filter = filter.add_directive(directive.parse().expect("a constant directive"));

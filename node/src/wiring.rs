@@ -22,6 +22,7 @@ use caside_store::journal::JournalOptions;
 use caside_store::objects::{S3Credentials, S3Settings};
 use caside_store::{Journal, ObjectStore, Spool, Store, StoreError, StoreOptions};
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::auth::Auth;
@@ -45,6 +46,8 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct Running {
     /// What handlers work with.
     pub(crate) app: SharedApp,
+    /// Notified when somebody wants this node to drain and end.
+    pub(crate) stop: Arc<Notify>,
     recordings: Recordings,
     workers: Arc<MediaWorkers>,
 }
@@ -293,6 +296,7 @@ impl Running {
             node: settings.node_id.clone(),
             incarnation: u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0),
         };
+        let stop = Arc::new(Notify::new());
         let company = match company_settings(settings, &member) {
             Some(company) => Some(await_company(company, settings.database_wait.0).await?),
             None => None,
@@ -306,6 +310,7 @@ impl Running {
             version: VERSION.to_owned(),
             directory,
             gateways,
+            stop: stop.clone(),
             catalog: Arc::new(store.clone()),
             invites: Arc::new(store.clone()),
             journal: Arc::new(journal.clone()),
@@ -351,6 +356,7 @@ impl Running {
         });
         Ok(Self {
             app,
+            stop,
             recordings,
             workers,
         })

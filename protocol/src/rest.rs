@@ -398,3 +398,32 @@ pub struct NodeStatus {
     /// Where the others reach it.
     pub address: Option<String>,
 }
+
+/// `POST /admin/drain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DrainNode {
+    /// Which node.
+    pub node: NodeId,
+}
+
+/// `GET /admin/rooms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunningRooms {
+    /// By node and id.
+    pub items: Vec<RunningRoom>,
+}
+
+/// A room that runs, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunningRoom {
+    /// Its id.
+    pub room: RoomId,
+    /// The node that has it.
+    pub node: NodeId,
+    /// Its ownership: grows each time that a node takes it.
+    pub epoch: u64,
+    /// The call that is on.
+    pub call: Option<CallId>,
+    /// How many are in it.
+    pub participants: u32,
+}

@@ -7,17 +7,6 @@ use serde_json::Value;
 
 use crate::process::repository;
 
-/// Settings of a cluster of which `node/src/config/key.rs` need not know yet.
-const CLUSTER: [&str; 7] = [
-    "REDIS_URL",
-    "CASIDE_CLUSTER_LISTEN",
-    "CASIDE_CLUSTER_ADVERTISE",
-    "CASIDE_CLUSTER_COOKIE",
-    "CASIDE_CLUSTER_CERT",
-    "CASIDE_CLUSTER_KEY",
-    "CASIDE_CLUSTER_CA",
-];
-
 fn text(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
@@ -61,7 +50,7 @@ fn settings() -> BTreeSet<String> {
                 .chars()
                 .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     });
-    let all: BTreeSet<String> = named.map(str::to_owned).chain(CLUSTER.map(str::to_owned)).collect();
+    let all: BTreeSet<String> = named.map(str::to_owned).collect();
     assert!(all.contains("CASIDE_LISTEN") && all.contains("JWT_SECRET"), "{all:?}");
     all
 }

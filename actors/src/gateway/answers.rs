@@ -10,6 +10,9 @@ use crate::node::Shared;
 use crate::peer::PeerMsg;
 use crate::room::{RoomsMsg, Snapshot};
 
+/// Rooms in one answer: less than a link carries in one message.
+const MOST_ROOMS: usize = 4_000;
+
 /// Answers a question when it can be answered.
 pub(super) fn answer(shared: &Arc<Shared>, from: &Member, id: u64, question: Question) {
     let (shared, from) = (shared.clone(), from.clone());
@@ -32,6 +35,11 @@ async fn find(shared: &Arc<Shared>, question: Question) -> Answer {
         Question::Update { room, change } => Answer::Done(shared.update_here(&room, *change).await),
         Question::Delete(room) => Answer::Done(Ok(shared.delete_here(&room).await)),
         Question::Admits { room, claims } => Answer::Admits(shared.admits_here(&room, &claims)),
+        Question::Rooms => Answer::Rooms(shared.running_here(MOST_ROOMS)),
+        Question::Drain => {
+            shared.args.stop.notify_one();
+            Answer::Done(Ok(true))
+        }
         Question::Runs(room) => Answer::Runs(shared.rooms.find(&room).map(|listed| listed.handle.epoch())),
         Question::RoomOfCall(call) => Answer::RoomOfCall(shared.rooms.of_call(call)),
         Question::Depart { resume } => {

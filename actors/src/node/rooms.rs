@@ -5,7 +5,7 @@ use std::time::Duration;
 use caside_protocol::claims::Claims;
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::node::{Act, Answer, Member, Question, Report};
-use caside_protocol::rest::UpdateRoom;
+use caside_protocol::rest::{RunningRoom, UpdateRoom};
 use caside_protocol::{CallId, RoomId, view};
 use tokio::sync::{mpsc, oneshot};
 
@@ -77,6 +77,35 @@ impl Shared {
     pub(crate) fn admits_here(&self, room: &RoomId, claims: &Claims) -> Option<bool> {
         let listed = self.rooms.find(room)?;
         Some(claims.admits(room) && claims.right_is_later(listed.card.tokens_since))
+    }
+
+    /// The rooms that run here, at most so many.
+    pub(crate) fn running_here(&self, most: usize) -> Vec<RunningRoom> {
+        let rooms = self.rooms.read();
+        let running = rooms.iter().take(most).map(|(id, listed)| {
+            let (call, participants) = listed.card.now();
+            RunningRoom {
+                room: id.clone(),
+                node: self.args.member.node.clone(),
+                epoch: listed.handle.epoch(),
+                call,
+                participants: u32::try_from(participants).unwrap_or(u32::MAX),
+            }
+        });
+        running.collect()
+    }
+
+    /// The rooms that run on all nodes that can be reached.
+    pub(super) async fn running(&self) -> Vec<RunningRoom> {
+        let mut all = self.running_here(usize::MAX);
+        for other in self.gateway.others() {
+            let limit = self.args.limits.call_timeout;
+            if let Ok(Answer::Rooms(rooms)) = self.gateway.ask(&other.member, Question::Rooms, limit).await {
+                all.extend(rooms);
+            }
+        }
+        all.sort_by(|a, b| (&a.node, &a.room).cmp(&(&b.node, &b.room)));
+        all
     }
 
     /// Asks a room of this node; `None` when it does not run here.

@@ -160,6 +160,10 @@ impl Actor for Room {
         if running.is_over {
             return Ok(());
         }
+        if !running.shared.args.directory.holds() {
+            running.let_go();
+            return Ok(());
+        }
         running.forget_mirror();
         running.apply(Command::Close { tell: false });
         Ok(())
@@ -199,8 +203,8 @@ impl Running {
             RoomMsg::Announce => self.announce(),
             RoomMsg::Mirror => self.mirror_now(),
             RoomMsg::Mirrored => self.mirrored(),
-            RoomMsg::HandOver { to, guard } => self.hand_over(to, guard),
-            RoomMsg::HandedOver { to, guard } => self.handed_over(to, guard),
+            RoomMsg::HandOver { to, handing } => self.hand_over(to, handing),
+            RoomMsg::HandedOver { to, handing } => self.handed_over(to, handing),
             RoomMsg::LetGo => self.let_go(),
             RoomMsg::View(answer) => tell(answer, self.state.view()),
             RoomMsg::Act { by, act, answer } => {

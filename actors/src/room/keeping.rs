@@ -12,17 +12,17 @@ use tokio::time::Instant;
 use super::actor::Running;
 use super::command::Command;
 use super::effects::Effect;
-use super::message::RoomMsg;
+use super::message::{Handing, RoomMsg};
 use super::snapshot::{Kept, Snapshot};
 use super::supervisor::RoomsMsg;
 use super::way::{Contact, Order};
 use super::wiring::Sfu;
-use crate::peer::{DrainGuard, PeerLink, PeerWay, RemoteSession};
+use crate::peer::{PeerLink, PeerWay, RemoteSession};
 
 /// Changes that come within this time of the last are kept together.
 const COALESCED: Duration = Duration::from_millis(50);
 /// How long the media of a room that was handed over goes on, until its clients receive it from the new owner.
-const LINGER: Duration = Duration::from_secs(6);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// A room that is taken over.
 #[derive(Debug)]
@@ -266,7 +266,7 @@ impl Running {
     // ---- handed over ----------------------------------------------------------------------------------------------
 
     /// Gives the room to another node, which has opened it when this is done. Nothing happens in it meanwhile.
-    pub(super) fn hand_over(&mut self, to: Member, guard: DrainGuard) {
+    pub(super) fn hand_over(&mut self, to: Member, handing: Handing) {
         if self.held_back.is_some() {
             return;
         }
@@ -276,7 +276,10 @@ impl Running {
         self.held_back = Some(Vec::new());
         let (room, shared) = (self.myself.clone(), self.shared.clone());
         tokio::spawn(async move {
-            let promise = room.mailbox().promise(RoomMsg::HandedOver { to: None, guard: None });
+            let promise = room.mailbox().promise(RoomMsg::HandedOver {
+                to: None,
+                handing: None,
+            });
             let limit = shared.args.limits.call_timeout;
             let giving = shared.args.directory.hand_over(room.id(), room.epoch(), &to);
             let epoch = match tokio::time::timeout(limit, giving).await {
@@ -300,13 +303,13 @@ impl Running {
             }
             promise.keep(RoomMsg::HandedOver {
                 to: Some((to, epoch)),
-                guard: Some(guard),
+                handing: Some(handing),
             });
         });
     }
 
     /// The room is another node's, unless it could not be handed over; then it goes on here.
-    pub(super) fn handed_over(&mut self, to: Option<(Member, u64)>, guard: Option<DrainGuard>) {
+    pub(super) fn handed_over(&mut self, to: Option<(Member, u64)>, handing: Option<Handing>) {
         let held_back = self.held_back.take().unwrap_or_default();
         match to {
             None => {
@@ -318,8 +321,8 @@ impl Running {
                 for message in held_back {
                     turn_away(message);
                 }
+                self.linger(handing);
                 self.leave_to_others();
-                self.linger();
                 let gone = RoomsMsg::HandedOver {
                     room: self.myself.clone(),
                     to: member,
@@ -330,22 +333,29 @@ impl Running {
                 }
             }
         }
-        drop(guard);
     }
 
     /// Media goes on here until the clients have it from the new owner: make before break.
-    fn linger(&mut self) {
+    fn linger(&mut self, handing: Option<Handing>) {
         let sfu = std::mem::replace(&mut self.sfu, Sfu::Absent);
         let recorders = std::mem::take(&mut self.recorders);
-        let (rooms, room) = (self.rooms.clone(), self.myself.id().clone());
+        let wait = if matches!(sfu, Sfu::Absent) {
+            Duration::ZERO
+        } else {
+            LINGER
+        };
+        let (room, done) = (self.myself.id().clone(), handing.map(|handing| handing.done));
+        // The SFU ends with this actor, which does nothing else any more.
+        let actor = self.actor.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(LINGER).await;
+            tokio::time::sleep(wait).await;
             for (_, recorder) in recorders {
                 recorder.hand_over();
             }
             drop(sfu);
-            drop(rooms);
+            actor.stop(Some("another node has the room".to_owned()));
             tracing::debug!(room.id = %room, "the media of a room that was handed over has ended here");
+            drop(done);
         });
     }
 
@@ -359,6 +369,8 @@ impl Running {
             recorder.hand_over();
         }
         self.leave_to_others();
+        // By itself: told from outside, it would end before it has handled what it was told.
+        self.actor.stop(Some("the room is another node's".to_owned()));
     }
 
     /// Nothing more is done here for who was in the room.

@@ -99,6 +99,16 @@ impl JoinRequest {
     }
 }
 
+/// Who waits for a room that is handed over.
+#[derive(Debug)]
+pub(crate) struct Handing {
+    /// Until it is the other node's: then the next one has its turn.
+    #[allow(dead_code, reason = "its end is what counts")]
+    pub(crate) turn: DrainGuard,
+    /// Until its media has ended here.
+    pub(crate) done: DrainGuard,
+}
+
 /// A message to a room.
 #[derive(Debug)]
 pub(crate) enum RoomMsg {
@@ -120,12 +130,12 @@ pub(crate) enum RoomMsg {
     /// Another node is to have the room.
     HandOver {
         to: Member,
-        guard: DrainGuard,
+        handing: Handing,
     },
     /// It has, under this ownership, or could not.
     HandedOver {
         to: Option<(Member, u64)>,
-        guard: Option<DrainGuard>,
+        handing: Option<Handing>,
     },
     /// The room is not this node's any more.
     LetGo,

@@ -17,11 +17,12 @@ use caside_store::rooms::{FormerRoom, StoredRoom};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::actor::{Room, RoomArgs, overloaded};
 use super::keeping::Inherited;
-use super::message::{JoinRequest, RoomHandle, RoomMsg};
+use super::message::{Handing, JoinRequest, RoomHandle, RoomMsg};
 use super::snapshot::Snapshot;
 use super::state::Setup;
 use crate::gateway::Copy;
@@ -774,15 +775,17 @@ impl Running {
                     return;
                 };
                 let (guard, mut handed_over) = mpsc::channel(1);
-                let guard = DrainGuard(guard);
-                room.post(RoomMsg::HandOver { to, guard });
-                let done = done.clone();
+                let handing = Handing {
+                    turn: DrainGuard(guard),
+                    done: done.clone(),
+                };
+                room.post(RoomMsg::HandOver { to, handing });
                 tokio::spawn(async move {
                     // Its end is the message.
                     if handed_over.recv().await.is_some() {
                         tracing::trace!("a guard says nothing");
                     }
-                    drop((turn, done));
+                    drop(turn);
                 });
             }
         });
@@ -825,11 +828,9 @@ impl Running {
         if let Some(Slot::Open { handle, .. }) = self.slots.get(room.id())
             && handle.mailbox().same_as(room.mailbox())
         {
-            let cell = handle.mailbox().cell();
-            self.by_actor.remove(&cell.get_id());
+            self.by_actor.remove(&handle.mailbox().cell().get_id());
             self.shared.rooms.remove(room.id());
             self.slots.remove(room.id());
-            cell.stop(Some("let go".to_owned()));
         }
     }
 
@@ -935,13 +936,18 @@ async fn whereabouts(shared: &Shared, room: &RoomId) -> Result<Whereabouts, Refu
     }
 }
 
-/// Claims a room; of a directory that listens to owners first, when it no longer does.
+/// Claims a room; of a directory that listens to owners first, when it no longer does, and of one that does not answer, when
+/// it does or is known to be away for everybody.
 async fn claim(shared: &Shared, room: &RoomId) -> Result<Claim, DirectoryAway> {
+    let until = Instant::now() + shared.args.limits.call_timeout * 4 / 5;
     loop {
-        match shared.args.directory.claim(room).await? {
-            Claim::Settling(wait) => tokio::time::sleep(wait.clamp(SETTLING_LEAST, SETTLING_MOST)).await,
-            claim => return Ok(claim),
-        }
+        let wait = match shared.args.directory.claim(room).await {
+            Ok(Claim::Settling(wait)) => wait.clamp(SETTLING_LEAST, SETTLING_MOST),
+            Ok(claim) => return Ok(claim),
+            Err(error) if Instant::now() >= until => return Err(error),
+            Err(_) => SETTLING_MOST / 2,
+        };
+        tokio::time::sleep(wait).await;
     }
 }
 

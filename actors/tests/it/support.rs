@@ -69,6 +69,7 @@ impl World {
             version: "0.1.0".to_owned(),
             directory: directory.clone(),
             gateways,
+            stop: Arc::default(),
             catalog: catalog.clone(),
             invites: journal.clone(),
             journal: journal.clone(),

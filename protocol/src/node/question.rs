@@ -6,7 +6,7 @@ use super::Member;
 use super::room::{Credentials, LogState};
 use crate::claims::Claims;
 use crate::error::Refusal;
-use crate::rest::{Recording, UpdateRoom};
+use crate::rest::{Recording, RunningRoom, UpdateRoom};
 use crate::view::{Participant, Room};
 use crate::{CallId, InviteId, ParticipantId, Role, RoomId, SessionId, TrackId, UserId};
 
@@ -41,6 +41,10 @@ pub enum Question {
         /// The token.
         claims: Box<Claims>,
     },
+    /// The rooms that run there; answered by [`Answer::Rooms`].
+    Rooms,
+    /// Drains and ends; answered by [`Answer::Done`].
+    Drain,
     /// Whether a room runs there, and under which ownership; answered by [`Answer::Runs`].
     Runs(RoomId),
     /// The room whose call this is; answered by [`Answer::RoomOfCall`].
@@ -99,6 +103,8 @@ pub enum Answer {
     Done(Result<bool, Refusal>),
     /// Answers [`Question::Admits`]; `None` when the room does not run there.
     Admits(Option<bool>),
+    /// Answers [`Question::Rooms`]; of very many those that fit.
+    Rooms(Vec<RunningRoom>),
     /// Answers [`Question::Runs`].
     Runs(Option<u64>),
     /// Answers [`Question::RoomOfCall`].

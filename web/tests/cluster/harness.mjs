@@ -152,7 +152,7 @@ export class Cluster {
     const expected = this.members.filter(({ runs }) => runs).length;
     return until('the nodes to know each other', async () => {
       const seen = await Promise.all(this.members.filter(({ runs }) => runs).map((member) => member.json('GET', '/admin/nodes')));
-      return seen.every((nodes) => (nodes.items ?? nodes).length === expected);
+      return seen.every(({ items }) => items.length === expected && items.every(({ linked }) => linked));
     }, ms);
   }
 
@@ -170,7 +170,8 @@ export class Cluster {
   /** Which node has a room that somebody is in, by what a node says that runs. */
   owner(room, { except } = {}) {
     const asked = this.members.find((member) => member.runs && member.id !== except);
-    return until(`${room} to have a node`, async () => (await asked.json('GET', `/rooms/${room}`)).node);
+    // Not there yet: whoever joins it is on their way.
+    return until(`${room} to have a node`, async () => (await asked.json('GET', `/rooms/${room}`).catch(() => ({}))).node);
   }
 
   /** Every process that was killed is started again. */

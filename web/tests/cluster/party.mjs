@@ -26,6 +26,8 @@ export class Party {
     party.context.on('page', (page) => page.on('websocket', (socket) => party.#listen(socket)));
     const bearer = token(name.toLowerCase(), role ? { room, role } : {});
     party.page = await joinPage(party.context, { url }, { room, name, token: bearer });
+    // The app shows the call while it is being joined, which takes as long as a new directory listens to owners first.
+    await party.page.waitForFunction(() => globalThis.caside.room?.localParticipant.id, null, { timeout: 15_000 });
     party.id = await party.page.evaluate(watch);
     return party;
   }

@@ -97,7 +97,7 @@ export class Client {
         this.id = resumed.participant_id;
         return resumed;
       } catch (error) {
-        if (error.code !== 'resume_pending' || Date.now() > end) throw error;
+        if (error.code !== 'moving' || Date.now() > end) throw error;
         await new Promise((resolve) => setTimeout(resolve, error.retry_after_ms ?? 200));
       }
     }
