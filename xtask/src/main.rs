@@ -16,13 +16,15 @@ use process::{Step, cargo, repository, run};
 const USAGE: &str = "\
 cargo xtask <chore>
 
-  test       every test: Rust, then the browser and other clients against the release binary; installs what they need
+  test       every test: Rust, then browsers and other clients against the release binary, then drills; installs what they need
   unit       the Rust tests alone
   e2e        the browser and client tests alone
   lint       formatting, layers, clippy; warnings are errors
   fmt        formats Rust
   layers     checks which crate imports which
   fuzz [S]   every fuzz target for S seconds each (default 300; needs a nightly toolchain and cargo-fuzz)
+  drills     three nodes with Redis, PostgreSQL and HAProxy, of which one is killed, stands still, drains, and Redis goes away;
+             RUNS, FROZEN_S and DOWN_S say how often and how long
   interop    Chromium, Firefox, aiortc and GStreamer, each with each and codec by codec; installs them
   netem      Chromium and bots over links with loss, delay and steps of the rate, in network namespaces; ten minutes
   bench      the benchmarks, with their ratios
@@ -49,7 +51,8 @@ fn chore(arguments: &[String]) -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("test") => {
             unit()?;
-            e2e()
+            e2e()?;
+            drills()
         }
         Some("unit") => unit(),
         Some("e2e") => e2e(),
@@ -57,6 +60,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some("fmt") => run(&cargo(&["fmt", "--all"])),
         Some("layers") => layers::check(&repository()),
         Some("fuzz") => fuzz(arguments.get(1).map_or("300", String::as_str)),
+        Some("drills") => drills(),
         Some("interop") => interop(),
         Some("netem") => netem(),
         Some("bench") => run(&cargo(&["bench", "-p", "caside-media"])),
@@ -68,7 +72,8 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some("ci") => {
             lint()?;
             unit()?;
-            e2e()
+            e2e()?;
+            drills()
         }
         _ => bail!("{USAGE}"),
     }
@@ -104,6 +109,16 @@ fn e2e() -> Result<()> {
     build_release()?;
     run(&node_tests("unit")?)?;
     run(&node_tests("e2e")?
+        .with("CASIDE_BIN", repository().join("target/release/caside"))
+        .with_path(&tools::python_bin()))
+}
+
+/// Several nodes, and what they survive.
+fn drills() -> Result<()> {
+    tools::for_e2e_tests()?;
+    tools::for_cluster()?;
+    build_release()?;
+    run(&node_tests("cluster")?
         .with("CASIDE_BIN", repository().join("target/release/caside"))
         .with_path(&tools::python_bin()))
 }

@@ -14,6 +14,10 @@ struct Needed {
 
 const RUST_TESTS: &[Needed] = &[
     Needed {
+        probe: &["redis-server", "--version"],
+        package: "redis-server",
+    },
+    Needed {
         probe: &["ffmpeg", "-version"],
         package: "ffmpeg",
     },

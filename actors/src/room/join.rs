@@ -185,7 +185,7 @@ impl RoomState {
                     last: last_seq,
                 }),
             });
-            return self.tell_moved(participant, MoveReason::Failover);
+            return self.tell_to_begin(participant, MoveReason::Failover);
         }
         let Ok(missed) = member.log.resume(last_seq) else {
             return self.effects.push(Effect::Resumed {
@@ -208,7 +208,7 @@ impl RoomState {
             self.ask_again(participant, last_seq, asked);
         }
         if let Some(reason) = estranged {
-            self.tell_moved(participant, reason);
+            self.tell_to_begin(participant, reason);
         }
         if was_lost {
             self.tell_quality(participant, Quality::Good, None);
@@ -283,7 +283,7 @@ impl RoomState {
             message,
         };
         self.effects.extend(missed.into_iter().map(deliver));
-        self.tell_moved(participant, reason);
+        self.tell_to_begin(participant, reason);
     }
 
     /// Until it resumes, a session that goes to another node is as one without a socket; nobody need know.
@@ -356,7 +356,9 @@ impl RoomState {
         for track in &member.tracks {
             self.recorder_unpublished(track.track.track);
         }
-        self.order(SfuCommand::Detach { participant });
+        if member.to_begin.is_none() {
+            self.order(SfuCommand::Detach { participant });
+        }
         let mut waiting: Vec<u64> = self
             .pending
             .iter()
@@ -471,6 +473,8 @@ fn newcomer(now: Moment, entry: Entry, role: Role) -> Participant {
         tracks: Vec::new(),
         awaited: Vec::new(),
         awaited_until: None,
+        wishes: Vec::new(),
+        to_begin: None,
         estranged: None,
         asked: Asked::default(),
         lost_until: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use caside_protocol::client::{Candidate, ChangePolicy, Description, HoldTarget, Subscribe, Target, TrackSource};
 use caside_protocol::error::{ErrorCode, Refusal};
@@ -14,9 +15,15 @@ use caside_protocol::{ParticipantId, Permission, TrackId};
 
 use super::command::{Moment, ReplyId};
 use super::effects::Effect;
+use super::participant::Participant;
 use super::relay::Answer;
 use super::state::{Pending, RoomState};
 use crate::sfu::{PublishedTrack, SfuCommand, SfuEvent};
+
+/// How long a participant has to begin its media anew; then it is offered what there is all the same.
+const BEGINS_WITHIN: Duration = Duration::from_secs(1);
+/// Wishes of one participant for tracks that are not there yet.
+const MAX_WISHES: usize = 256;
 
 /// Who is told of a change to a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +50,7 @@ impl RoomState {
         }
         self.permitted(from, Permission::Publish)?;
         let sdp = offer.sdp.ok_or_else(no_sdp)?;
+        self.begins(from);
         let sources = self.that_go_on(from, offer.tracks);
         self.ask_sfu(now, from, reply, |participant, request| SfuCommand::PublishOffer {
             participant,
@@ -88,6 +96,9 @@ impl RoomState {
             .map(|t| t.track.track)
             .collect();
         self.unpublished(participant, tracks, Told::Others);
+        if let Some(member) = self.participants.get_mut(&participant) {
+            member.to_begin = None;
+        }
         if self.sfu {
             self.attach(participant);
         } else {
@@ -140,10 +151,36 @@ impl RoomState {
             .values()
             .any(|p| published(p.id) && p.track(wish.track).is_some());
         if !known {
-            return Err(no_track());
+            return self.subscribe_later(participant, wish);
         }
         self.order(SfuCommand::Subscribe { participant, wish });
         Ok(Some(ServerMessage::ok()))
+    }
+
+    /// A wish for a track that its publisher is to publish anew, as the room has moved.
+    fn subscribe_later(&mut self, participant: ParticipantId, wish: Subscribe) -> Answer {
+        let is_awaited = |p: &Participant| p.id != participant && p.awaited.iter().any(|t| t.track == wish.track);
+        if !self.participants.values().any(|p| is_awaited(p)) {
+            return Err(no_track());
+        }
+        let member = self.participant_mut(participant)?;
+        member.wishes.retain(|earlier| earlier.track != wish.track);
+        if member.wishes.len() < MAX_WISHES {
+            member.wishes.push(wish);
+        }
+        Ok(Some(ServerMessage::ok()))
+    }
+
+    /// Passes on what was wished for a track before it was there.
+    fn wished_before(&mut self, track: TrackId) {
+        let mut wishes = Vec::new();
+        for member in self.participants.values_mut() {
+            let of_track = member.wishes.extract_if(.., |wish| wish.track == track);
+            wishes.extend(of_track.map(|wish| (member.id, wish)));
+        }
+        for (participant, wish) in wishes {
+            self.order(SfuCommand::Subscribe { participant, wish });
+        }
     }
 
     /// How many cameras a participant receives, from now on.
@@ -226,8 +263,9 @@ impl RoomState {
         if (self.setup.room.last_n, self.setup.room.audio_last_n) != (0, 0) {
             self.limit_media();
         }
-        let everybody: Vec<ParticipantId> = self.participants.keys().copied().collect();
-        for participant in everybody {
+        let begun = self.participants.values().filter(|p| p.to_begin.is_none());
+        let begun: Vec<ParticipantId> = begun.map(|p| p.id).collect();
+        for participant in begun {
             self.attach(participant);
         }
     }
@@ -282,7 +320,7 @@ impl RoomState {
         self.set_speakers(Vec::new());
         let everybody: Vec<ParticipantId> = self.participants.keys().copied().collect();
         for participant in everybody {
-            self.tell_moved(participant, MoveReason::Sfu);
+            self.tell_to_begin(participant, MoveReason::Sfu);
         }
     }
 
@@ -302,6 +340,35 @@ impl RoomState {
         self.deliver(to, Arc::new(ServerMessage::RoomMoved(Box::new(moved))));
         if let Some(member) = self.participants.get_mut(&to) {
             member.asked.to_move = member.log.last();
+        }
+    }
+
+    /// The same to somebody who has no media at this SFU yet.
+    pub(super) fn tell_to_begin(&mut self, to: ParticipantId, reason: MoveReason) {
+        let until = (self.mode == Mode::Sfu).then(|| self.elapsed + BEGINS_WITHIN);
+        if let Some(member) = self.participants.get_mut(&to) {
+            member.to_begin = until;
+        }
+        self.tell_moved(to, reason);
+    }
+
+    /// A participant begins its media anew, or is not waited for any longer.
+    fn begins(&mut self, participant: ParticipantId) {
+        let begins = self
+            .participants
+            .get_mut(&participant)
+            .and_then(|member| member.to_begin.take());
+        if begins.is_some() && self.sfu {
+            self.attach(participant);
+        }
+    }
+
+    /// Who was told that media moves and only receives may wait for offers.
+    pub(super) fn begin_without_a_word(&mut self, now: Moment) {
+        let due = |p: &&Box<Participant>| p.to_begin.is_some_and(|until| until <= now.elapsed);
+        let due: Vec<ParticipantId> = self.participants.values().filter(due).map(|p| p.id).collect();
+        for participant in due {
+            self.begins(participant);
         }
     }
 
@@ -414,12 +481,14 @@ impl RoomState {
                     paused: true,
                 });
             }
+            let id = track.track.track;
             self.recorder_published(participant, &track);
             match before {
                 Some(before) if before == track.track => {}
                 Some(_) => self.broadcast(Some(participant), ServerMessage::TrackUpdated(track.track)),
                 None => self.broadcast(Some(participant), ServerMessage::TrackPublished(track.track)),
             }
+            self.wished_before(id);
             self.record_from_first_track(now);
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::node::{Act, ReleaseCause, Report};
 use caside_protocol::server::{Kicked, LeaveReason, ServerMessage};
 use caside_protocol::view;
 use caside_protocol::{Grants, ParticipantId, Permission, Role, TrackId};
@@ -14,8 +15,6 @@ use super::media::{Told, no_track};
 use super::recording::Waiting;
 use super::relay::Answer;
 use super::state::{RoomState, forbidden};
-use caside_protocol::node::Act;
-use caside_protocol::node::{ReleaseCause, Report};
 
 /// Whoever acts: what they may do here.
 #[derive(Debug, Clone, Copy)]

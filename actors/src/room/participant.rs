@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use caside_protocol::client::{HoldTarget, SubscribePolicy, Target};
+use caside_protocol::client::{HoldTarget, Subscribe, SubscribePolicy, Target};
 use caside_protocol::server::MoveReason;
 use caside_protocol::view::{self, Connection, Quality, Track, TrackKind};
 use caside_protocol::{Grants, ParticipantId, Permission, Role, Timestamp, TrackId, UserId};
@@ -30,6 +30,11 @@ pub(super) struct Participant {
     pub(super) awaited: Vec<Track>,
     /// Until when that is waited for.
     pub(super) awaited_until: Option<Duration>,
+    /// How they want tracks that others are to publish anew.
+    pub(super) wishes: Vec<Subscribe>,
+    /// They were told that media moves and have not begun: until then, or until they do, nothing is offered to them, which would
+    /// meet their connections of before.
+    pub(super) to_begin: Option<Duration>,
     /// Why the room moved, of one whose session has not spoken up since: what it has seen is not known.
     pub(super) estranged: Option<MoveReason>,
     /// The last event that asks something of the client and would not be said again: the SFU's offer, and that media

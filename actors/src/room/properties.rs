@@ -306,13 +306,15 @@ impl World {
             "a call while somebody is here, and only then"
         );
         let attached = if self.trial.state.sfu {
-            inside.clone()
+            // Those who were told that media moves are when they begin anew.
+            let begun = self.trial.state.participants.values().filter(|p| p.to_begin.is_none());
+            begun.map(|p| p.id).collect()
         } else {
             BTreeSet::new()
         };
         assert_eq!(
             self.trial.attached, attached,
-            "attached to the SFU, if there is one, are those inside"
+            "attached to the SFU, if there is one, are those inside who have begun"
         );
         for (participant, told) in &mut self.trial.told {
             for (seq, _) in std::mem::take(told) {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::node::Report;
 use caside_protocol::rest::{Recording, RecordingState};
 use caside_protocol::server::{CallState, CallStateChanged, Done, ModeReason, RecordingRef, ServerMessage};
 use caside_protocol::view::{Mode, RecordPolicy};
@@ -16,7 +17,6 @@ use super::relay::Answer;
 use super::state::RoomState;
 use crate::ports::{RecorderEvent, RecorderJob};
 use crate::sfu::PublishedTrack;
-use caside_protocol::node::Report;
 
 /// Most requests that wait for one recorder to start.
 const MAX_WAITING: usize = 64;

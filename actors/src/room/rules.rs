@@ -3,11 +3,13 @@
 mod coming;
 mod media;
 mod moderation;
+mod moving;
 mod recording;
 mod resuming;
 
 use std::time::Duration;
 
+use caside_protocol::node::{Act, ReleaseCause, Report};
 use caside_protocol::rest::UpdateRoom;
 use caside_protocol::server::ServerMessage;
 use caside_protocol::view::{Mode, RecordPolicy, TrackKind};
@@ -19,8 +21,6 @@ use uuid::Uuid;
 use super::command::{Authority, Command, Standing};
 use super::trial::{Trial, participant, published, room, track, user};
 use crate::sfu::SfuEvent;
-use caside_protocol::node::Act;
-use caside_protocol::node::{ReleaseCause, Report};
 
 fn role_of(trial: &Trial, n: u128) -> Role {
     let view = trial.state.view();

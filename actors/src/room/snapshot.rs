@@ -147,6 +147,9 @@ impl RoomState {
                 tracks: Vec::new(),
                 awaited: if is_awaited { kept.tracks } else { Vec::new() },
                 awaited_until: is_awaited.then(|| now.elapsed + grace + AWAITED_FOR),
+                wishes: Vec::new(),
+                // Begins when they have been told.
+                to_begin: (snapshot.mode == Mode::Sfu).then(|| now.elapsed + grace),
                 estranged: Some(reason),
                 asked: Asked::default(),
                 lost_until: Some(now.elapsed + grace),

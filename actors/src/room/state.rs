@@ -84,6 +84,8 @@ pub(crate) struct RoomState {
     pub(super) pending: HashMap<u64, Pending>,
     pub(super) next_request: u64,
     pub(super) effects: Vec<Effect>,
+    /// As of the last command.
+    pub(super) elapsed: Duration,
     /// Grows with each change that another owner would have to know.
     pub(super) revision: u64,
 }
@@ -102,12 +104,14 @@ impl RoomState {
             pending: HashMap::new(),
             next_request: 0,
             effects: Vec::new(),
+            elapsed: Duration::ZERO,
             revision: 0,
         }
     }
 
     /// Takes a command and says what follows from it.
     pub(crate) fn apply(&mut self, now: Moment, command: Command) -> Vec<Effect> {
+        self.elapsed = now.elapsed;
         self.revision += u64::from(changes_state(&command));
         match command {
             Command::Join(entry) => self.join(now, *entry),
@@ -147,6 +151,7 @@ impl RoomState {
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let lost = self.participants.values().filter_map(|p| p.lost_until);
         let awaited = self.participants.values().filter_map(|p| p.awaited_until);
+        let awaited = awaited.chain(self.participants.values().filter_map(|p| p.to_begin));
         let pending = self.pending.values().map(|p| p.deadline);
         lost.chain(awaited).chain(pending).min()
     }
@@ -319,6 +324,7 @@ impl RoomState {
             self.grace_over(now, participant);
         }
         self.give_up_awaited(now);
+        self.begin_without_a_word(now);
     }
 
     // ---- what the subjects share ----------------------------------------------------------------------------------

@@ -1,252 +1,44 @@
 //! The supervisor of rooms: loads, makes and claims them on first need, passes joins on, and clears away those that are
 //! empty or have failed.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+mod message;
+mod moves;
+mod placing;
+mod table;
 
-use bytes::Bytes;
-use caside_cluster::{Claim, DirectoryAway, Owner, placement};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use caside_cluster::Claim;
+use caside_protocol::{RoomId, Timestamp};
+
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::node::Member;
-use caside_protocol::server::MoveReason;
 use caside_protocol::view::{Mode, RecordPolicy};
-use caside_protocol::{CallId, RoomId, Timestamp, UserId};
 use caside_store::JournalEntry;
 use caside_store::rooms::{FormerRoom, StoredRoom};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::actor::{Room, RoomArgs, overloaded};
-use super::keeping::Inherited;
-use super::message::{Handing, JoinRequest, RoomHandle, RoomMsg};
-use super::snapshot::Snapshot;
+use super::message::{JoinRequest, RoomHandle, RoomMsg};
 use super::state::Setup;
-use crate::gateway::Copy;
-use crate::mailbox::{Alive, Mailbox, Named, Overloaded, Traced};
+use crate::mailbox::{Alive, Mailbox, Overloaded, Traced};
 use crate::node::Shared;
 use crate::peer::DrainGuard;
 use crate::ports::{CatalogEntry, CatalogRoom};
+use message::{Claimed, Found, Opening, Whereabouts};
+use moves::{newest, opening};
+use placing::{claim, whereabouts};
+
+pub(crate) use message::RoomsMsg;
+pub(crate) use table::{Card, Listed, RoomTable};
 
 /// Joins that may wait for the supervisor, and for one room that is loading.
 pub(crate) const MAILBOX: usize = 16_384;
 const MAX_WAITING: usize = 1024;
-/// When it is looked for what a node that is gone left behind: those who kept its rooms have taken them by then.
-const LEFT_BEHIND_AFTER: Duration = Duration::from_millis(500);
-/// How long a directory that listens to owners first is left alone between two claims.
-const SETTLING_LEAST: Duration = Duration::from_millis(50);
-const SETTLING_MOST: Duration = Duration::from_millis(500);
-/// When a room is claimed again that is to be taken over, while the directory does not answer.
-const CLAIM_AGAIN: Duration = Duration::from_millis(300);
-
-/// What others may know of a room without asking it.
-#[derive(Debug)]
-pub(crate) struct Card {
-    /// Who made it.
-    pub(crate) owner: Option<UserId>,
-    /// When it was made.
-    pub(crate) created_at: Timestamp,
-    /// When somebody else's room of this id ended.
-    pub(crate) tokens_since: Option<Timestamp>,
-    /// What changes.
-    now: Mutex<(Option<CallId>, usize)>,
-}
-
-impl Card {
-    /// Writes down the call that is on and how many are here; gives what was so before.
-    fn update(&self, call: Option<CallId>, participants: usize) -> (Option<CallId>, usize) {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *now, (call, participants))
-    }
-
-    /// The call that is on and how many are here.
-    pub(crate) fn now(&self) -> (Option<CallId>, usize) {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A room in the table.
-#[derive(Debug, Clone)]
-pub(crate) struct Listed {
-    /// The way to it.
-    pub(crate) handle: RoomHandle,
-    /// What is known of it.
-    pub(crate) card: Arc<Card>,
-}
-
-/// The rooms that run, written by their supervisor alone, and the calls that are on in them, written by each.
-#[derive(Debug, Default)]
-pub(crate) struct RoomTable {
-    rooms: Mutex<HashMap<RoomId, Listed>>,
-    calls: Mutex<HashMap<CallId, RoomId>>,
-}
-
-impl RoomTable {
-    /// Every room.
-    pub(crate) fn read(&self) -> MutexGuard<'_, HashMap<RoomId, Listed>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.read().len()
-    }
-
-    fn calls(&self) -> MutexGuard<'_, HashMap<CallId, RoomId>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The room whose call this is.
-    pub(crate) fn of_call(&self, call: CallId) -> Option<RoomId> {
-        let room = self.calls().get(&call).cloned()?;
-        // A room that its supervisor's end took along may have written its call down just after.
-        let listed = self.find(&room)?;
-        (listed.card.now().0 == Some(call)).then_some(room)
-    }
-
-    /// Writes down how a room is now, on its card and in the list of calls.
-    pub(super) fn update(&self, room: &RoomId, card: &Card, call: Option<CallId>, participants: usize) {
-        let (before, _) = card.update(call, participants);
-        if before == call {
-            return;
-        }
-        let mut calls = self.calls();
-        if let Some(before) = before {
-            calls.remove(&before);
-        }
-        if let Some(call) = call {
-            calls.insert(call, room.clone());
-        }
-    }
-
-    /// Forgets a room and its call.
-    fn remove(&self, room: &RoomId) {
-        let Some(listed) = self.read().remove(room) else { return };
-        if let (Some(call), _) = listed.card.now() {
-            self.calls().remove(&call);
-        }
-    }
-
-    /// Forgets every room.
-    pub(crate) fn clear(&self) {
-        self.read().clear();
-        self.calls().clear();
-    }
-
-    /// One room.
-    pub(crate) fn find(&self, room: &RoomId) -> Option<Listed> {
-        self.read().get(room).cloned()
-    }
-}
-
-/// A message to the supervisor.
-#[derive(Debug)]
-pub(crate) enum RoomsMsg {
-    /// Somebody wants into a room.
-    Join(Box<JoinRequest>),
-    /// Where a room runs that was not known here.
-    Placed {
-        room: RoomId,
-        result: Result<Whereabouts, Refusal>,
-    },
-    /// A node is no more.
-    Gone(Member),
-    /// This room of a node that is no more may have been left behind.
-    LeftBehind(RoomId),
-    /// The directory answered for a room that is to be taken over.
-    Inherited {
-        room: RoomId,
-        copy: Option<Copy>,
-        result: Result<Claim, Refusal>,
-    },
-    /// Another node hands this room over.
-    Adopt {
-        room: RoomId,
-        epoch: u64,
-        snapshot: Box<Snapshot>,
-        done: oneshot::Sender<bool>,
-    },
-    /// A room of this node is another's.
-    HandedOver { room: RoomHandle, to: Member, epoch: u64 },
-    /// Rooms are to be handed over to other nodes, so many at a time.
-    Evacuate { at_once: usize, done: DrainGuard },
-    /// This node owns nothing any more.
-    Fenced,
-    /// It may own rooms again.
-    Reinstated,
-    /// Another node has this room.
-    Lost { room: RoomId, epoch: u64 },
-    /// The catalog answered.
-    Loaded {
-        room: RoomId,
-        result: Result<CatalogEntry, Refusal>,
-    },
-    /// The directory answered.
-    Claimed {
-        found: Box<Found>,
-        result: Result<Claimed, Refusal>,
-    },
-    /// Nobody is in this room after so many joins.
-    Empty { room: RoomHandle, joins_seen: u64 },
-    /// Every room is to close.
-    Drain(DrainGuard),
-}
-
-impl Named for RoomsMsg {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Join(_) => "join",
-            Self::Placed { .. } => "placed",
-            Self::Gone(_) => "gone",
-            Self::LeftBehind(_) => "left_behind",
-            Self::Inherited { .. } => "inherited",
-            Self::Adopt { .. } => "adopt",
-            Self::HandedOver { .. } => "handed_over",
-            Self::Evacuate { .. } => "evacuate",
-            Self::Fenced => "fenced",
-            Self::Reinstated => "reinstated",
-            Self::Lost { .. } => "lost",
-            Self::Loaded { .. } => "loaded",
-            Self::Claimed { .. } => "claimed",
-            Self::Empty { .. } => "empty",
-            Self::Drain(_) => "drain",
-        }
-    }
-}
-
-/// Where a room is to be joined.
-#[derive(Debug)]
-pub(crate) enum Whereabouts {
-    Here,
-    There(Member),
-}
-
-/// What came of a claim.
-#[derive(Debug)]
-pub(crate) enum Claimed {
-    /// Under this epoch; with what an owner before left.
-    Granted(u64, Option<Bytes>),
-    Taken(Owner),
-}
-
-/// A room that is to be opened.
-pub(crate) struct Opening {
-    found: Found,
-    epoch: u64,
-    inherited: Option<Inherited>,
-    /// Told whether it is open.
-    done: Option<oneshot::Sender<bool>>,
-}
-
-/// A room that is to start.
-#[derive(Debug)]
-pub(crate) struct Found {
-    room: CatalogRoom,
-    ringing: bool,
-}
 
 /// The actor.
 pub(crate) struct Rooms;
@@ -589,13 +381,7 @@ impl Running {
             let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
             return self.turn_away(&id, &refusal.retry_after_ms(self.shared.retry_after_ms()));
         }
-        let now = Mutex::new((None, 0));
-        let card = Arc::new(Card {
-            owner: room.owner.clone(),
-            created_at: room.created_at,
-            tokens_since: room.tokens_since,
-            now,
-        });
+        let card = Card::of(&room);
         let limits = &self.shared.args.limits;
         let setup = Setup {
             room,
@@ -649,188 +435,6 @@ impl Running {
             for request in waiting {
                 self.join(request);
             }
-        }
-    }
-
-    // ---- rooms that come from other nodes and go to them ----------------------------------------------------------
-
-    /// Takes over the rooms of a node that is no more: those that were kept here at once, and what is left behind later.
-    fn gone(&mut self, member: &Member) {
-        let copies = self.shared.gateway.take_copies(member);
-        tracing::info!(member = %member, rooms = copies.len(), "a node is gone; its rooms that were kept here are taken over");
-        for (room, copy) in copies {
-            self.inherit(room, Some(copy));
-        }
-        let (shared, myself, member) = (self.shared.clone(), self.myself.clone(), member.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(LEFT_BEHIND_AFTER).await;
-            let asking = shared.args.directory.rooms_of(&member);
-            let left = match tokio::time::timeout(shared.args.limits.call_timeout, asking).await {
-                Ok(Ok(left)) => left,
-                Ok(Err(error)) => return tracing::debug!(%member, %error, "what a node left behind is not known"),
-                Err(_) => return,
-            };
-            let mut survivors = shared.gateway.others();
-            survivors.push(shared.as_neighbour());
-            for room in left {
-                if placement::standby(&room, &survivors) == Some(&shared.args.member) {
-                    myself.post(RoomsMsg::LeftBehind(room));
-                }
-            }
-        });
-    }
-
-    /// Takes a room over from a node that is no more, unless it runs here or is about to.
-    fn inherit(&mut self, room: RoomId, copy: Option<Copy>) {
-        if self.draining || self.slots.contains_key(&room) {
-            return;
-        }
-        self.slots.insert(room.clone(), Slot::Opening(Vec::new()));
-        self.claim_inherited(room, copy, Duration::ZERO);
-    }
-
-    fn claim_inherited(&self, room: RoomId, copy: Option<Copy>, wait: Duration) {
-        let (shared, myself) = (self.shared.clone(), self.myself.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            let claiming = shared.args.directory.claim(&room);
-            let result = match tokio::time::timeout(shared.args.limits.call_timeout, claiming).await {
-                Ok(Ok(claim)) => Ok(claim),
-                Ok(Err(error)) => {
-                    tracing::warn!(room.id = %room, %error, "a room could not be taken over");
-                    Err(away("the room directory is away; try again"))
-                }
-                Err(_) => Err(away("claiming the room took too long; try again")),
-            };
-            myself.post(RoomsMsg::Inherited { room, copy, result });
-        });
-    }
-
-    fn inherited(&mut self, room: RoomId, copy: Option<Copy>, result: Result<Claim, Refusal>) -> Option<Opening> {
-        if !matches!(self.slots.get(&room), Some(Slot::Opening(_))) {
-            return None;
-        }
-        match result {
-            Ok(Claim::Granted { epoch, kept }) => match newest(&room, copy, kept) {
-                Some(inherited) => {
-                    let found = found_of(&inherited.snapshot);
-                    return Some(opening(found, epoch, Some(inherited)));
-                }
-                None => {
-                    self.give_up(room.clone(), epoch);
-                    self.turn_away(&room, &away("the room is gone; join again"));
-                }
-            },
-            Ok(Claim::Taken(owner)) => {
-                self.shared.gateway.learn(&room, owner.clone());
-                self.send_on(&room, &owner.member);
-            }
-            Ok(Claim::Settling(wait)) => self.claim_inherited(room, copy, wait),
-            Err(_) => self.claim_inherited(room, copy, CLAIM_AGAIN),
-        }
-        None
-    }
-
-    /// Opens a room that its owner hands over to this node.
-    fn adopt(
-        &mut self,
-        room: RoomId,
-        epoch: u64,
-        snapshot: Box<Snapshot>,
-        done: oneshot::Sender<bool>,
-    ) -> Option<Opening> {
-        if let Some(Slot::Open { .. }) = self.slots.get(&room) {
-            return None;
-        }
-        self.slots.entry(room).or_insert_with(|| Slot::Opening(Vec::new()));
-        let found = found_of(&snapshot);
-        let inherited = Inherited {
-            snapshot,
-            reason: MoveReason::Drain,
-        };
-        Some(Opening {
-            done: Some(done),
-            ..opening(found, epoch, Some(inherited))
-        })
-    }
-
-    /// A room of this node is another's.
-    fn handed_over(&mut self, room: &RoomHandle, to: Member, epoch: u64) {
-        self.shared.gateway.learn(room.id(), Owner { member: to, epoch });
-        self.forget(room);
-    }
-
-    /// Has every room handed over to where it is placed among the others; what cannot be stays.
-    fn evacuate(&self, at_once: usize, done: &DrainGuard) {
-        let open: Vec<RoomHandle> = self.slots.values().filter_map(Slot::handle).cloned().collect();
-        let (shared, done) = (self.shared.clone(), done.clone());
-        tokio::spawn(async move {
-            let turns = Arc::new(Semaphore::new(at_once));
-            for room in open {
-                let others = shared.gateway.others();
-                let Some(to) = placement::place(room.id(), &others).cloned() else {
-                    return;
-                };
-                let Ok(turn) = turns.clone().acquire_owned().await else {
-                    return;
-                };
-                let (guard, mut handed_over) = mpsc::channel(1);
-                let handing = Handing {
-                    turn: DrainGuard(guard),
-                    done: done.clone(),
-                };
-                room.post(RoomMsg::HandOver { to, handing });
-                tokio::spawn(async move {
-                    // Its end is the message.
-                    if handed_over.recv().await.is_some() {
-                        tracing::trace!("a guard says nothing");
-                    }
-                    drop(turn);
-                });
-            }
-        });
-    }
-
-    /// Nothing is this node's any more.
-    fn fenced(&mut self) {
-        tracing::error!(
-            rooms = self.slots.len(),
-            "this node may own no rooms any more; all are let go"
-        );
-        let all: Vec<RoomHandle> = self.slots.values().filter_map(Slot::handle).cloned().collect();
-        for room in all {
-            room.post(RoomMsg::LetGo);
-            self.forget(&room);
-        }
-        let refusal = away("this node has lost touch with the others; connect again");
-        let opening: Vec<RoomId> = self.slots.keys().cloned().collect();
-        for room in opening {
-            self.turn_away(&room, &refusal);
-        }
-    }
-
-    /// Another node has a room of this one, under a later ownership.
-    fn lost(&mut self, room: &RoomId, epoch: u64) {
-        if let Some(Slot::Open {
-            handle, epoch: known, ..
-        }) = self.slots.get(room)
-            && *known < epoch
-        {
-            tracing::error!(room.id = %room, "another node has a room of this one; it is let go");
-            let handle = handle.clone();
-            handle.post(RoomMsg::LetGo);
-            self.forget(&handle);
-        }
-    }
-
-    /// Forgets a room that is no longer this node's.
-    fn forget(&mut self, room: &RoomHandle) {
-        if let Some(Slot::Open { handle, .. }) = self.slots.get(room.id())
-            && handle.mailbox().same_as(room.mailbox())
-        {
-            self.by_actor.remove(&handle.mailbox().cell().get_id());
-            self.shared.rooms.remove(room.id());
-            self.slots.remove(room.id());
         }
     }
 
@@ -898,92 +502,6 @@ impl Running {
             }
         }
     }
-}
-
-/// Where a room runs, or, when it does not, where it is to run.
-async fn whereabouts(shared: &Shared, room: &RoomId) -> Result<Whereabouts, Refusal> {
-    let gateway = &shared.gateway;
-    let others = gateway.others();
-    let owner = match gateway.route(room) {
-        Some(owner) => Some(owner),
-        None => {
-            let looking =
-                tokio::time::timeout(shared.args.limits.call_timeout, shared.args.directory.lookup(room)).await;
-            match looking {
-                Ok(Ok(owner)) => owner,
-                Ok(Err(error)) => {
-                    tracing::debug!(room.id = %room, %error, "a room could not be looked up; the other nodes are asked");
-                    gateway.who_runs(room).await
-                }
-                Err(_) => return Err(away("looking for the room took too long; try again")),
-            }
-        }
-    };
-    if let Some(owner) = owner {
-        if owner.member == shared.args.member {
-            return Ok(Whereabouts::Here);
-        }
-        if others.iter().any(|other| other.member == owner.member) {
-            gateway.learn(room, owner.clone());
-            return Ok(Whereabouts::There(owner.member));
-        }
-        return Err(away("the room's node cannot be reached now; try again"));
-    }
-    let myself = shared.as_neighbour();
-    match placement::place(room, others.iter().chain([&myself])) {
-        Some(member) if *member != shared.args.member => Ok(Whereabouts::There(member.clone())),
-        _ => Ok(Whereabouts::Here),
-    }
-}
-
-/// Claims a room; of a directory that listens to owners first, when it no longer does, and of one that does not answer, when
-/// it does or is known to be away for everybody.
-async fn claim(shared: &Shared, room: &RoomId) -> Result<Claim, DirectoryAway> {
-    let until = Instant::now() + shared.args.limits.call_timeout * 4 / 5;
-    loop {
-        let wait = match shared.args.directory.claim(room).await {
-            Ok(Claim::Settling(wait)) => wait.clamp(SETTLING_LEAST, SETTLING_MOST),
-            Ok(claim) => return Ok(claim),
-            Err(error) if Instant::now() >= until => return Err(error),
-            Err(_) => SETTLING_MOST / 2,
-        };
-        tokio::time::sleep(wait).await;
-    }
-}
-
-/// A room as it was kept, for opening it without the catalog.
-fn found_of(snapshot: &Snapshot) -> Found {
-    Found {
-        room: CatalogRoom {
-            room: snapshot.room.clone(),
-            waiting_call: None,
-        },
-        ringing: snapshot.ringing,
-    }
-}
-
-fn opening(found: Found, epoch: u64, inherited: Option<Inherited>) -> Opening {
-    Opening {
-        found,
-        epoch,
-        inherited,
-        done: None,
-    }
-}
-
-/// The later one of what was kept here and in the directory.
-fn newest(room: &RoomId, copy: Option<Copy>, kept: Option<Bytes>) -> Option<Inherited> {
-    let here = copy.and_then(|copy| Snapshot::decode(room, &copy.state));
-    let there = kept.and_then(|kept| Snapshot::decode(room, &kept));
-    let age = |snapshot: &Snapshot| (snapshot.epoch, snapshot.revision);
-    let snapshot = match (here, there) {
-        (Some(here), Some(there)) if age(&here) < age(&there) => Some(there),
-        (here, there) => here.or(there),
-    };
-    snapshot.map(|snapshot| Inherited {
-        snapshot,
-        reason: MoveReason::Failover,
-    })
 }
 
 fn away(text: &str) -> Refusal {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caside_media::parameters::{ExtensionIds, MediaKind, ProducerParameters};
-use caside_protocol::client::{ClientMessage, SubscribePolicy};
-use caside_protocol::server::ServerMessage;
+use caside_protocol::client::{ClientMessage, SubscribePolicy, TrackSource};
+use caside_protocol::node::{Act, ReleaseCause, Report, Resumption};
+use caside_protocol::server::{MoveReason, ServerMessage};
 use caside_protocol::view::{Mode, RecordPolicy, Source, Track, TrackKind};
 use caside_protocol::{ErrorCode, Grants, NodeId, ParticipantId, Role, RoomId, Timestamp, TrackId, UserId};
 use caside_store::JournalEntry;
@@ -17,10 +18,9 @@ use uuid::Uuid;
 use super::command::{Authority, Command, Entry, Moment, ReplyId, Standing, Ticket};
 use super::effects::{Effect, RecorderOrder};
 use super::history::EventLog;
+use super::snapshot::Snapshot;
 use super::state::{RoomState, Setup};
 use crate::sfu::{PublishedTrack, SfuCommand, SfuEvent};
-use caside_protocol::node::Act;
-use caside_protocol::node::{ReleaseCause, Report, Resumption};
 
 /// A room as configured, for tests to change.
 pub(super) fn room(mode: Mode) -> StoredRoom {
@@ -37,6 +37,26 @@ pub(super) fn room(mode: Mode) -> StoredRoom {
         owner: Some(user("ada")),
         created_at: Timestamp::UNIX_EPOCH,
         tokens_since: None,
+    }
+}
+
+/// What a room begins with in tests.
+fn setup(room: StoredRoom) -> Setup {
+    let mut made = 0;
+    Setup {
+        room,
+        waiting_call: None,
+        ringing: false,
+        node: NodeId::new("n1").unwrap(),
+        epoch: 7,
+        max_size: 100,
+        grace: Duration::from_secs(15),
+        history: 256,
+        media_timeout: Duration::from_secs(10),
+        ids: Box::new(move || {
+            made += 1;
+            Uuid::from_u128(0x1d_0000 + made)
+        }),
     }
 }
 
@@ -96,6 +116,8 @@ pub(super) struct Trial {
     pub(super) attached: BTreeSet<ParticipantId>,
     pub(super) sfu_orders: Vec<String>,
     pub(super) sfu_requests: Vec<u64>,
+    /// What the last offer that went to the SFU said of its m-lines.
+    pub(super) last_sources: BTreeMap<String, TrackSource>,
     pub(super) recorder_orders: Vec<String>,
     pub(super) recorders_started: Vec<caside_protocol::RecordingId>,
     pub(super) journal: Vec<JournalEntry>,
@@ -109,25 +131,31 @@ impl Trial {
     }
 
     pub(super) fn with(room: StoredRoom, change: impl FnOnce(&mut Setup)) -> Self {
-        let mut made = 0;
-        let mut setup = Setup {
-            room,
-            waiting_call: None,
-            ringing: false,
-            node: NodeId::new("n1").unwrap(),
-            epoch: 7,
-            max_size: 100,
-            grace: Duration::from_secs(15),
-            history: 256,
-            media_timeout: Duration::from_secs(10),
-            ids: Box::new(move || {
-                made += 1;
-                Uuid::from_u128(0x1d_0000 + made)
-            }),
-        };
+        let mut setup = setup(room);
         change(&mut setup);
+        Self::of(RoomState::new(setup))
+    }
+
+    /// The next owner of a room, as it begins.
+    pub(super) fn taking_over(snapshot: Snapshot, reason: MoveReason) -> Self {
+        let mut setup = setup(snapshot.room.clone());
+        (setup.node, setup.epoch) = (NodeId::new("n2").unwrap(), snapshot.epoch + 1);
+        let now = Moment {
+            elapsed: Duration::ZERO,
+            utc: Timestamp::UNIX_EPOCH,
+        };
+        let (state, effects) = RoomState::take_over(setup, snapshot, reason, now);
+        let mut trial = Self::of(state);
+        trial.told = trial.state.participants.keys().map(|id| (*id, Vec::new())).collect();
+        for effect in effects {
+            trial.note(effect);
+        }
+        trial
+    }
+
+    fn of(state: RoomState) -> Self {
         Self {
-            state: RoomState::new(setup),
+            state,
             clock: Duration::ZERO,
             next: 0,
             told: BTreeMap::new(),
@@ -138,6 +166,7 @@ impl Trial {
             attached: BTreeSet::new(),
             sfu_orders: Vec::new(),
             sfu_requests: Vec::new(),
+            last_sources: BTreeMap::new(),
             recorder_orders: Vec::new(),
             recorders_started: Vec::new(),
             journal: Vec::new(),
@@ -229,8 +258,9 @@ impl Trial {
                 assert!(self.attached.remove(participant), "{participant} was attached before");
                 "detach".to_owned()
             }
-            SfuCommand::PublishOffer { request, .. } => {
+            SfuCommand::PublishOffer { request, sources, .. } => {
                 self.sfu_requests.push(*request);
+                self.last_sources.clone_from(sources);
                 "publish".to_owned()
             }
             SfuCommand::SubscribeAnswer { request, .. } => {

@@ -92,7 +92,7 @@ pub(super) struct Publishing {
 pub(super) struct Subscribing {
     pub(super) transport: TransportId,
     pub(super) session: SubscribeSession,
-    /// Counts offers, so that a late timer is told from the one that runs.
+    /// The number of its last offer among all of the room, so that a late timer is told from the one that runs.
     pub(super) offer: u64,
     /// Whether an offer waits for its answer.
     pub(super) outstanding: bool,

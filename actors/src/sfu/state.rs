@@ -92,6 +92,8 @@ pub(super) struct SfuState {
     /// Whether a look for free seats is to come.
     looking_for_seats: bool,
     speakers: Vec<TrackId>,
+    /// How many offers were made to subscribers.
+    offers: u64,
     stats_requests: HashMap<u64, (ParticipantId, u64)>,
     /// Everybody, who spoke last first; who never spoke in the order in which they came.
     floor: Vec<ParticipantId>,
@@ -116,6 +118,7 @@ impl SfuState {
             seats: Vec::new(),
             looking_for_seats: false,
             speakers: Vec::new(),
+            offers: 0,
             stats_requests: HashMap::new(),
             floor: Vec::new(),
             last_n: 0,

@@ -185,8 +185,7 @@ async fn a_cut_wire_costs_no_event() {
     let lost = cyd.event("connection-quality").await;
     assert_eq!(lost["quality"], "lost");
     cyd.ok("chat", json!({ "text": "while cut" })).await;
-    bob.refused("chat", json!({ "text": "nobody hears" }), "dependency_unavailable")
-        .await;
+    bob.refused("chat", json!({ "text": "nobody hears" }), "moving").await;
     cluster.mend(0, 1);
     loop {
         let event = bob.next().await;

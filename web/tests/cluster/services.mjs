@@ -129,7 +129,7 @@ export class Balancer extends Program {
 
 function configuration(nodes, ports) {
   const server = ({ id, port }, how = '') => `  server ${id} 127.0.0.1:${port} check ${how}`;
-  const place = (name, lines) => [`listen ${name}`, `  bind 127.0.0.1:${ports[name]}`, ...lines].join('\n');
+  const place = (name, lines) => [`listen ${name}`, `  bind 127.0.0.1:${ports[name]}`, '  http-request disable-l7-retry unless METH_GET', ...lines].join('\n');
   const sticky = [
     '  balance hash var(txn.room)',
     '  hash-type consistent',
@@ -150,7 +150,7 @@ defaults
   timeout check 1s
   option redispatch 1
   retries 3
-  retry-on conn-failure empty-response response-timeout
+  retry-on conn-failure empty-response response-timeout 503
   option httpchk GET /health/ready
   # One connection that fails says more than the next check will; two good checks are needed to come back.
   default-server inter 250ms fastinter 100ms fall 2 rise 2 observe layer4 error-limit 1 on-error mark-down

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use caside_protocol::ParticipantId;
+use caside_protocol::node::Resumption;
 use caside_protocol::server::{ServerMessage as M, SfuOffer};
 use caside_protocol::view::{Participant, Track};
 use proptest::prelude::*;
 
 use super::*;
-use caside_protocol::node::Resumption;
 
 /// What a client knows.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -221,7 +221,8 @@ impl SfuState {
             return;
         };
         subscribing.outstanding = true;
-        subscribing.offer += 1;
+        self.offers += 1;
+        subscribing.offer = self.offers;
         self.effects.timers.push((participant, subscribing.offer));
         let tracks = offer
             .mids
