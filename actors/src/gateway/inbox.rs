@@ -149,10 +149,12 @@ impl NodeInbox {
                 participant,
             })
         };
-        let contact = |credentials| Contact {
-            session,
-            link: PeerLink::by(way(), participant),
-            credentials,
+        let contact = |credentials| {
+            Box::new(Contact {
+                session,
+                link: PeerLink::by(way(), participant),
+                credentials,
+            })
         };
         let reply = |request| Reply::to_node(self.0.gateway.clone(), from.clone(), request);
         if let RoomOrder::Join(order) = order {

@@ -326,11 +326,11 @@ impl Session {
             let here = Order::Here {
                 last_seq: self.last_seq,
                 connected: self.socket.is_some(),
-                contact: Contact {
+                contact: Box::new(Contact {
                     session: self.id,
                     link,
                     credentials,
-                },
+                }),
             };
             room.post(participant, here);
         }

@@ -151,11 +151,11 @@ impl Session {
         if let Some(credentials) = self.credentials() {
             let link = PeerLink::new(self.myself.clone(), participant);
             let session = self.id;
-            let contact = Contact {
+            let contact = Box::new(Contact {
                 session,
                 link,
                 credentials,
-            };
+            });
             room.post(participant, Order::Resume { last_seq, contact });
         }
     }

@@ -288,7 +288,7 @@ impl Running {
                 self.apply(Command::Rejoin { participant, reply });
             }
             Order::Resume { last_seq, contact } => {
-                if self.reach(participant, contact) {
+                if self.reach(participant, *contact) {
                     self.apply(Command::Resume { participant, last_seq });
                 }
             }
@@ -302,7 +302,7 @@ impl Running {
                     let log = EventLog::after(last_seq, 0);
                     return contact.link.release(log, ReleaseCause::GraceOver);
                 }
-                if self.reach(participant, contact) {
+                if self.reach(participant, *contact) {
                     self.apply(Command::Here {
                         participant,
                         last_seq,
@@ -566,7 +566,7 @@ fn reached(participant: ParticipantId, told: Result<(), PeerGone>, follow: &mut 
 }
 
 /// Answers whoever asked from outside, unless they have stopped waiting.
-fn tell<T>(answer: oneshot::Sender<T>, value: T) {
+pub(super) fn tell<T>(answer: oneshot::Sender<T>, value: T) {
     if answer.send(value).is_err() {
         tracing::debug!("nobody waits for an answer any more");
     }

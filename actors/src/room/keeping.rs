@@ -9,7 +9,7 @@ use caside_protocol::node::{self, Address, Answer, Member, Orphan, Question};
 use caside_protocol::server::MoveReason;
 use tokio::time::Instant;
 
-use super::actor::Running;
+use super::actor::{Running, tell};
 use super::command::Command;
 use super::effects::Effect;
 use super::message::{Handing, RoomMsg};
@@ -56,11 +56,7 @@ fn turn_away(message: RoomMsg) {
             ..
         } => reply.answer(refusal),
         RoomMsg::Join(request) => request.refuse(refusal),
-        RoomMsg::Act { answer, .. } => {
-            if answer.send(Err(refusal)).is_err() {
-                tracing::debug!("nobody waits for an answer any more");
-            }
-        }
+        RoomMsg::Act { answer, .. } => tell(answer, Err(refusal)),
         _ => {}
     }
 }

@@ -365,8 +365,9 @@ impl RoomState {
 
     /// Who was told that media moves and only receives may wait for offers.
     pub(super) fn begin_without_a_word(&mut self, now: Moment) {
-        let due = |p: &&Box<Participant>| p.to_begin.is_some_and(|until| until <= now.elapsed);
-        let due: Vec<ParticipantId> = self.participants.values().filter(due).map(|p| p.id).collect();
+        let is_due = |p: &Participant| p.to_begin.is_some_and(|until| until <= now.elapsed);
+        let due = self.participants.values().filter(|p| is_due(p));
+        let due: Vec<ParticipantId> = due.map(|p| p.id).collect();
         for participant in due {
             self.begins(participant);
         }

@@ -178,11 +178,11 @@ impl RoomState {
 
     /// Ends the tracks that were published before the room moved and were not again.
     pub(super) fn give_up_awaited(&mut self, now: Moment) {
-        let due = |p: &&Box<Participant>| p.awaited_until.is_some_and(|until| until <= now.elapsed);
+        let due = |p: &Participant| p.awaited_until.is_some_and(|until| until <= now.elapsed);
         let late: Vec<_> = self
             .participants
             .values()
-            .filter(due)
+            .filter(|p| due(p))
             .map(|p| (p.id, p.awaited.iter().map(|t| t.track).collect::<Vec<_>>()))
             .collect();
         for (participant, tracks) in late {

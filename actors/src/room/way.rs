@@ -19,13 +19,13 @@ pub(crate) enum Order {
     /// Joins the room that it is in.
     Rejoin(Reply),
     /// Its next socket is here.
-    Resume { last_seq: u64, contact: Contact },
+    Resume { last_seq: u64, contact: Box<Contact> },
     /// It is still here after the room, or the way to it, was another.
     Here {
         last_seq: u64,
         /// Whether there is a socket.
         connected: bool,
-        contact: Contact,
+        contact: Box<Contact>,
     },
     /// Its socket dropped.
     Lost,

@@ -142,7 +142,8 @@ global
   maxconn 2000
 defaults
   mode http
-  timeout connect 1s
+  # HAProxy waits for so long, too, before it asks another node than one that refused.
+  timeout connect 100ms
   timeout client 60s
   # A node that stands still takes connections and answers nothing: then another is asked.
   timeout server 5s
