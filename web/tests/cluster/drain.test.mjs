@@ -8,7 +8,7 @@ import { Client } from './socket.mjs';
 
 /** So long after one another people come. */
 const COMING_MS = 150;
-const LIMIT_MS = Number(process.env.LIMIT_MS ?? 1_000);
+const LIMIT_MS = Number(process.env.LIMIT_MS ?? 4_000);
 mayTake(15);
 
 let cluster;

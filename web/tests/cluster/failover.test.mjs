@@ -5,8 +5,8 @@ import { browser, mayTake } from '../e2e/harness.mjs';
 import { Cluster, shown, until } from './harness.mjs';
 import { Party, gaps, line, places, states, together } from './party.mjs';
 
-const RUNS = Number(process.env.RUNS ?? 3);
-const LIMIT_MS = Number(process.env.LIMIT_MS ?? 4_000);
+const RUNS = Number(process.env.RUNS ?? 2);
+const LIMIT_MS = Number(process.env.LIMIT_MS ?? 6_000);
 const RECORD = process.env.RECORD === '1';
 mayTake(10 + 2 * RUNS);
 

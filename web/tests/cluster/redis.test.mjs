@@ -9,7 +9,7 @@ import { Client } from './socket.mjs';
 const DOWN_MS = Number(process.env.DOWN_S ?? 15) * 1000;
 const HEALED_MS = 10_000;
 /** Nothing that Redis does may be seen. */
-const UNSEEN_MS = 1_000;
+const UNSEEN_MS = 2_000;
 mayTake(10 + DOWN_MS / 60_000);
 
 let cluster;

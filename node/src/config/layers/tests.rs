@@ -184,6 +184,12 @@ fn settings_that_contradict_each_other_are_refused() {
 fn every_field_has_a_key_and_every_key_a_field() {
     let full = Settings {
         database_url: Some("sqlite:x".parse().unwrap()),
+        redis_url: Some("redis://r".parse().unwrap()),
+        cluster_advertise: Some("h:1".parse().unwrap()),
+        cluster_cookie: Some("0123456789abcdef".parse().unwrap()),
+        cluster_cert: Some("c".parse().unwrap()),
+        cluster_key: Some("k".parse().unwrap()),
+        cluster_ca: Some("a".parse().unwrap()),
         s3_bucket: Some("b".parse().unwrap()),
         s3_endpoint: Some("http://s3".parse().unwrap()),
         aws_access_key_id: Some("a".parse().unwrap()),
