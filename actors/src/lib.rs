@@ -3,8 +3,10 @@
 //!
 //! Absent on purpose: HTTP, WebSocket frames, configuration files. RTP never passes through a mailbox.
 
+pub mod audit;
 mod gateway;
 mod invites;
+pub mod limit;
 pub mod mailbox;
 pub mod media_worker;
 pub mod node;
@@ -12,5 +14,6 @@ pub mod outbound;
 pub mod peer;
 pub mod ports;
 pub mod recorder;
+pub mod refused;
 pub mod room;
 pub mod sfu;

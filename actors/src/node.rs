@@ -81,6 +81,8 @@ pub struct SessionArgs {
     pub outbound: OutboundQueue,
     /// Where the client is.
     pub client_ip: Option<IpAddr>,
+    /// What its address counts as for limits; `None`: it stands for many, and is exempt.
+    pub limited_as: Option<IpAddr>,
     /// From a token in the upgrade request: `welcome` is then sent unasked.
     pub claims: Option<Claims>,
 }

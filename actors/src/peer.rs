@@ -4,6 +4,7 @@
 //! Absent on purpose: WebSocket frames and rates (the binary's), a room's events and their numbers (the room's).
 
 mod actor;
+mod allowance;
 mod arrival;
 mod link;
 mod membership;
@@ -24,6 +25,7 @@ use caside_protocol::error::{ErrorCode, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub(crate) use actor::{Peer, PeerArgs};
+pub(crate) use allowance::Allowances;
 pub(crate) use arrival::{Found, FoundPlace};
 pub(crate) use link::{PeerGone, PeerLink, PeerWay, RemoteSession};
 pub(crate) use message::{DrainGuard, PeerMsg};

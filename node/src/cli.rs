@@ -6,13 +6,14 @@ mod flags;
 mod operate;
 mod schema;
 mod token;
+mod trusted;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::layers::{Configuration, Sources, load};
+use crate::config::layers::{ConfigError, Configuration, Sources, load};
 use crate::config::show;
 use crate::{output, serve, telemetry};
 use flags::SettingFlags;
@@ -87,7 +88,11 @@ impl Cli {
             Ok(code) => code,
             Err(e) => {
                 output::complaint(format_args!("{e:#}"));
-                ExitCode::FAILURE
+                // A file that a setting names is read late, and is a matter of configuration all the same.
+                match e.downcast_ref::<ConfigError>() {
+                    Some(_) => ExitCode::from(EXIT_CONFIG),
+                    None => ExitCode::FAILURE,
+                }
             }
         }
     }
@@ -97,7 +102,10 @@ impl Command {
     fn run(self, configuration: Configuration) -> anyhow::Result<ExitCode> {
         if let Self::Config(command) = self {
             match command {
-                ConfigCommand::Check => output::line("the configuration is good"),
+                ConfigCommand::Check => {
+                    serve::tls(&configuration)?;
+                    output::line("the configuration is good");
+                }
                 ConfigCommand::Print => output::line(show::print(&configuration).trim_end()),
             }
             return Ok(ExitCode::SUCCESS);

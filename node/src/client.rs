@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hyper::header::{FORWARDED, HeaderMap, HeaderName, VIA};
+use hyper::header::{FORWARDED, HOST, HeaderMap, HeaderName, VIA};
 
 use crate::config::network::Network;
 
@@ -79,7 +79,8 @@ impl Proxies {
     /// is not trusted was written by that one, who may have made it up.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
         let mut client = self.peer(peer);
-        client.local = client.address.is_loopback() && !FORWARDING.iter().any(|name| headers.contains_key(name));
+        let direct = !FORWARDING.iter().any(|name| headers.contains_key(name));
+        client.local = client.address.is_loopback() && direct && asks_this_machine(headers);
         for hop in hops(headers).into_iter().rev().take(MAX_HOPS) {
             if !client.shared {
                 break;
@@ -91,6 +92,17 @@ impl Proxies {
         }
         client
     }
+}
+
+/// Whether a request is for a name that is this machine's alone, or says no name. Any other can be a stranger's, led here by
+/// their DNS, so that a browser takes a page of theirs for ours.
+fn asks_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.ends_with(']') { host } else { name }
+    });
+    name.eq_ignore_ascii_case("localhost") || address(host).is_some_and(|ip| ip.is_loopback())
 }
 
 /// Whom proxies name, the farthest first: by `X-Forwarded-For`, else by `Forwarded` (RFC 7239 §5.2).
@@ -266,6 +278,12 @@ mod tests {
             ("127.0.0.1", &[("forwarded", "for=127.0.0.1")], false),
             ("127.0.0.1", &[("x-real-ip", "127.0.0.1")], false),
             ("127.0.0.1", &[("via", "1.1 proxy")], false),
+            ("127.0.0.1", &[("host", "127.0.0.1:8080")], true),
+            ("127.0.0.1", &[("host", "localhost:8080")], true),
+            ("127.0.0.1", &[("host", "localhost")], true),
+            ("::1", &[("host", "[::1]:8080")], true),
+            ("127.0.0.1", &[("host", "rebound.example:8080")], false),
+            ("127.0.0.1", &[("host", "203.0.113.9:8080")], false),
         ] {
             let client = proxies().client(peer.parse().unwrap(), &headers(lines));
             assert_eq!(client.is_local(), local, "{peer} {lines:?}");

@@ -55,12 +55,24 @@ pub(crate) struct Settings {
     /// Participants on one of them; more are placed on others.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) media_worker_participants: Bounded<1, 1_000_000>,
+    /// The listeners' certificates, which turn TLS on.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) tls_cert: Option<FilePath>,
+    /// Their key.
+    #[serde(deserialize_with = "lenient::optional", serialize_with = "lenient::show_optional")]
+    pub(crate) tls_key: Option<FilePath>,
     /// WebSockets at a time; more are refused.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) max_connections: Bounded<1, 1_000_000>,
     /// Plain HTTP connections of one address at a time, and as many sockets of it that have no token yet.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) max_connections_per_address: Bounded<1, 4096>,
+    /// HTTP requests a second of one address; four times as many at once.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) request_rate: Bounded<1, 1_000_000>,
+    /// Messages a second of one user over all of their sockets; four times as many at once.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) user_message_rate: Bounded<1, 1_000_000>,
     /// How long a client may take nothing of an answer.
     #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
     pub(crate) write_timeout: Span,
@@ -73,6 +85,12 @@ pub(crate) struct Settings {
     /// Participants in a room that says nothing itself.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) max_room_size: Bounded<1, 10_000>,
+    /// Rooms that run here at a time.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) max_rooms: Bounded<1, 1_000_000>,
+    /// Rooms that one user may own before no more are made by request.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) max_rooms_per_user: Bounded<1, 1_000_000>,
     /// Whether joining an unknown room makes it.
     #[serde(deserialize_with = "lenient::text")]
     pub(crate) auto_create_rooms: bool,
@@ -154,6 +172,9 @@ pub(crate) struct Settings {
     /// Keys for RS256 and EdDSA: the first signs, all verify.
     #[serde(deserialize_with = "lenient::list", serialize_with = "lenient::show_list")]
     pub(crate) jwt_private_key_file: Vec<FilePath>,
+    /// Whether acts of admins and moderators are written down.
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) audit_log: bool,
     /// Which log lines are written.
     #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
     pub(crate) rust_log: LogFilter,
@@ -173,12 +194,18 @@ impl Default for Settings {
             media_protocols: MediaProtocols::Both,
             media_workers: Bounded::of(1),
             media_worker_participants: Bounded::of(10_000),
+            tls_cert: None,
+            tls_key: None,
             max_connections: Bounded::of(10_000),
             max_connections_per_address: Bounded::of(256),
+            request_rate: Bounded::of(100),
+            user_message_rate: Bounded::of(400),
             write_timeout: Span(Duration::from_secs(30)),
             trusted_proxies: Vec::new(),
             metrics_token: None,
             max_room_size: Bounded::of(100),
+            max_rooms: Bounded::of(100_000),
+            max_rooms_per_user: Bounded::of(1000),
             auto_create_rooms: true,
             audio_red: true,
             cors_origins: Vec::new(),
@@ -206,6 +233,7 @@ impl Default for Settings {
             aws_session_token: None,
             jwt_secret: None,
             jwt_private_key_file: Vec::new(),
+            audit_log: true,
             rust_log: LogFilter::default(),
             log_format: LogFormat::default(),
         }

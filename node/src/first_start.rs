@@ -4,6 +4,7 @@ use anyhow::Context;
 use caside_store::{PageRequest, Store};
 use time::OffsetDateTime;
 
+use crate::audit::{Act, Outcome, Via};
 use crate::auth::password::Passwords;
 use crate::auth::secret;
 use crate::config::Settings;
@@ -26,7 +27,16 @@ pub(crate) async fn demo_user(
     let password = secret::password().context("the system has no randomness")?;
     let hash = passwords.hash(&password).await?;
     match store.create_user(DEMO, &hash, true, OffsetDateTime::now_utc()).await {
-        Ok(_) => Ok(Some(password)),
+        Ok(user) => {
+            let act = Act {
+                action: "user.create",
+                target: Some(user.id.to_string()),
+                detail: Some(format!("{DEMO}, admin")),
+                ..Act::default()
+            };
+            act.log(Via::Node, Outcome::Success);
+            Ok(Some(password))
+        }
         // Another process was faster; its password is the one.
         Err(e) if e.is_conflict() => Ok(None),
         Err(e) => Err(e.into()),

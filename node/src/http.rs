@@ -14,9 +14,12 @@ pub(crate) mod openapi;
 pub(crate) mod patient;
 pub(crate) mod problem;
 pub(crate) mod range;
+pub(crate) mod rates;
 pub(crate) mod readiness;
 pub(crate) mod reply;
 pub(crate) mod routes;
+pub(crate) mod security;
+pub(crate) mod tls;
 pub(crate) mod web_app;
 
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use crate::auth::Auth;
 use crate::client::Proxies;
 use crate::whip::Whip;
 use crate::ws::Sockets;
+use rates::Rates;
 use cors::Origins;
 use readiness::Readiness;
 
@@ -61,6 +65,12 @@ pub(crate) struct App {
     pub(crate) proxies: Proxies,
     /// SHA-256 of what may read metrics.
     pub(crate) metrics_token: Option<[u8; 32]>,
+    /// How often each may ask.
+    pub(crate) rates: Rates,
+    /// Rooms that one user may have made.
+    pub(crate) max_rooms_per_user: u64,
+    /// Whether clients come by TLS of ours.
+    pub(crate) tls: bool,
     /// Whether only this machine can reach us.
     pub(crate) loopback_only: bool,
     /// Most participants that a room may ask for.

@@ -4,6 +4,7 @@
 //! line. What a call is, is decided in `actors`; what is remembered, in `store`; what a packet is, in `media`.
 
 mod allocator;
+mod audit;
 mod auth;
 mod cli;
 mod client;
@@ -13,6 +14,7 @@ mod http;
 mod limit;
 mod output;
 mod private;
+mod reload;
 mod serve;
 mod telemetry;
 mod text;

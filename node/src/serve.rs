@@ -10,12 +10,13 @@ use tokio::time::Instant;
 use crate::auth::keys::KeyRing;
 use crate::auth::password::Passwords;
 use crate::config::Settings;
-use crate::config::layers::Configuration;
+use crate::config::layers::{ConfigError, Configuration};
 use crate::http::dispatch::Dispatcher;
 use crate::http::listener::{Bounds, Listeners, Server};
 use crate::http::routes;
+use crate::http::tls::{self, Tls};
 use crate::wiring::{self, Running};
-use crate::{first_start, output, private};
+use crate::{first_start, output, private, reload};
 
 /// What the rest of a stop has beside the drain.
 const TAIL: u32 = 4;
@@ -25,6 +26,8 @@ const TAIL: u32 = 4;
 /// # Errors
 /// What kept it from starting.
 pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
+    let tls = tls(&configuration)?;
+    let reloading = reload::start(configuration.clone(), tls.clone())?;
     let settings = configuration.settings;
     let mut signals = Signals::new()?;
     let listeners = Listeners::bind(&settings.listen).await?;
@@ -42,11 +45,13 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode
     let bounds = Bounds {
         per_address: usize::try_from(settings.max_connections_per_address.get()).unwrap_or(usize::MAX),
         write_timeout: settings.write_timeout.0,
+        tls,
     };
+    let scheme = if bounds.tls.is_some() { "https" } else { "http" };
     let dispatcher = Dispatcher::new(running.app.clone(), routes::table(&running.app));
     let server = listeners.serve(dispatcher, bounds);
     for address in addresses {
-        output::line(format_args!("listening on http://{address}"));
+        output::line(format_args!("listening on {scheme}://{address}"));
     }
     if let Some(password) = demo {
         output::line(format_args!("demo password: {password}"));
@@ -56,6 +61,7 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode
         () = signals.next() => {}
         () = running.stop.notified() => {}
     }
+    reloading.abort();
     tracing::info!(
         sockets = running.app.sockets.open(),
         "stopping; a second signal exits at once"
@@ -70,6 +76,19 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// The listeners' TLS, if it is on.
+///
+/// # Errors
+/// A line on the setting whose file cannot be used.
+pub(crate) fn tls(configuration: &Configuration) -> Result<Option<Tls>, ConfigError> {
+    let Some((cert, key)) = tls::files(&configuration.settings) else {
+        return Ok(None);
+    };
+    let loaded = Tls::load(cert, key).map_err(|e| configuration.refuse(e.setting(), e.to_string(), None))?;
+    private::warn_of_open_key(key);
+    Ok(Some(loaded))
 }
 
 /// Ends calls, sockets and requests in this order, within the drain timeout.

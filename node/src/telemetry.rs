@@ -1,10 +1,12 @@
 //! The log: for people or as JSON, on standard error.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::Settings;
 use crate::config::kinds::LogFormat;
@@ -16,8 +18,11 @@ const NEVER: [&str; 2] = ["ractor_cluster=error", "ractor=warn"];
 /// What says again what we say ourselves, unless somebody asks for it.
 const REPEATS: [&str; 2] = ["sea_orm_migration", "sqlx"];
 
-/// Starts the log; a panic becomes a line of it.
-pub(crate) fn start(settings: &Settings) {
+/// By which the levels are changed while the process runs.
+static LEVELS: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Which lines are written: those that are asked for, and acts that are to be written down whatever is asked.
+fn filter(settings: &Settings) -> EnvFilter {
     let mut filter = EnvFilter::new(settings.rust_log.as_str());
     for repeats in REPEATS {
         if !settings.rust_log.as_str().contains(repeats) {
@@ -26,6 +31,22 @@ pub(crate) fn start(settings: &Settings) {
     }
     for directive in NEVER {
         filter = filter.add_directive(directive.parse().expect("a constant directive"));
+    }
+    let audit = if settings.audit_log { "info" } else { "off" };
+    let directive = format!("{}={audit}", caside_actors::audit::TARGET);
+    filter.add_directive(directive.parse().expect("a constant directive"))
+}
+
+/// Writes the lines that these settings ask for from now on; `false` when there is no log.
+pub(crate) fn reload(settings: &Settings) -> bool {
+    LEVELS.get().is_some_and(|levels| levels.reload(filter(settings)).is_ok())
+}
+
+/// Starts the log; a panic becomes a line of it.
+pub(crate) fn start(settings: &Settings) {
+    let (filter, levels) = reload::Layer::new(filter(settings));
+    if LEVELS.set(levels).is_err() {
+        crate::output::complaint("the log is started already");
     }
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

@@ -32,6 +32,7 @@ use crate::auth::secret;
 use crate::client::Proxies;
 use crate::config::Settings;
 use crate::http::cors::Origins;
+use crate::http::rates::{self, Rates};
 use crate::http::readiness::Readiness;
 use crate::http::{App, SharedApp};
 use crate::private;
@@ -229,7 +230,9 @@ fn limits(settings: &Settings) -> Limits {
         max_room_size: settings.max_room_size.as_u32(),
         // Sessions that wait for their resume have no socket.
         max_sessions: connections.saturating_mul(2),
+        max_rooms: usize::try_from(settings.max_rooms.get()).unwrap_or(usize::MAX),
         auto_create_rooms: settings.auto_create_rooms,
+        user_messages: rates::of(f64::from(settings.user_message_rate.as_u32())),
         ..defaults
     }
 }
@@ -339,7 +342,10 @@ impl Running {
             node,
             company,
             media: workers.clone(),
-            origins: Origins::new(settings.cors_origins.clone()),
+            origins: Origins::new(settings.cors_origins.clone(), settings.tls_cert.is_some()),
+            rates: Rates::new(f64::from(settings.request_rate.as_u32())),
+            max_rooms_per_user: settings.max_rooms_per_user.get(),
+            tls: settings.tls_cert.is_some(),
             sockets: Sockets::new(
                 usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX),
                 heartbeat,

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use caside_actors::refused::{self, Reason};
 use caside_protocol::ErrorCode;
 use caside_protocol::error::Refusal;
 use tokio::time::Instant;
 
 use crate::client::{Client, Share, Shares};
-use crate::limit::{AddressLimit, Rate};
+use crate::limit::{AddressLimit, Rate, wait_ms};
 
 /// New sockets of one address.
 const NEW_SOCKETS: Rate = Rate {
@@ -60,14 +61,18 @@ impl Sockets {
     /// `too_many_connections`, `rate_limited`.
     pub(crate) fn enter(&self, from: &Client, known: bool) -> Result<Place, Refusal> {
         if let Err(wait) = self.fresh.take(from, Instant::now()) {
-            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-            return Err(Refusal::new(ErrorCode::RateLimited, "too many new connections").retry_after_ms(ms));
+            refused::count(Reason::SocketsAddress);
+            let why = "too many new connections";
+            return Err(Refusal::new(ErrorCode::RateLimited, why).retry_after_ms(wait_ms(wait)));
         }
         let unknown = if known {
             None
         } else {
             let why = "too many connections of this address have sent no token yet";
-            let refusal = || Refusal::new(ErrorCode::TooManyConnections, why).retry_after_ms(5000);
+            let refusal = || {
+                refused::count(Reason::SocketsUnknown);
+                Refusal::new(ErrorCode::TooManyConnections, why).retry_after_ms(5000)
+            };
             Some(self.unknown.take(from).ok_or_else(refusal)?)
         };
         let place = Place {
@@ -75,6 +80,7 @@ impl Sockets {
             unknown,
         };
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.max {
+            refused::count(Reason::Sockets);
             return Err(Refusal::new(
                 ErrorCode::TooManyConnections,
                 "the node has as many connections as it may have",

@@ -5,7 +5,8 @@ use caside_protocol::view::{Mode, RecordPolicy};
 use caside_protocol::{RoomId, UserId};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -149,6 +150,15 @@ impl Store {
         }
         let rows = self.timed(async { Ok(query.all(self.read()).await?) }).await?;
         page.page(CURSOR, rows, |row| row.ordinal, StoredRoom::try_from)
+    }
+
+    /// How many rooms a user owns.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn rooms_owned(&self, owner: &UserId) -> Result<u64, StoreError> {
+        let query = rooms::Entity::find().filter(rooms::Column::Owner.eq(owner.as_str()));
+        self.timed(async { Ok(query.count(self.read()).await?) }).await
     }
 
     /// Changes the fields that are given; the room as it is then, or `None` when there is no such room.

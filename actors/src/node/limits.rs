@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::limit::Rate;
+
 /// Bounds and times. The defaults are those of `docs/protocol.md`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Most participants of one room; a room's own limit may be lower.
     pub max_room_size: u32,
@@ -33,6 +35,12 @@ pub struct Limits {
     pub max_invites: usize,
     /// Requests of one session that may be under way.
     pub credits: usize,
+    /// Messages of one user over all sessions here. Admins and API keys are exempt from this and the next.
+    pub user_messages: Rate,
+    /// Joins of one user over all sessions here.
+    pub user_joins: Rate,
+    /// Joins of one address.
+    pub address_joins: Rate,
 }
 
 impl Default for Limits {
@@ -52,6 +60,19 @@ impl Default for Limits {
             invite: Duration::from_secs(86_400),
             max_invites: 32,
             credits: 64,
+            user_messages: Rate {
+                per_second: 400.0,
+                burst: 1600.0,
+            },
+            user_joins: Rate {
+                per_second: 5.0,
+                burst: 50.0,
+            },
+            // Behind one address may be a whole office.
+            address_joins: Rate {
+                per_second: 100.0,
+                burst: 400.0,
+            },
         }
     }
 }

@@ -13,7 +13,7 @@ use super::NodeArgs;
 use crate::gateway::Gateway;
 use crate::invites::InvitesMsg;
 use crate::mailbox::{Counters, Mailbox};
-use crate::peer::Sessions;
+use crate::peer::{Allowances, Sessions};
 use crate::room::{RoomTable, RoomsMsg};
 
 /// Counters by kind of actor.
@@ -41,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) rooms: RoomTable,
     pub(crate) sessions: Sessions,
     pub(crate) plans: Plans,
+    pub(crate) allowances: Allowances,
     pub(crate) gateway: Arc<Gateway>,
     pub(super) draining: AtomicBool,
     /// Replaced when one of them fails and is started anew.
@@ -60,6 +61,7 @@ impl Shared {
         let gateway = Gateway::new(args.member.clone(), args.gateways.clone());
         Arc::new(Self {
             gateway,
+            allowances: Allowances::new(&args.limits),
             args,
             counters,
             rooms: RoomTable::default(),

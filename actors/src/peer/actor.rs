@@ -22,6 +22,7 @@ use super::reply::Reply;
 use super::sessions::Registration;
 use super::socket::{Route, Socket};
 use super::{PeerHandle, SocketClosed};
+use crate::audit::Act;
 use crate::mailbox::{Alive, Mailbox, Traced};
 use crate::node::{SessionArgs, Shared};
 use crate::room::{EventLog, Order};
@@ -50,6 +51,8 @@ pub(crate) struct Session {
     pub(super) generation: Generation,
     pub(super) claims: Option<Box<Claims>>,
     pub(super) client_ip: Option<IpAddr>,
+    /// What its address counts as for limits; `None`: it is exempt.
+    pub(super) limited_as: Option<IpAddr>,
     pub(super) place: Place,
     /// The last event that came by here: what numbers go on from when a room takes the log with it.
     pub(super) last_seq: u64,
@@ -107,6 +110,7 @@ impl Actor for Peer {
             generation: 0,
             claims: None,
             client_ip: socket.client_ip,
+            limited_as: socket.limited_as,
             place: Place::Outside(EventLog::after(0, limits.history)),
             last_seq: 0,
             authenticating: false,
@@ -257,7 +261,12 @@ impl Session {
             }));
         }
         let Request { id, message, .. } = *request;
+        let act = Act::of_message(&message).map(|act| self.by_client(act, id.as_ref()));
         let reply = Reply::new(self.myself.clone(), generation, id, credit);
+        let reply = match act {
+            Some(act) => reply.audited(act),
+            None => reply,
+        };
         self.asked(reply, message);
     }
 
@@ -308,9 +317,11 @@ impl Session {
     }
 
     /// Answers without the detour by the mailbox.
-    pub(super) fn answer(&mut self, reply: Reply, message: impl Into<ServerMessage>) {
+    pub(super) fn answer(&mut self, mut reply: Reply, message: impl Into<ServerMessage>) {
+        let message = message.into();
+        reply.write_down(&message);
         let (generation, id) = reply.into_address();
-        self.write_answer(generation, id, &message.into());
+        self.write_answer(generation, id, &message);
     }
 
     pub(super) fn write(&mut self, tag: &Tag, message: &ServerMessage) {

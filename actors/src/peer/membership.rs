@@ -13,6 +13,7 @@ use super::message::PeerMsg;
 use super::place::Place;
 use super::reply::Reply;
 use crate::invites::InvitesMsg;
+use crate::refused::{self, Reason};
 use crate::room::{EventLog, Order, RoomWay};
 
 impl Session {
@@ -38,6 +39,9 @@ impl Session {
         }
         self.told_invite(*invite, false);
         self.place = Place::Outside(log);
+        if refusal.code == ErrorCode::RoomFull {
+            refused::count(Reason::RoomFull);
+        }
         self.answer(reply, refusal);
         self.settle();
     }

@@ -1,6 +1,6 @@
 //! Where a session is: outside of rooms, inside one, or between.
 
-use caside_protocol::{InviteId, ParticipantId};
+use caside_protocol::{InviteId, ParticipantId, RoomId};
 
 use crate::room::{EventLog, RoomWay};
 
@@ -29,6 +29,14 @@ impl Place {
             Self::Joining { participant, .. } | Self::Inside { participant, .. } | Self::Leaving { participant } => {
                 Some(*participant)
             }
+        }
+    }
+
+    /// The room that the session is in.
+    pub(super) fn room(&self) -> Option<&RoomId> {
+        match self {
+            Self::Inside { room, .. } => Some(room.id()),
+            Self::Outside(_) | Self::Joining { .. } | Self::Leaving { .. } => None,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::message::{Generation, PeerMsg};
+use crate::audit::{Act, Outcome, Via};
 use crate::gateway::Gateway;
 use crate::mailbox::Mailbox;
 
@@ -17,6 +18,8 @@ pub(crate) struct Reply {
     to: Option<To>,
     /// Bounds the requests under way.
     credit: Option<OwnedSemaphorePermit>,
+    /// What is to be written down with what came of it.
+    act: Option<Box<Act>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +39,20 @@ impl Reply {
         Self {
             to: Some(To::Session(peer, generation, id)),
             credit: Some(credit),
+            act: None,
+        }
+    }
+
+    /// Has this written down when it is answered.
+    pub(super) fn audited(mut self, act: Act) -> Self {
+        self.act = Some(Box::new(act));
+        self
+    }
+
+    /// Writes down what came of it, if it is to be: for the session itself, which answers without [`Reply::answer`].
+    pub(super) fn write_down(&mut self, answer: &ServerMessage) {
+        if let Some(act) = self.act.take() {
+            act.log(Via::WebSocket, Outcome::from(answer));
         }
     }
 
@@ -44,6 +61,7 @@ impl Reply {
         Self {
             to: Some(To::Node(gateway, member, request)),
             credit: None,
+            act: None,
         }
     }
 
@@ -75,6 +93,9 @@ impl Reply {
     }
 
     fn send(&mut self, message: ServerMessage) {
+        if self.to.is_some() {
+            self.write_down(&message);
+        }
         match self.to.take() {
             Some(To::Session(peer, generation, id)) => {
                 // A session that is gone needs no answer.

@@ -15,10 +15,14 @@ use super::reply::Reply;
 use super::sessions::TokenHash;
 use crate::invites::{Inviter, InvitesMsg};
 use crate::mailbox::Overloaded;
+use crate::refused::{self, Reason};
 use crate::room::{EventLog, JoinRequest, Order, RoomWay, RoomsMsg};
 
 impl Session {
     pub(super) fn asked(&mut self, reply: Reply, message: ClientMessage) {
+        if let Err(refusal) = self.afford(&message) {
+            return self.answer(reply, refusal);
+        }
         match message {
             ClientMessage::Ping => self.answer(reply, ServerMessage::Pong(Empty {})),
             ClientMessage::Auth(auth) => self.authenticate(reply, auth.token),
@@ -105,6 +109,9 @@ impl Session {
 
     /// A first token that does not hold ends the session; one that could not be checked, or a renewal, does not.
     fn not_authenticated(&mut self, reply: Reply, refusal: Refusal) {
+        if refusal.code != ErrorCode::DependencyUnavailable {
+            refused::count(Reason::Unauthorized);
+        }
         let ends = self.claims.is_none() && !refusal.code.retryable() && refusal.code != ErrorCode::Internal;
         self.answer(reply, refusal);
         if ends {
@@ -114,6 +121,7 @@ impl Session {
 
     pub(super) fn auth_timeout(&mut self) {
         if self.claims.is_none() && !self.yielding {
+            refused::count(Reason::AuthTimeout);
             let refusal = Refusal::new(ErrorCode::Unauthorized, "no token came in time");
             self.write_answer(self.generation, None, &refusal.into());
             self.close_unauthorized();

@@ -29,6 +29,7 @@ use crate::mailbox::{Alive, Mailbox, Overloaded, Traced};
 use crate::node::Shared;
 use crate::peer::DrainGuard;
 use crate::ports::{CatalogEntry, CatalogRoom};
+use crate::refused::{self, Reason};
 use message::{Claimed, Found, Opening, Whereabouts};
 use moves::{newest, opening};
 use placing::{claim, whereabouts};
@@ -203,7 +204,10 @@ impl Running {
             },
             Some(Slot::Opening(waiting)) if waiting.len() >= MAX_WAITING => request.refuse(overloaded()),
             Some(Slot::Opening(waiting)) => waiting.push(request),
-            None if all_rooms => request.refuse(overloaded()),
+            None if all_rooms => {
+                refused::count(Reason::Rooms);
+                request.refuse(overloaded());
+            }
             None => {
                 // Whom another node sends is for this one, which claims the room or says who has it.
                 let is_placed = !request.is_from_here() || !self.shared.gateway.is_in_company();

@@ -121,6 +121,7 @@ impl World {
             dialect: Dialect::Json,
             outbound: queue,
             client_ip: None,
+            limited_as: None,
             claims,
         };
         Ok(Client::new(self.node.open_session(args).await?, receiver))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use caside_actors::refused::{self, Reason};
 use caside_protocol::claims::Claims;
 use caside_protocol::error::Refusal;
 use caside_protocol::rest::{MintRequest, TokenResponse};
@@ -13,7 +14,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Auth, Caller, ISSUER, refused_by_store, refused_password, secret};
+use crate::audit::{Act, Outcome, Via};
 use crate::client::Client;
+use crate::limit::wait_ms;
 use crate::text::printable;
 
 /// How long an access token holds.
@@ -61,8 +64,8 @@ impl Auth {
     /// Takes the place of a failure, which success gives back.
     fn may_fail(&self, from: &Client) -> Result<(), Refusal> {
         self.failed_logins.take(from, Instant::now()).map_err(|wait| {
-            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            Refusal::new(ErrorCode::RateLimited, "too many failed logins").retry_after_ms(ms)
+            refused::count(Reason::LoginsAddress);
+            Refusal::new(ErrorCode::RateLimited, "too many failed logins").retry_after_ms(wait_ms(wait))
         })
     }
 
@@ -99,6 +102,15 @@ impl Auth {
                 self.answer(&user_claims(&user, now), Some(next))
             }
             Rotation::Replayed { user } => {
+                refused::count(Reason::RefreshReplayed);
+                let act = Act {
+                    action: "session.revoke",
+                    target: Some(user.to_string()),
+                    client: Some(from.address),
+                    detail: Some("a used refresh token was presented".to_owned()),
+                    ..Act::default()
+                };
+                act.log(Via::Node, Outcome::Success);
                 tracing::warn!(user.id = %user, "a used refresh token was presented; its session is ended");
                 Err(refused())
             }

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use crate::audit::{self, Act};
 use crate::auth::password::Passwords;
 use crate::auth::secret;
 use crate::config::Settings;
@@ -97,6 +98,31 @@ async fn named(store: &Store, username: &str) -> anyhow::Result<User> {
 impl UserCommand {
     /// Does it.
     pub(super) async fn run(self, settings: &Settings) -> anyhow::Result<()> {
+        let act = self.act();
+        let done = Box::pin(self.done(settings)).await;
+        if let Some(act) = act {
+            audit::command(act, &done);
+        }
+        done
+    }
+
+    /// What of it is written down.
+    fn act(&self) -> Option<Act> {
+        let (action, target, detail) = match self {
+            Self::Add { username, admin, .. } => ("user.create", username, admin.then_some("admin")),
+            Self::Passwd { username, .. } => ("user.password", username, None),
+            Self::Rm { username } => ("user.delete", username, None),
+            Self::List => return None,
+        };
+        Some(Act {
+            action,
+            target: Some(target.clone()),
+            detail: detail.map(str::to_owned),
+            ..Act::default()
+        })
+    }
+
+    async fn done(self, settings: &Settings) -> anyhow::Result<()> {
         let store = open(settings).await?;
         let now = OffsetDateTime::now_utc();
         match self {
@@ -167,6 +193,30 @@ async fn list_users(store: &Store) -> anyhow::Result<()> {
 impl ApiKeyCommand {
     /// Does it.
     pub(super) async fn run(self, settings: &Settings) -> anyhow::Result<()> {
+        let act = self.act();
+        let done = self.done(settings).await;
+        if let Some(act) = act {
+            audit::command(act, &done);
+        }
+        done
+    }
+
+    /// What of it is written down: names and ids, never a key.
+    fn act(&self) -> Option<Act> {
+        let (action, target) = match self {
+            Self::Add { name } => ("apikey.create", name.clone()),
+            Self::Rm { id } => ("apikey.revoke", id.to_string()),
+            Self::List => return None,
+        };
+        let target = Some(target);
+        Some(Act {
+            action,
+            target,
+            ..Act::default()
+        })
+    }
+
+    async fn done(self, settings: &Settings) -> anyhow::Result<()> {
         let store = open(settings).await?;
         let now = OffsetDateTime::now_utc();
         match self {

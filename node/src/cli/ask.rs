@@ -8,6 +8,7 @@ use caside_protocol::claims::Claims;
 use caside_protocol::rest::ErrorBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
+use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -18,7 +19,10 @@ use uuid::Uuid;
 use crate::auth::ISSUER;
 use crate::auth::keys::KeyRing;
 use crate::config::Settings;
+use crate::http::tls;
 use crate::private;
+
+use super::trusted;
 
 /// What one request may take.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -65,8 +69,17 @@ async fn send(
     let stream = TcpStream::connect(address).await;
     let stream =
         stream.with_context(|| format!("no node answers on {address}; start one, or say where it is with --listen"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
+    let (mut sender, connection) = match tls::files(settings) {
+        Some((cert, _)) => {
+            let stream = trusted::connect(cert, stream).await?;
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            (sender, tokio::spawn(connection))
+        }
+        None => {
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            (sender, tokio::spawn(connection))
+        }
+    };
     let request = Request::builder()
         .method(method)
         .uri(path)

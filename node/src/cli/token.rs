@@ -7,6 +7,7 @@ use clap::Args;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::audit::{self, Act};
 use crate::auth::ISSUER;
 use crate::auth::keys::KeyRing;
 use crate::config::Settings;
@@ -50,6 +51,14 @@ impl TokenArgs {
         private::data_dir(settings.data_dir())?;
         let keys = KeyRing::load(settings).context("cannot load the keys for tokens")?;
         let now = OffsetDateTime::now_utc().unix_timestamp();
+        let role = self.role.map_or("as the room says", Role::as_str);
+        let act = Act {
+            action: "token.mint",
+            target: Some(self.user.to_string()),
+            room: self.room.as_ref().map(ToString::to_string),
+            detail: Some(format!("role {role}, ttl_s {}", self.ttl.0.as_secs())),
+            ..Act::default()
+        };
         let token = keys.sign(&Claims {
             iss: ISSUER.to_owned(),
             sub: self.user,
@@ -64,7 +73,9 @@ impl TokenArgs {
             grants: None,
             room_since_us: None,
         });
-        output::line(token.context("the token could not be signed")?);
+        let token = token.context("the token could not be signed");
+        audit::command(act, &token);
+        output::line(token?);
         Ok(())
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn check(configuration: &Configuration) -> Result<(), ConfigError> {
         }
         _ => {}
     }
+    check_tls(configuration)?;
     check_cluster(configuration)?;
     if settings.s3_endpoint.is_some() && settings.s3_bucket.is_none() {
         return Err(configuration.refuse("s3_endpoint", "is of no use without S3_BUCKET", None));
@@ -59,6 +60,16 @@ pub(crate) fn check(configuration: &Configuration) -> Result<(), ConfigError> {
             Err(configuration.refuse("aws_access_key_id", "AWS_SECRET_ACCESS_KEY is missing", None))
         }
         (None, Some(_)) => Err(configuration.refuse("aws_secret_access_key", "AWS_ACCESS_KEY_ID is missing", None)),
+        _ => Ok(()),
+    }
+}
+
+/// Certificate and key come together. Whether the files can be used is found out by whoever uses them.
+fn check_tls(configuration: &Configuration) -> Result<(), ConfigError> {
+    let settings = &configuration.settings;
+    match (&settings.tls_cert, &settings.tls_key) {
+        (Some(_), None) => Err(configuration.refuse("tls_key", "is missing beside CASIDE_TLS_CERT", None)),
+        (None, Some(_)) => Err(configuration.refuse("tls_cert", "is missing beside CASIDE_TLS_KEY", None)),
         _ => Ok(()),
     }
 }

@@ -93,6 +93,13 @@ pub(crate) const KEYS: &[Key] = &[
         "participants on one of them; more are placed on others, also of the same room, and refused when all are full",
     ),
     key(
+        "tls_cert",
+        "CASIDE_TLS_CERT",
+        "path of a PEM file, together with CASIDE_TLS_KEY",
+        "certificates for the listeners, the server's own first: HTTPS and secure WebSockets on all of them",
+    ),
+    key("tls_key", "CASIDE_TLS_KEY", "path of a PEM file", "their key"),
+    key(
         "max_connections",
         "CASIDE_MAX_CONNECTIONS",
         "1 to 1000000",
@@ -103,6 +110,18 @@ pub(crate) const KEYS: &[Key] = &[
         "CASIDE_MAX_CONNECTIONS_PER_ADDRESS",
         "1 to 4096",
         "HTTP connections of one address at a time, and as many of its WebSockets that have no token yet",
+    ),
+    key(
+        "request_rate",
+        "CASIDE_REQUEST_RATE",
+        "1 to 1000000",
+        "HTTP requests a second of one address, and of one user; four times as many at once",
+    ),
+    key(
+        "user_message_rate",
+        "CASIDE_USER_MESSAGE_RATE",
+        "1 to 1000000",
+        "messages a second of one user over all of their sockets; four times as many at once",
     ),
     key(
         "write_timeout",
@@ -127,6 +146,18 @@ pub(crate) const KEYS: &[Key] = &[
         "CASIDE_MAX_ROOM_SIZE",
         "1 to 10000",
         "participants in a room that sets no limit of its own",
+    ),
+    key(
+        "max_rooms",
+        "CASIDE_MAX_ROOMS",
+        "1 to 1000000",
+        "rooms that run on this node at a time",
+    ),
+    key(
+        "max_rooms_per_user",
+        "CASIDE_MAX_ROOMS_PER_USER",
+        "1 to 1000000",
+        "rooms that one user may own before POST /rooms is refused; admins and API keys may have more",
     ),
     key(
         "auto_create_rooms",
@@ -279,6 +310,12 @@ pub(crate) const KEYS: &[Key] = &[
         "JWT_PRIVATE_KEY_FILE",
         "paths of PEM files with RSA (2048 bits or more) or Ed25519 keys, separated by commas; the first a private key",
         "keys for RS256 and EdDSA: the first signs, all of them verify; public keys only verify",
+    ),
+    key(
+        "audit_log",
+        "CASIDE_AUDIT_LOG",
+        "true or false",
+        "whether acts of admins and moderators and logins are written to the log, whatever RUST_LOG says",
     ),
     key(
         "rust_log",

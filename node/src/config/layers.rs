@@ -111,6 +111,8 @@ pub(crate) struct Layers {
 /// The settings and where each came from.
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
+    /// Where to read them again.
+    pub(crate) from: Sources,
     /// The values.
     pub(crate) settings: Settings,
     /// Variables of the environment that look like settings and are none.
@@ -263,6 +265,7 @@ impl Layers {
         }
         let settings = Settings::deserialize(table).expect("every value was read alone");
         let configuration = Configuration {
+            from: Sources::default(),
             settings,
             ignored: self.ignored,
             sources,
@@ -297,7 +300,7 @@ fn unknown(name: &str, from: Source, hint: Option<&str>) -> ConfigError {
 }
 
 /// Where files and variables are read from.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     /// `--config`: must be there. Otherwise `caside.toml` in the working directory is read if it is.
     pub(crate) file: Option<PathBuf>,
@@ -325,7 +328,9 @@ pub(crate) fn load(sources: &Sources) -> Result<Configuration, ConfigError> {
     if let Some(text) = read(path, required)? {
         layers.file(path, &text)?;
     }
-    layers.finish()
+    let mut configuration = layers.finish()?;
+    configuration.from = sources.clone();
+    Ok(configuration)
 }
 
 /// A file's text; `None` when it is not there and need not be.

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use caside_actors::refused::{self, Reason};
 use caside_protocol::ErrorCode;
 use caside_protocol::error::Refusal;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -17,7 +18,8 @@ use warp::reply::{Reply, Response};
 
 use super::endpoint::{Endpoint, Params};
 use super::problem::{Problem, allow};
-use super::{SharedApp, cors, reply, web_app};
+use super::{SharedApp, cors, reply, security, web_app};
+use crate::audit::Trail;
 use crate::client::Proxies;
 
 /// How long an answer may take to begin.
@@ -101,17 +103,29 @@ impl Dispatcher {
         request.extensions_mut().insert(client);
         let found = self.find(request.uri().path());
         let route = found.as_ref().map_or("(web app)", |found| found.template);
-        let mut response = match found {
-            Some(found) => answer(&found, request, foreign.is_some()).await,
-            None => web_app::answer(&request),
+        let trail = found.as_ref().map(|found| Trail::of(&method, route, &found.params));
+        let trail = trail.unwrap_or_default();
+        request.extensions_mut().insert(trail.clone());
+        let mut response = match (self.app.rates.address(&client), found) {
+            (Err(refusal), _) => Problem::from(refusal).into_response(),
+            (Ok(()), Some(found)) => answer(&found, request, foreign.is_some()).await,
+            (Ok(()), None) => web_app::answer(&request),
         };
         let refusal = response.extensions_mut().remove::<Problem>();
         let code = refusal.as_ref().map(|problem| problem.refusal().code);
         if let Some(problem) = refusal {
             response = problem.into_answer(&request_id);
+            count(response.status(), code);
         }
+        trail.end(&client, &request_id, code);
         self.app.origins.mark(foreign, response.headers_mut());
-        common_headers(response.headers_mut(), &request_id);
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        // What answers an upgrade is no page, and there are many of it.
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            security::harden(response.headers_mut(), self.app.tls);
+        }
         log(&method, route, response.status(), code, started.elapsed(), &request_id);
         Ok(response)
     }
@@ -155,12 +169,17 @@ fn request_id(headers: &HeaderMap) -> String {
     given.map_or_else(|| Uuid::now_v7().to_string(), ToOwned::to_owned)
 }
 
-fn common_headers(headers: &mut HeaderMap, request_id: &str) {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+/// Counts a refusal that nobody has counted: what went beyond a rate or a bound has been, where it did.
+fn count(status: StatusCode, code: Option<ErrorCode>) {
+    let reason = match code {
+        _ if status == StatusCode::REQUEST_TIMEOUT => Reason::BodyTimeout,
+        Some(ErrorCode::Unauthorized | ErrorCode::TokenExpired) => Reason::Unauthorized,
+        Some(ErrorCode::InvalidCredentials) => Reason::Credentials,
+        Some(ErrorCode::Forbidden) => Reason::Forbidden,
+        Some(ErrorCode::TooLarge) => Reason::BodyTooLarge,
+        _ => return,
+    };
+    refused::count(reason);
 }
 
 /// One line a request. The path as asked, its query and the client's address stay out: they name people and may bear
@@ -179,7 +198,7 @@ fn log(method: &Method, route: &str, status: StatusCode, code: Option<ErrorCode>
             request.id = request_id,
             "request failed"
         );
-    } else if route == "(web app)" || route.starts_with("/health") {
+    } else if route == "(web app)" || route.starts_with("/health") || code == Some(ErrorCode::RateLimited.as_str()) {
         tracing::debug!(
             http.method = method,
             http.route = route,

@@ -20,6 +20,7 @@ use warp::reject::{self, Rejection};
 use super::SharedApp;
 use super::endpoint::Params;
 use super::problem::Problem;
+use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::client::Client;
 
@@ -84,12 +85,12 @@ fn find_credential(headers: &HeaderMap, query: &str) -> Result<Option<String>, R
 /// Whoever asks; nobody is refused here with 401.
 pub(crate) fn caller(app: &SharedApp) -> impl Filter<Extract = (Caller,), Error = Rejection> + Clone + use<> {
     let app = app.clone();
-    credential().and_then(move |credential: Option<String>| {
+    credential().and(trail()).and_then(move |credential: Option<String>, trail: Trail| {
         let app = app.clone();
         async move {
             let missing = || Refusal::new(ErrorCode::Unauthorized, "a token is needed: `Authorization: Bearer …`");
             let credential = credential.ok_or_else(|| refuse(missing()))?;
-            app.auth.authenticate(&credential).await.map_err(refuse)
+            known(&app, &credential, &trail).await.map_err(refuse)
         }
     })
 }
@@ -99,15 +100,28 @@ pub(crate) fn maybe_caller(
     app: &SharedApp,
 ) -> impl Filter<Extract = (Option<Caller>,), Error = Rejection> + Clone + use<> {
     let app = app.clone();
-    credential().and_then(move |credential: Option<String>| {
+    credential().and(trail()).and_then(move |credential: Option<String>, trail: Trail| {
         let app = app.clone();
         async move {
             match credential {
-                Some(credential) => app.auth.authenticate(&credential).await.map(Some).map_err(refuse),
+                Some(credential) => known(&app, &credential, &trail).await.map(Some).map_err(refuse),
                 None => Ok(None),
             }
         }
     })
+}
+
+/// Whose credential this is, who may ask as often as a user may.
+async fn known(app: &SharedApp, credential: &str, trail: &Trail) -> Result<Caller, Refusal> {
+    let caller = app.auth.authenticate(credential).await?;
+    trail.by(&caller);
+    app.rates.user(&caller)?;
+    Ok(caller)
+}
+
+/// What is to be written down of the request, put into the extensions by the dispatcher.
+pub(crate) fn trail() -> impl Filter<Extract = (Trail,), Error = Rejection> + Clone {
+    warp::ext::get::<Trail>()
 }
 
 fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {

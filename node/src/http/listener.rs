@@ -8,17 +8,20 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use caside_actors::refused::{self, Reason};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::dispatch::Dispatcher;
-use super::patient::Patient;
+use super::patient::{Patient, Wire};
+use super::tls::Tls;
 use crate::client::{Share, Shares};
 
 /// How long a request's head may take to arrive, and a connection may lie idle before it.
@@ -42,12 +45,14 @@ pub(crate) struct BindError {
 }
 
 /// What one client may take up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Bounds {
     /// Plain HTTP connections of one address; loopback and trusted proxies have no such bound.
     pub(crate) per_address: usize,
     /// How long a client may take nothing of an answer.
     pub(crate) write_timeout: Duration,
+    /// TLS, when it is on.
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Sockets that are bound and not yet served: clients that come meanwhile wait in the system's queue.
@@ -87,6 +92,7 @@ impl Listeners {
                 places: places.clone(),
                 shares: shares.clone(),
                 write_timeout: bounds.write_timeout,
+                tls: bounds.tls.clone(),
                 stopped: stopped.clone(),
             };
             accepting.spawn(line.accept(listener));
@@ -125,6 +131,7 @@ struct Line {
     places: Arc<Semaphore>,
     shares: Shares,
     write_timeout: Duration,
+    tls: Option<Tls>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -147,11 +154,14 @@ impl Line {
 
     fn serve(&self, stream: TcpStream, from: SocketAddr) {
         // One address must not lock all others out.
-        let Some(share) = self.shares.take(&self.dispatcher.proxies().peer(from.ip())) else {
+        let peer = self.dispatcher.proxies().peer(from.ip());
+        let Some(share) = self.shares.take(&peer) else {
+            refused::count(Reason::ConnectionsAddress);
             tracing::debug!("a connection was closed: its address has as many as it may have");
             return;
         };
         let Ok(place) = self.places.clone().try_acquire_owned() else {
+            refused::count(Reason::Connections);
             tracing::debug!("a connection was closed: there are as many as there may be");
             return;
         };
@@ -159,13 +169,18 @@ impl Line {
             tracing::debug!(error = %e, "a connection was lost before its first request");
             return;
         }
-        tokio::spawn(connection(
-            self.dispatcher.clone(),
-            Patient::new(stream, self.write_timeout),
-            from.ip(),
-            self.stopped.clone(),
-            (place, share),
-        ));
+        let (dispatcher, tls, limit) = (self.dispatcher.clone(), self.tls.clone(), self.write_timeout);
+        let stopped = self.stopped.clone();
+        tokio::spawn(async move {
+            let wire = match &tls {
+                None => Wire::Plain(stream),
+                Some(tls) => match tls.greet(stream, &peer).await {
+                    Some(stream) => Wire::Tls(Box::new(stream)),
+                    None => return,
+                },
+            };
+            connection(dispatcher, Patient::new(wire, limit), from.ip(), stopped, (place, share)).await;
+        });
     }
 }
 
@@ -177,9 +192,17 @@ async fn connection(
     mut stopped: watch::Receiver<bool>,
     place: (OwnedSemaphorePermit, Share),
 ) {
+    // Whether something has come that is no request yet: what tells a head that is dripped from a client that rests.
+    let unanswered = Arc::new(AtomicBool::new(false));
+    let stream = stream.watched(unanswered.clone());
+    let answered = unanswered.clone();
     let service = service_fn(move |request| {
-        let dispatcher = dispatcher.clone();
-        async move { Ok::<_, Infallible>(boxed(&dispatcher, request, from).await) }
+        let (dispatcher, answered) = (dispatcher.clone(), answered.clone());
+        async move {
+            let response = boxed(&dispatcher, request, from).await;
+            answered.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -201,8 +224,22 @@ async fn connection(
     };
     if let Err(e) = ended {
         tracing::debug!(error = %e, "a connection ended early");
+        if let Some(reason) = reason(&e, unanswered.load(Ordering::Relaxed)) {
+            refused::count(reason);
+        }
     }
     drop(place);
+}
+
+/// What hyper refused by ending a connection, if it did.
+fn reason(error: &hyper::Error, unanswered: bool) -> Option<Reason> {
+    if error.is_timeout() {
+        return unanswered.then_some(Reason::HeaderTimeout);
+    }
+    if error.is_parse_too_large() {
+        return Some(Reason::HeaderTooLarge);
+    }
+    error.is_parse().then_some(Reason::MalformedRequest)
 }
 
 /// Waits until the server is to stop.

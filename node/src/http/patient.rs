@@ -3,33 +3,70 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
-/// A TCP connection whose writes make progress within a time, or fail.
+/// The bytes below HTTP, encrypted or not.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    /// As they are.
+    Plain(TcpStream),
+    /// By TLS, whose state is large.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Does the same to whichever of the two it is.
+macro_rules! wire {
+    ($self:expr, $stream:ident => $does:expr) => {
+        match &mut $self.stream {
+            Wire::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $does
+            }
+            Wire::Tls($stream) => {
+                let $stream = Pin::new($stream.as_mut());
+                $does
+            }
+        }
+    };
+}
+
+/// A connection whose writes make progress within a time, or fail.
 #[derive(Debug)]
 pub(crate) struct Patient {
-    stream: TcpStream,
+    stream: Wire,
     limit: Duration,
     /// Runs while the client takes nothing; on the heap, for most connections never need it.
     waiting: Option<Pin<Box<Sleep>>>,
     /// How many bytes are read still; `None`: as many as come.
     allowance: Option<usize>,
+    /// Set when bytes came; whoever answers them takes it back.
+    unanswered: Option<Arc<AtomicBool>>,
 }
 
 impl Patient {
     /// Waits for `limit` at most until the client takes a byte.
-    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
+    pub(crate) fn new(stream: Wire, limit: Duration) -> Self {
         Self {
             stream,
             limit,
             waiting: None,
             allowance: None,
+            unanswered: None,
         }
+    }
+
+    /// Has `unanswered` set whenever bytes come.
+    pub(crate) fn watched(mut self, unanswered: Arc<AtomicBool>) -> Self {
+        self.unanswered = Some(unanswered);
+        self
     }
 
     /// Reads about so many bytes more and then none, until [`Patient::trust`].
@@ -66,7 +103,12 @@ impl AsyncRead for Patient {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let outcome = wire!(self, stream => stream.poll_read(context, buffer));
+        if let Some(unanswered) = &self.unanswered
+            && buffer.filled().len() > before
+        {
+            unanswered.store(true, Ordering::Relaxed);
+        }
         if let Some(allowance) = &mut self.allowance {
             *allowance = allowance.saturating_sub(buffer.filled().len() - before);
         }
@@ -76,7 +118,7 @@ impl AsyncRead for Patient {
 
 impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let outcome = wire!(self, stream => stream.poll_write(context, bytes));
         self.within_limit(context, outcome)
     }
 
@@ -85,20 +127,26 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let outcome = wire!(self, stream => stream.poll_write_vectored(context, slices));
         self.within_limit(context, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Wire::Plain(stream) => stream.is_write_vectored(),
+            Wire::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // TLS holds what was written until it is flushed.
+        let outcome = wire!(self, stream => stream.poll_flush(context));
+        self.within_limit(context, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let outcome = wire!(self, stream => stream.poll_shutdown(context));
+        self.within_limit(context, outcome)
     }
 }
 
@@ -112,7 +160,8 @@ mod tests {
     async fn pair(limit: Duration) -> (Patient, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Patient::new(listener.accept().await.unwrap().0, limit), client)
+        let wire = Wire::Plain(listener.accept().await.unwrap().0);
+        (Patient::new(wire, limit), client)
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use warp::reply::{Reply, Response};
 
 use super::endpoint::absent;
 use super::problem::Problem;
+use super::security::RESOURCE_POLICY;
 use crate::auth::hex;
 
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
@@ -91,6 +92,8 @@ pub(crate) fn answer<B>(request: &Request<B>) -> Response {
     // Kept, but asked about each time: a new binary is seen at the next load.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
+    // Anybody's page may load the client, which is no secret.
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     response
 }
 

@@ -78,6 +78,8 @@ impl RoomClient {
             dialect: Dialect::Json,
             outbound: queue,
             client_ip: Some(from),
+            // The request has paid for its address.
+            limited_as: None,
             claims: Some(claims),
         };
         let peer = node.open_session(session).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use caside_actors::outbound::{MAX_BYTES, Outbound, OutboundReceiver};
 use caside_actors::peer::{PeerHandle, SocketClosed};
+use caside_actors::refused::{self, Reason};
 use caside_protocol::ErrorCode;
 use caside_protocol::client::Request;
 use caside_protocol::codec::{self, Dialect, MAX_MESSAGE_BYTES};
@@ -27,6 +28,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::Place;
 use super::flow::{Admission, Flow};
 use crate::http::patient::Patient;
+use crate::limit::wait_ms;
 
 /// How long one write may take; a client that does not read for so long is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -270,6 +272,12 @@ impl Life {
             Err((true, None, Refusal::new(ErrorCode::InvalidPayload, why)))
         };
         let malformed = matches!(&decoded, Err((true, ..)));
+        if malformed {
+            refused::count(Reason::MessageMalformed);
+        }
+        if admission != Admission::Act {
+            refused::count(Reason::MessagesConnection);
+        }
         if !self.flow.formed(!malformed) {
             return Next::End(End::Close(close::POLICY, "malformed"));
         }
@@ -277,9 +285,8 @@ impl Life {
             Admission::Act => {}
             Admission::Refuse(wait) => {
                 let id = decoded.map_or_else(|(_, id, _)| id, |request| request.id);
-                let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
                 let refusal = Refusal::new(ErrorCode::RateLimited, "too many messages; this one was not acted on");
-                peer.refuse(id, refusal.retry_after_ms(ms));
+                peer.refuse(id, refusal.retry_after_ms(wait_ms(wait)));
                 return Next::Nothing;
             }
             Admission::Close => return Next::End(End::Close(close::POLICY, "rate_limited")),
@@ -311,7 +318,10 @@ fn message(binary: bool, bytes: Bytes) -> Option<Message> {
 /// Why reading failed. What the client did wrong is told to it by the close code (RFC 6455 §7.4.1).
 fn broken(error: &WsError) -> End {
     match error {
-        WsError::Capacity(CapacityError::MessageTooLong { .. }) => End::Close(close::TOO_BIG, "too_large"),
+        WsError::Capacity(CapacityError::MessageTooLong { .. }) => {
+            refused::count(Reason::MessageTooLarge);
+            End::Close(close::TOO_BIG, "too_large")
+        }
         WsError::Utf8(_) => End::Close(1007, "not_utf8"),
         WsError::Protocol(_) => End::Close(1002, "protocol"),
         _ => End::Lost,

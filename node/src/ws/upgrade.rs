@@ -2,6 +2,7 @@
 
 use caside_actors::node::SessionArgs;
 use caside_actors::outbound::outbound;
+use caside_actors::refused::{self, Reason};
 use caside_protocol::ErrorCode;
 use caside_protocol::codec::Dialect;
 use caside_protocol::error::Refusal;
@@ -95,6 +96,7 @@ async fn open(
     caller: Option<Caller>,
 ) -> Result<Response, Refusal> {
     if !app.origins.admit(headers) {
+        refused::count(Reason::Origin);
         return Err(Refusal::new(
             ErrorCode::Forbidden,
             "the page's origin is not permitted; see CASIDE_CORS_ORIGINS",
@@ -107,6 +109,7 @@ async fn open(
         dialect,
         outbound: queue,
         client_ip: Some(from.address),
+        limited_as: from.key(),
         claims: caller.map(|caller| caller.claims),
     };
     let peer = app.node.open_session(session).await?;

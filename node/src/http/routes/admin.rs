@@ -8,6 +8,7 @@ use warp::Filter;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
+use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::http::endpoint::Endpoint;
 use crate::http::openapi::{Forbidden, Malformed, NotFound, Unauthenticated};
@@ -20,7 +21,7 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     vec![
         Endpoint::new(Method::GET, "/admin/nodes", asked().then(nodes)),
         Endpoint::new(Method::GET, "/admin/rooms", asked().then(rooms)),
-        Endpoint::new(Method::POST, "/admin/drain", asked().and(extract::json()).then(drain)),
+        Endpoint::new(Method::POST, "/admin/drain", asked().and(extract::trail()).and(extract::json()).then(drain)),
     ]
 }
 
@@ -44,7 +45,8 @@ async fn rooms(app: SharedApp, caller: Caller) -> Result<Response, Refusal> {
 /// Has a node drain, after which it ends: its rooms go to the others while their calls go on. For admins.
 #[utoipa::path(post, path = "/admin/drain", tag = "admin", request_body = DrainNode,
     responses((status = 202, description = "it has begun", body = DrainNode), Unauthenticated, Forbidden, NotFound, Malformed))]
-async fn drain(app: SharedApp, caller: Caller, asked: DrainNode) -> Result<Response, Refusal> {
+async fn drain(app: SharedApp, caller: Caller, trail: Trail, asked: DrainNode) -> Result<Response, Refusal> {
+    trail.note(|act| act.target = Some(asked.node.to_string()));
     admin(&caller)?;
     app.node.drain_node(&asked.node).await?;
     Ok(reply::with(StatusCode::ACCEPTED, &asked))

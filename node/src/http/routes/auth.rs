@@ -1,6 +1,6 @@
 //! Tokens.
 
-use caside_protocol::ErrorCode;
+use caside_protocol::{ErrorCode, Role};
 use caside_protocol::error::Refusal;
 use caside_protocol::rest::{LogoutRequest, TokenRequest, TokenResponse};
 use warp::Filter;
@@ -8,6 +8,7 @@ use warp::http::Method;
 use warp::http::header::{CACHE_CONTROL, HeaderValue};
 use warp::reply::Response;
 
+use crate::audit::{Act, Trail};
 use crate::auth::Caller;
 use crate::client::Client;
 use crate::http::endpoint::Endpoint;
@@ -19,6 +20,7 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     let given = || {
         extract::app(app)
             .and(extract::client())
+            .and(extract::trail())
             .and(extract::json::<TokenRequest>())
     };
     vec![
@@ -44,8 +46,8 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
 /// A token for a password or a refresh token. Refresh tokens are good once; one that is presented again ends its session.
 #[utoipa::path(post, path = "/login", tag = "auth", request_body = TokenRequest,
     responses((status = 200, description = "the answer", body = TokenResponse), Unauthenticated, Malformed, Busy), security(()))]
-async fn login(app: SharedApp, from: Client, request: TokenRequest) -> Result<Response, Refusal> {
-    token(app, from, request, None).await
+async fn login(app: SharedApp, from: Client, trail: Trail, request: TokenRequest) -> Result<Response, Refusal> {
+    token(app, from, trail, request, None).await
 }
 
 /// A token for a password or a refresh token; or, for an admin, an API key or a room's host, a token for anyone that is
@@ -57,9 +59,11 @@ async fn login(app: SharedApp, from: Client, request: TokenRequest) -> Result<Re
 async fn token(
     app: SharedApp,
     from: Client,
+    trail: Trail,
     request: TokenRequest,
     caller: Option<Caller>,
 ) -> Result<Response, Refusal> {
+    trail.note(|act| describe(act, &request));
     let answer = match request {
         TokenRequest::Password { username, password } => app.auth.login(&from, &username, &password).await?,
         TokenRequest::Refresh { refresh_token } => app.auth.refresh(&from, &refresh_token).await?,
@@ -70,6 +74,27 @@ async fn token(
         }
     };
     Ok(reply::ok(&answer))
+}
+
+/// What of a request for a token is written down: whom it is for, and nothing that opens anything.
+fn describe(act: &mut Act, request: &TokenRequest) {
+    match request {
+        TokenRequest::Password { username, .. } => {
+            act.action = "login";
+            act.target = Some(username.clone());
+        }
+        TokenRequest::Refresh { .. } => act.action = "token.refresh",
+        TokenRequest::Mint(mint) => {
+            act.action = "token.mint";
+            act.target = Some(mint.user.to_string());
+            act.room = Some(mint.room.to_string());
+            let role = mint.role.map_or("participant", Role::as_str);
+            act.detail = Some(match mint.ttl_s {
+                Some(ttl_s) => format!("role {role}, ttl_s {ttl_s}"),
+                None => format!("role {role}"),
+            });
+        }
+    }
 }
 
 /// Ends the session of a refresh token.

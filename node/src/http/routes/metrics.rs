@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use caside_actors::mailbox::MailboxReport;
 use caside_actors::media_worker::{MediaWorkerHandle, WorkerCounters};
+use caside_actors::refused;
 use caside_protocol::ErrorCode;
 use caside_protocol::error::Refusal;
 use warp::Filter;
@@ -105,6 +106,7 @@ fn text(app: &App, media: &[Option<WorkerCounters>]) -> String {
         "writes lost at the journal's bound",
         journal.refused,
     );
+    page.refusals();
     let reports = app.node.mailboxes();
     page.each("caside_actors", "gauge", "actors that run", &reports, |r| {
         r.alive.to_string()
@@ -360,6 +362,14 @@ impl Page {
                 writeln!(self.0, "{name}{{worker=\"{n}\",quality=\"{word}\"}} {count}")
                     .expect("a string takes any text");
             }
+        }
+    }
+
+    fn refusals(&mut self) {
+        let name = "caside_refused_total";
+        self.head(name, "counter", "what clients were refused, by reason");
+        for (reason, count) in refused::report() {
+            writeln!(self.0, "{name}{{reason=\"{reason}\"}} {count}").expect("a string takes any text");
         }
     }
 

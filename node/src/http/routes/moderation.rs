@@ -8,6 +8,7 @@ use warp::Filter;
 use warp::http::Method;
 use warp::reply::Response;
 
+use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::http::endpoint::{Endpoint, Params};
 use crate::http::openapi::{Busy, Forbidden, Malformed, NotFound, Unauthenticated};
@@ -21,13 +22,13 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
         Endpoint::new(
             Method::POST,
             "/rooms/{id}/participants/{pid}/mute",
-            one().and(extract::json()).then(mute),
+            one().and(extract::trail()).and(extract::json()).then(mute),
         ),
         Endpoint::new(Method::POST, "/rooms/{id}/participants/{pid}/kick", one().then(kick)),
         Endpoint::new(
             Method::POST,
             "/rooms/{id}/participants/{pid}/role",
-            one().and(extract::json()).then(set_role),
+            one().and(extract::trail()).and(extract::json()).then(set_role),
         ),
     ]
 }
@@ -56,7 +57,16 @@ async fn target(app: &App, caller: &Caller, params: &Params) -> Result<(RoomId, 
     params(("id" = String, Path, description = "the room"), ("pid" = String, Path, description = "the participant")),
     request_body = MuteRequest,
     responses((status = 200, description = "the answer", body = Participant), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
-async fn mute(app: SharedApp, caller: Caller, params: Params, asked: MuteRequest) -> Result<Response, Refusal> {
+async fn mute(
+    app: SharedApp,
+    caller: Caller,
+    params: Params,
+    trail: Trail,
+    asked: MuteRequest,
+) -> Result<Response, Refusal> {
+    if let Some(track) = &asked.track {
+        trail.note(|act| act.detail = Some(format!("track {track}")));
+    }
     let (room, participant) = target(&app, &caller, &params).await?;
     Ok(reply::ok(
         &app.node.mute(&room, participant, asked.track, &caller.claims).await?,
@@ -77,7 +87,14 @@ async fn kick(app: SharedApp, caller: Caller, params: Params) -> Result<Response
     params(("id" = String, Path, description = "the room"), ("pid" = String, Path, description = "the participant")),
     request_body = RoleRequest,
     responses((status = 200, description = "the answer", body = Participant), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
-async fn set_role(app: SharedApp, caller: Caller, params: Params, asked: RoleRequest) -> Result<Response, Refusal> {
+async fn set_role(
+    app: SharedApp,
+    caller: Caller,
+    params: Params,
+    trail: Trail,
+    asked: RoleRequest,
+) -> Result<Response, Refusal> {
+    trail.note(|act| act.detail = Some(asked.role.as_str().to_owned()));
     let (room, participant) = target(&app, &caller, &params).await?;
     Ok(reply::ok(
         &app.node

@@ -26,6 +26,7 @@ use crate::auth::{Caller, refused_by_store};
 use crate::http::endpoint::{Endpoint, Params, absent};
 use crate::http::openapi::{Busy, NotFound, Unauthenticated};
 use crate::http::problem::Problem;
+use crate::http::security::RESOURCE_POLICY;
 use crate::http::range::{Wanted, wanted};
 use crate::http::web_app::has_tag;
 use crate::http::{App, SharedApp, extract};
@@ -153,6 +154,8 @@ fn head(status: StatusCode, file: &StoredFile, etag: HeaderValue, part: Option<s
     let headers = response.headers_mut();
     let text = |text: &str| HeaderValue::from_str(text).ok();
     headers.insert(ETAG, etag);
+    // Applications play recordings in pages of their own; the URL or the bearer is what permits it.
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(
         CACHE_CONTROL,

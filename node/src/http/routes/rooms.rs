@@ -1,5 +1,6 @@
 //! Rooms.
 
+use caside_actors::refused::{self, Reason};
 use caside_protocol::error::Refusal;
 use caside_protocol::rest::{CreateRoom, MAX_LAST_N, MAX_METADATA_BYTES, MAX_ROOM_NAME, Page, UpdateRoom};
 use caside_protocol::view::Room;
@@ -12,6 +13,7 @@ use warp::Filter;
 use warp::http::Method;
 use warp::reply::Response;
 
+use crate::audit::Trail;
 use crate::auth::{Caller, refused_by_store};
 use crate::http::access::{idle, visible_to};
 use crate::http::endpoint::{Endpoint, Params, absent};
@@ -24,10 +26,10 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     let asked = || extract::app(app).and(extract::caller(app));
     let one = || asked().and(extract::params());
     vec![
-        Endpoint::new(Method::POST, "/rooms", asked().and(extract::json()).then(create)),
+        Endpoint::new(Method::POST, "/rooms", asked().and(extract::trail()).and(extract::json()).then(create)),
         Endpoint::new(Method::GET, "/rooms", asked().and(extract::page()).then(list)),
         Endpoint::new(Method::GET, "/rooms/{id}", one().then(read)),
-        Endpoint::new(Method::PATCH, "/rooms/{id}", one().and(extract::json()).then(update)),
+        Endpoint::new(Method::PATCH, "/rooms/{id}", one().and(extract::trail()).and(extract::json()).then(update)),
         Endpoint::new(Method::DELETE, "/rooms/{id}", one().then(delete)),
     ]
 }
@@ -38,7 +40,7 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     (status = 200, description = "it was there already", body = Room),
     (status = 409, description = "somebody else owns a room of this id", body = caside_protocol::rest::ErrorBody),
     Unauthenticated, Forbidden, Malformed, Busy))]
-async fn create(app: SharedApp, caller: Caller, asked: CreateRoom) -> Result<Response, Refusal> {
+async fn create(app: SharedApp, caller: Caller, trail: Trail, asked: CreateRoom) -> Result<Response, Refusal> {
     check(
         &app,
         asked.name.as_deref(),
@@ -48,6 +50,7 @@ async fn create(app: SharedApp, caller: Caller, asked: CreateRoom) -> Result<Res
     check_last_n("last_n", Some(asked.last_n))?;
     check_last_n("audio_last_n", Some(asked.audio_last_n))?;
     let id = asked.id.clone().unwrap_or_else(RoomId::generate);
+    trail.note(|act| act.room = Some(id.to_string()));
     app.may_create(&caller, &id).await?;
     let (room, made) = app.create_room(&caller, id, asked).await?;
     if made {
@@ -60,7 +63,7 @@ impl App {
     /// Makes a room for a caller who may, or finds theirs of this id; `true` with it when it was made.
     ///
     /// # Errors
-    /// `room_exists` when somebody else owns it; the database may be away.
+    /// `room_exists` when somebody else owns it, `forbidden` when the caller has too many; the database may be away.
     pub(crate) async fn create_room(
         &self,
         caller: &Caller,
@@ -80,6 +83,10 @@ impl App {
         if let Some(live) = self.node.room_view(&id).await? {
             return owned(live);
         }
+        if let Some(stored) = self.store.room(&id).await.map_err(|e| refused_by_store(&e))? {
+            return owned(idle(stored));
+        }
+        self.may_own_another(caller).await?;
         let room = StoredRoom {
             id,
             name: asked.name,
@@ -100,6 +107,22 @@ impl App {
         } else {
             owned(idle(room))
         }
+    }
+}
+
+impl App {
+    /// Whether a caller has fewer rooms than a user may have. Two requests at once may both pass: the bound is against many.
+    async fn may_own_another(&self, caller: &Caller) -> Result<(), Refusal> {
+        if caller.is_admin() {
+            return Ok(());
+        }
+        let owned = self.store.rooms_owned(caller.user()).await;
+        if owned.map_err(|e| refused_by_store(&e))? < self.max_rooms_per_user {
+            return Ok(());
+        }
+        refused::count(Reason::RoomsUser);
+        let why = format!("you own {} rooms, as many as a user may; delete some", self.max_rooms_per_user);
+        Err(Refusal::new(ErrorCode::Forbidden, why))
     }
 }
 
@@ -197,7 +220,16 @@ async fn read(app: SharedApp, caller: Caller, params: Params) -> Result<Response
 #[utoipa::path(patch, path = "/rooms/{id}", tag = "rooms", params(("id" = String, Path, description = "the room")),
     request_body = UpdateRoom,
     responses((status = 200, description = "the answer", body = Room), Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
-async fn update(app: SharedApp, caller: Caller, params: Params, change: UpdateRoom) -> Result<Response, Refusal> {
+async fn update(
+    app: SharedApp,
+    caller: Caller,
+    params: Params,
+    trail: Trail,
+    change: UpdateRoom,
+) -> Result<Response, Refusal> {
+    if let Some(locked) = change.locked {
+        trail.note(|act| act.action = if locked { "room.lock" } else { "room.unlock" });
+    }
     let id: RoomId = params.get(0, ErrorCode::RoomNotFound)?;
     check(
         &app,
