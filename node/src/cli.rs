@@ -48,6 +48,8 @@ enum Command {
     ApiKey(accounts::ApiKeyCommand),
     /// Look at the cluster that runs
     Inspect(operate::InspectArgs),
+    /// Say whether the node of this configuration is ready for clients, also by the exit code
+    Health,
     /// Move every room off a node, which then ends
     Drain(operate::DrainArgs),
     /// Manage the database's schema
@@ -119,6 +121,7 @@ impl Command {
                 Self::User(command) => command.run(settings).await?,
                 Self::ApiKey(command) => command.run(settings).await?,
                 Self::Inspect(args) => args.run(settings).await?,
+                Self::Health => operate::health(settings).await?,
                 Self::Drain(args) => args.run(settings).await?,
                 Self::Migrate(command) => command.run(settings).await?,
                 Self::Config(_) => {}

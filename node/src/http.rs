@@ -33,8 +33,8 @@ use crate::auth::Auth;
 use crate::client::Proxies;
 use crate::whip::Whip;
 use crate::ws::Sockets;
-use rates::Rates;
 use cors::Origins;
+use rates::Rates;
 use readiness::Readiness;
 
 /// What handlers work with.

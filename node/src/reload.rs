@@ -57,7 +57,10 @@ fn again(running: Configuration, tls: Option<&Tls>) -> Configuration {
     certificate(&settings, tls);
     let changed = changed(&settings, &next.settings);
     if !changed.is_empty() {
-        tracing::warn!(settings = changed.join(", "), "SIGHUP: these have changed and need a restart");
+        tracing::warn!(
+            settings = changed.join(", "),
+            "SIGHUP: these have changed and need a restart"
+        );
     }
     next.settings = settings;
     next
@@ -68,7 +71,9 @@ fn certificate(settings: &Settings, tls: Option<&Tls>) {
         return;
     };
     match tls.reload(cert, key) {
-        Ok(()) => tracing::info!(path = %cert.display(), "SIGHUP: new connections are shown the certificate as it is now"),
+        Ok(()) => {
+            tracing::info!(path = %cert.display(), "SIGHUP: new connections are shown the certificate as it is now")
+        }
         Err(e) => tracing::error!(error = %e, "SIGHUP: the certificate cannot be used; the one before stays"),
     }
 }
@@ -85,7 +90,10 @@ fn changed(running: &Settings, next: &Settings) -> Vec<&'static str> {
         ("metrics_token", running.metrics_token != next.metrics_token),
         ("turn_secret", running.turn_secret != next.turn_secret),
         ("cluster_cookie", running.cluster_cookie != next.cluster_cookie),
-        ("aws_secret_access_key", running.aws_secret_access_key != next.aws_secret_access_key),
+        (
+            "aws_secret_access_key",
+            running.aws_secret_access_key != next.aws_secret_access_key,
+        ),
         ("aws_session_token", running.aws_session_token != next.aws_session_token),
         ("database_url", running.database_url != next.database_url),
         ("redis_url", running.redis_url != next.redis_url),

@@ -16,7 +16,7 @@ use crate::http::listener::{Bounds, Listeners, Server};
 use crate::http::routes;
 use crate::http::tls::{self, Tls};
 use crate::wiring::{self, Running};
-use crate::{first_start, output, private, reload};
+use crate::{first_start, notify, output, private, reload};
 
 /// What the rest of a stop has beside the drain.
 const TAIL: u32 = 4;
@@ -56,11 +56,13 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode
     if let Some(password) = demo {
         output::line(format_args!("demo password: {password}"));
     }
+    notify::say(notify::READY);
     tracing::info!(node.id = %settings.node_id, version = wiring::VERSION, "the node is up");
     tokio::select! {
         () = signals.next() => {}
         () = running.stop.notified() => {}
     }
+    notify::say(notify::STOPPING);
     reloading.abort();
     tracing::info!(
         sockets = running.app.sockets.open(),

@@ -39,7 +39,9 @@ fn filter(settings: &Settings) -> EnvFilter {
 
 /// Writes the lines that these settings ask for from now on; `false` when there is no log.
 pub(crate) fn reload(settings: &Settings) -> bool {
-    LEVELS.get().is_some_and(|levels| levels.reload(filter(settings)).is_ok())
+    LEVELS
+        .get()
+        .is_some_and(|levels| levels.reload(filter(settings)).is_ok())
 }
 
 /// Starts the log; a panic becomes a line of it.

@@ -281,3 +281,202 @@ fn the_other_files_can_be_read() {
         }
     }
 }
+
+// ---- packages ------------------------------------------------------------------------------------------------------
+
+/// The lines `name=value` of a unit's section.
+fn unit(section: &str) -> Vec<(String, String)> {
+    let unit = text("deploy/systemd/caside.service");
+    let (_, rest) = unit.split_once(&format!("[{section}]\n")).expect("the section");
+    let lines = rest.lines().take_while(|line| !line.starts_with('['));
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_unit_gives_settings_that_there_are_and_time_to_drain() {
+    let service = unit("Service");
+    let all = |name: &str| -> Vec<&str> {
+        let lines = service.iter().filter(|(key, _)| key == name);
+        lines.map(|(_, value)| value.as_str()).collect()
+    };
+    let given: Vec<String> = all("Environment")
+        .iter()
+        .filter_map(|line| Some(line.split_once('=')?.0.to_owned()))
+        .collect();
+    assert_known(given.iter(), "caside.service");
+    let seconds = |name: &str| seconds(&Value::from(all(name)[0]), name);
+    let defaults = text("node/src/config.rs");
+    let default = |field: &str| -> u64 {
+        let (_, rest) = defaults
+            .split_once(&format!("{field}: Span(Duration::from_secs("))
+            .expect("a default");
+        rest.split(')')
+            .next()
+            .and_then(|digits| digits.parse().ok())
+            .expect("seconds")
+    };
+    assert!(seconds("TimeoutStopSec") > default("drain_timeout"));
+    assert!(seconds("TimeoutStartSec") > default("database_wait"));
+    assert_eq!(all("Type"), ["notify"]);
+    assert_eq!(all("ExecReload"), ["/bin/kill -HUP $MAINPID"]);
+    // A wrong configuration ends with 2.
+    assert_eq!(all("RestartPreventExitStatus"), ["2"]);
+    for hardened in [
+        "NoNewPrivileges",
+        "ProtectHome",
+        "PrivateTmp",
+        "PrivateDevices",
+        "ProtectKernelModules",
+        "RestrictNamespaces",
+        "RestrictSUIDSGID",
+        "MemoryDenyWriteExecute",
+        "LockPersonality",
+    ] {
+        assert_eq!(all(hardened), ["yes"], "{hardened}");
+    }
+    assert_eq!(all("ProtectSystem"), ["strict"]);
+    assert_ne!(all("User"), ["root"]);
+    let descriptors: u64 = all("LimitNOFILE")[0].parse().unwrap();
+    assert!(
+        descriptors >= 10_000 + 5_000,
+        "docs/operations.md says how many it takes"
+    );
+}
+
+#[test]
+fn systemd_takes_the_unit() {
+    let unit = repository().join("deploy/systemd/caside.service");
+    let verify = std::process::Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&unit)
+        .output();
+    let Ok(verify) = verify else {
+        eprintln!("systemd-analyze is not there; only the lines were checked");
+        return;
+    };
+    let said = String::from_utf8_lossy(&verify.stderr);
+    // That nothing is installed here is no fault of the unit.
+    let wrong: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("caside.service"))
+        .filter(|line| !line.contains("/usr/bin/caside is not executable"))
+        .collect();
+    assert_eq!(wrong, Vec::<&str>::new());
+}
+
+#[test]
+fn the_package_has_what_its_list_names() {
+    let manifest = text("node/Cargo.toml");
+    let (_, deb) = manifest.split_once("[package.metadata.deb]\n").expect("the package");
+    let mut installed = BTreeSet::new();
+    for line in deb.lines().filter(|line| line.trim_start().starts_with("[\"")) {
+        let parts: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+        let [from, to, mode] = parts[..] else {
+            panic!("an asset has three parts: {line}")
+        };
+        // The one that is built first.
+        if from != "target/dist/caside" {
+            assert!(repository().join("node").join(from).exists(), "{from}");
+        }
+        let secret = to.starts_with("etc/");
+        assert!(!secret || mode.ends_with('0'), "{to}: everybody may read it");
+        let name = if to.ends_with('/') {
+            format!("{to}{}", from.rsplit('/').next().unwrap())
+        } else {
+            to.to_owned()
+        };
+        installed.insert(name);
+    }
+    // What the unit starts and reads.
+    for needed in ["usr/bin/caside", "etc/caside/caside.toml", "etc/caside/caside.env"] {
+        assert!(installed.contains(needed), "{needed}");
+    }
+    let unit = text("deploy/systemd/caside.service");
+    for path in ["/usr/bin/caside", "/etc/caside/caside.toml", "/etc/caside/caside.env"] {
+        assert!(unit.contains(path), "{path}");
+    }
+    for script in ["postinst", "postrm"] {
+        let script = repository().join("deploy/debian").join(script);
+        let checked = std::process::Command::new("sh")
+            .arg("-n")
+            .arg(&script)
+            .status()
+            .unwrap();
+        assert!(checked.success(), "{}", script.display());
+        assert!(fs::read_to_string(&script).unwrap().contains("#DEBHELPER#"));
+    }
+}
+
+#[test]
+fn the_image_is_small_and_runs_as_nobody_special() {
+    let dockerfile = text("Dockerfile");
+    let logical = dockerfile.replace("\\\n", " ");
+    let steps: Vec<(&str, &str)> = logical
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .filter_map(|line| line.split_once(' '))
+        .collect();
+    let of = |name: &str| -> Vec<&str> { steps.iter().filter(|step| step.0 == name).map(|step| step.1).collect() };
+    let from = of("FROM");
+    assert_eq!(from.len(), 2, "built in one image, shipped in another");
+    assert!(
+        from.iter()
+            .all(|image| image.contains(':') && !image.contains(":latest")),
+        "{from:?}"
+    );
+    assert!(from[1].contains("slim"));
+    // Rust's version is the one that the project is built with elsewhere.
+    let toolchain = text("rust-toolchain.toml");
+    let version = toolchain.split('"').nth(1).expect("a version");
+    let version: Vec<&str> = version.split('.').take(2).collect();
+    assert!(from[0].contains(&version.join(".")), "{} {version:?}", from[0]);
+    assert_eq!(of("USER"), ["caside"]);
+    assert_eq!(of("HEALTHCHECK").len(), 1);
+    assert!(of("HEALTHCHECK")[0].ends_with("CMD [\"caside\", \"health\"]"));
+    let variables = of("ENV").join(" ");
+    let names: Vec<String> = variables
+        .split_whitespace()
+        .filter_map(|part| Some(part.split_once('=')?.0.to_owned()))
+        .collect();
+    assert!(!names.is_empty());
+    assert_known(names.iter(), "Dockerfile");
+    // What is copied into the build has no secrets and no data.
+    let ignored = text(".dockerignore");
+    for name in ["target", "data", ".env", ".git"] {
+        assert!(ignored.lines().any(|line| line == name), ".dockerignore lacks {name}");
+    }
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let page = text("docs/security.md");
+    let mut named = 0;
+    for link in page.split("[`").skip(1) {
+        let (name, rest) = link.split_once("`](").expect("a link around code");
+        let (path, _) = rest.split_once(')').expect("an end of the link");
+        let path = path.strip_prefix("../").expect("a path in the repository");
+        let source = text(path);
+        // A whole file is its own proof.
+        if path.ends_with(&format!("/{name}")) || path == name {
+            continue;
+        }
+        named += 1;
+        let there = source.contains(&format!("fn {name}(")) || source.contains(&format!("test('{name}'"));
+        assert!(there, "docs/security.md names {name}, which {path} does not have");
+    }
+    assert!(named > 20, "{named}");
+    // And what proves attacks has a threat.
+    let attacks = text("node/tests/it/attacks.rs");
+    for test in attacks.split("#[tokio::test]").skip(1) {
+        let name = test
+            .split("fn ")
+            .nth(1)
+            .and_then(|rest| rest.split('(').next())
+            .expect("a name");
+        assert!(page.contains(name), "docs/security.md does not name {name}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Chores, `cargo xtask …`. Kept free of heavy dependencies: it is built before anything else.
 
 mod cluster;
+mod deny;
 #[cfg(test)]
 mod deployed;
 mod layers;
@@ -19,7 +20,8 @@ cargo xtask <chore>
   test       every test: Rust, then browsers and other clients against the release binary, then drills; installs what they need
   unit       the Rust tests alone
   e2e        the browser and client tests alone
-  lint       formatting, layers, clippy; warnings are errors
+  lint       formatting, layers, dependencies, clippy; warnings are errors
+  deny       licenses, sources and advisories of what is built in; part of lint. ADVISORY_DB names a copy of the advisories
   fmt        formats Rust
   layers     checks which crate imports which
   fuzz [S]   every fuzz target for S seconds each (default 300; needs a nightly toolchain and cargo-fuzz)
@@ -57,6 +59,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some("unit") => unit(),
         Some("e2e") => e2e(),
         Some("lint") => lint(),
+        Some("deny") => deny::check(),
         Some("fmt") => run(&cargo(&["fmt", "--all"])),
         Some("layers") => layers::check(&repository()),
         Some("fuzz") => fuzz(arguments.get(1).map_or("300", String::as_str)),
@@ -82,6 +85,7 @@ fn chore(arguments: &[String]) -> Result<()> {
 fn lint() -> Result<()> {
     run(&cargo(&["fmt", "--all", "--check"]))?;
     layers::check(&repository())?;
+    deny::check()?;
     run(&cargo(&[
         "clippy",
         "--workspace",

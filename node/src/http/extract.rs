@@ -85,14 +85,16 @@ fn find_credential(headers: &HeaderMap, query: &str) -> Result<Option<String>, R
 /// Whoever asks; nobody is refused here with 401.
 pub(crate) fn caller(app: &SharedApp) -> impl Filter<Extract = (Caller,), Error = Rejection> + Clone + use<> {
     let app = app.clone();
-    credential().and(trail()).and_then(move |credential: Option<String>, trail: Trail| {
-        let app = app.clone();
-        async move {
-            let missing = || Refusal::new(ErrorCode::Unauthorized, "a token is needed: `Authorization: Bearer …`");
-            let credential = credential.ok_or_else(|| refuse(missing()))?;
-            known(&app, &credential, &trail).await.map_err(refuse)
-        }
-    })
+    credential()
+        .and(trail())
+        .and_then(move |credential: Option<String>, trail: Trail| {
+            let app = app.clone();
+            async move {
+                let missing = || Refusal::new(ErrorCode::Unauthorized, "a token is needed: `Authorization: Bearer …`");
+                let credential = credential.ok_or_else(|| refuse(missing()))?;
+                known(&app, &credential, &trail).await.map_err(refuse)
+            }
+        })
 }
 
 /// Whoever asks, if they say so; a credential that does not hold is refused all the same.
@@ -100,15 +102,17 @@ pub(crate) fn maybe_caller(
     app: &SharedApp,
 ) -> impl Filter<Extract = (Option<Caller>,), Error = Rejection> + Clone + use<> {
     let app = app.clone();
-    credential().and(trail()).and_then(move |credential: Option<String>, trail: Trail| {
-        let app = app.clone();
-        async move {
-            match credential {
-                Some(credential) => known(&app, &credential, &trail).await.map(Some).map_err(refuse),
-                None => Ok(None),
+    credential()
+        .and(trail())
+        .and_then(move |credential: Option<String>, trail: Trail| {
+            let app = app.clone();
+            async move {
+                match credential {
+                    Some(credential) => known(&app, &credential, &trail).await.map(Some).map_err(refuse),
+                    None => Ok(None),
+                }
             }
-        }
-    })
+        })
 }
 
 /// Whose credential this is, who may ask as often as a user may.

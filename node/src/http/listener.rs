@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use caside_actors::refused::{self, Reason};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use caside_actors::refused::{self, Reason};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -179,7 +179,14 @@ impl Line {
                     None => return,
                 },
             };
-            connection(dispatcher, Patient::new(wire, limit), from.ip(), stopped, (place, share)).await;
+            connection(
+                dispatcher,
+                Patient::new(wire, limit),
+                from.ip(),
+                stopped,
+                (place, share),
+            )
+            .await;
         });
     }
 }

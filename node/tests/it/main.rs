@@ -14,6 +14,8 @@
 )]
 
 mod addresses;
+mod attacks;
+mod audit;
 mod auth;
 mod cli;
 mod dependencies;
@@ -24,4 +26,5 @@ mod rest;
 mod rights;
 mod signaling;
 mod support;
+mod tls;
 mod whip;

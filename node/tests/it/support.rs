@@ -2,6 +2,7 @@
 
 pub(crate) mod http;
 pub(crate) mod node;
+pub(crate) mod tls;
 pub(crate) mod ws;
 
 pub(crate) use http::{Answer, Request};

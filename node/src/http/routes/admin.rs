@@ -21,7 +21,11 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     vec![
         Endpoint::new(Method::GET, "/admin/nodes", asked().then(nodes)),
         Endpoint::new(Method::GET, "/admin/rooms", asked().then(rooms)),
-        Endpoint::new(Method::POST, "/admin/drain", asked().and(extract::trail()).and(extract::json()).then(drain)),
+        Endpoint::new(
+            Method::POST,
+            "/admin/drain",
+            asked().and(extract::trail()).and(extract::json()).then(drain),
+        ),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! Tokens.
 
-use caside_protocol::{ErrorCode, Role};
 use caside_protocol::error::Refusal;
 use caside_protocol::rest::{LogoutRequest, TokenRequest, TokenResponse};
+use caside_protocol::{ErrorCode, Role};
 use warp::Filter;
 use warp::http::Method;
 use warp::http::header::{CACHE_CONTROL, HeaderValue};

@@ -26,8 +26,8 @@ use crate::auth::{Caller, refused_by_store};
 use crate::http::endpoint::{Endpoint, Params, absent};
 use crate::http::openapi::{Busy, NotFound, Unauthenticated};
 use crate::http::problem::Problem;
-use crate::http::security::RESOURCE_POLICY;
 use crate::http::range::{Wanted, wanted};
+use crate::http::security::RESOURCE_POLICY;
 use crate::http::web_app::has_tag;
 use crate::http::{App, SharedApp, extract};
 

@@ -26,10 +26,18 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
     let asked = || extract::app(app).and(extract::caller(app));
     let one = || asked().and(extract::params());
     vec![
-        Endpoint::new(Method::POST, "/rooms", asked().and(extract::trail()).and(extract::json()).then(create)),
+        Endpoint::new(
+            Method::POST,
+            "/rooms",
+            asked().and(extract::trail()).and(extract::json()).then(create),
+        ),
         Endpoint::new(Method::GET, "/rooms", asked().and(extract::page()).then(list)),
         Endpoint::new(Method::GET, "/rooms/{id}", one().then(read)),
-        Endpoint::new(Method::PATCH, "/rooms/{id}", one().and(extract::trail()).and(extract::json()).then(update)),
+        Endpoint::new(
+            Method::PATCH,
+            "/rooms/{id}",
+            one().and(extract::trail()).and(extract::json()).then(update),
+        ),
         Endpoint::new(Method::DELETE, "/rooms/{id}", one().then(delete)),
     ]
 }
@@ -121,7 +129,10 @@ impl App {
             return Ok(());
         }
         refused::count(Reason::RoomsUser);
-        let why = format!("you own {} rooms, as many as a user may; delete some", self.max_rooms_per_user);
+        let why = format!(
+            "you own {} rooms, as many as a user may; delete some",
+            self.max_rooms_per_user
+        );
         Err(Refusal::new(ErrorCode::Forbidden, why))
     }
 }

@@ -6,6 +6,7 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -60,6 +61,11 @@ impl Request {
 
     async fn exchange(self) -> Answer {
         let stream = TcpStream::connect(&self.address).await.unwrap();
+        self.over(stream).await
+    }
+
+    /// Sends it over this connection.
+    pub(crate) async fn over(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Answer {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
         let request = self.head.body(Full::new(self.body)).unwrap();

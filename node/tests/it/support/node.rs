@@ -65,12 +65,18 @@ impl Node {
 
     /// Starts a node on the data of another.
     pub(crate) async fn in_dir(dir: Arc<TempDir>, env: &[(&str, &str)]) -> Self {
-        let mut child = command(dir.path())
+        let mut command = command(dir.path());
+        command
             .env("CASIDE_LISTEN", "127.0.0.1:0")
-            .env("CASIDE_MEDIA_PORT", "0")
-            .envs(env.iter().copied())
-            .spawn()
-            .unwrap();
+            .env("CASIDE_MEDIA_PORT", "0");
+        for (name, value) in env {
+            // Nothing takes a variable away, so that a file can say what it would.
+            match *value {
+                "" => command.env_remove(name),
+                value => command.env(name, value),
+            };
+        }
+        let mut child = command.spawn().unwrap();
         let (sender, lines) = watch::channel(Vec::new());
         let sender = Arc::new(sender);
         collect(child.stdout.take().unwrap(), sender.clone());
@@ -81,7 +87,8 @@ impl Node {
             dir,
             lines,
         };
-        node.address = node.line("listening on http://").await;
+        let listening = node.line("listening on ").await;
+        node.address = listening.split_once("://").expect("a URL").1.to_owned();
         node
     }
 
@@ -96,9 +103,31 @@ impl Node {
         find(&found).unwrap()
     }
 
+    /// Waits until so many lines have had this.
+    pub(crate) async fn lines(&self, part: &str, count: usize) {
+        let mut lines = self.lines.clone();
+        let many = |all: &Vec<String>| all.iter().filter(|line| line.contains(part)).count() >= count;
+        let found = timeout(PATIENCE, lines.wait_for(many)).await;
+        drop(
+            found
+                .unwrap_or_else(|_| panic!("not {count} lines with {part:?}"))
+                .expect("the node runs"),
+        );
+    }
+
     /// Everything it has printed.
     pub(crate) fn output(&self) -> Vec<String> {
         self.lines.borrow().clone()
+    }
+
+    /// How often something was refused for this reason, by its metrics.
+    pub(crate) async fn refused(&self, reason: &str) -> u64 {
+        let page = self.request("GET", "/metrics").send().await;
+        assert_eq!(page.status, 200);
+        let page = String::from_utf8(page.body.to_vec()).unwrap();
+        let start = format!("caside_refused_total{{reason=\"{reason}\"}} ");
+        let found = page.lines().find_map(|line| line.strip_prefix(&start));
+        found.unwrap_or_else(|| panic!("no reason {reason}")).parse().unwrap()
     }
 
     /// A request to this node.

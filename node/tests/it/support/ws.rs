@@ -2,6 +2,7 @@
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -15,9 +16,14 @@ use super::{Node, PATIENCE};
 pub(crate) const JSON: &str = "caside.json.v1";
 pub(crate) const MSGPACK: &str = "caside.msgpack.v1";
 
+/// A connection of any kind.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
 /// An open socket.
 pub(crate) struct Ws {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Box<dyn Io>>,
     binary: bool,
     next_id: u64,
 }
@@ -35,13 +41,26 @@ impl Ws {
     /// # Errors
     /// The status with which the upgrade was refused.
     pub(crate) async fn open(node: &Node, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let stream = TcpStream::connect(&node.address).await.unwrap();
+        Self::over(Box::new(stream), node, path, headers).await
+    }
+
+    /// The same over a connection that is there.
+    ///
+    /// # Errors
+    /// The status with which the upgrade was refused.
+    pub(crate) async fn over(
+        stream: Box<dyn Io>,
+        node: &Node,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
         let mut request = format!("ws://{}{path}", node.address).into_client_request().unwrap();
         for (name, value) in headers {
             request
                 .headers_mut()
-                .insert(*name, HeaderValue::from_str(value).unwrap());
+                .append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let stream = TcpStream::connect(&node.address).await.unwrap();
         match timeout(PATIENCE, client_async(request, stream))
             .await
             .expect("an answer in time")
