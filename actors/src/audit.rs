@@ -44,8 +44,10 @@ impl Via {
 pub enum Outcome {
     /// It was done, or was so already.
     Success,
-    /// It was not.
+    /// It was not, and this is why.
     Refused(ErrorCode),
+    /// It was not, for a reason that has no code.
+    Failed,
 }
 
 impl From<&ServerMessage> for Outcome {
@@ -95,6 +97,7 @@ impl Act {
         let (result, code) = match outcome {
             Outcome::Success => ("success", None),
             Outcome::Refused(code) => ("refused", Some(code.as_str())),
+            Outcome::Failed => ("failure", None),
         };
         tracing::event!(
             target: TARGET,

@@ -125,7 +125,7 @@ pub(crate) fn operator() -> String {
 pub(crate) fn command<T>(act: Act, done: &anyhow::Result<T>) {
     let outcome = match done {
         Ok(_) => Outcome::Success,
-        Err(_) => Outcome::Refused(ErrorCode::Internal),
+        Err(_) => Outcome::Failed,
     };
     let user = Some(operator());
     Act { user, ..act }.log(Via::Cli, outcome);

@@ -77,9 +77,10 @@ fn find_credential(headers: &HeaderMap, query: &str) -> Result<Option<String>, R
         }
         return Ok(Some(token.trim().to_owned()));
     }
-    Ok(parse_query::<TokenQuery>(query)?
-        .token
-        .filter(|token| !token.is_empty()))
+    // What names a token so that it cannot be read is no credential.
+    let query = parse_query::<TokenQuery>(query);
+    let query = query.map_err(|e| Refusal::new(ErrorCode::Unauthorized, e.message))?;
+    Ok(query.token.filter(|token| !token.is_empty()))
 }
 
 /// Whoever asks; nobody is refused here with 401.

@@ -170,14 +170,18 @@ impl Line {
             return;
         }
         let (dispatcher, tls, limit) = (self.dispatcher.clone(), self.tls.clone(), self.write_timeout);
-        let stopped = self.stopped.clone();
+        let mut stopped = self.stopped.clone();
         tokio::spawn(async move {
             let wire = match &tls {
                 None => Wire::Plain(stream),
-                Some(tls) => match tls.greet(stream, &peer).await {
-                    Some(stream) => Wire::Tls(Box::new(stream)),
-                    None => return,
-                },
+                Some(tls) => {
+                    let greeted = tokio::select! {
+                        greeted = Box::pin(tls.greet(stream, &peer)) => greeted,
+                        () = stop(&mut stopped) => None,
+                    };
+                    let Some(stream) = greeted else { return };
+                    Wire::Tls(Box::new(stream))
+                }
             };
             connection(
                 dispatcher,

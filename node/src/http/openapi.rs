@@ -76,6 +76,12 @@ pub(crate) enum Busy {
     Unavailable(#[to_schema] ErrorBody),
 }
 
+/// For whoever asks too often, where nothing else can go wrong.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "documents answers that problems become")]
+#[response(status = 429, description = "`rate_limited`; see `Retry-After`")]
+pub(crate) struct RateLimited(#[to_schema] ErrorBody);
+
 /// Which page of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

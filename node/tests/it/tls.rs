@@ -52,7 +52,7 @@ async fn admin(certificate: &Certificate, node: &Node) -> String {
         .to_owned()
 }
 
-async fn joined(certificate: &Certificate, node: &Node, token: &str) -> Ws {
+async fn joined(certificate: &Certificate, node: &Node, token: &str, room: &str) -> Ws {
     let stream = certificate.greet(&node.address).await.unwrap();
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("sec-websocket-protocol", JSON)];
@@ -60,7 +60,7 @@ async fn joined(certificate: &Certificate, node: &Node, token: &str) -> Ws {
         .await
         .expect("an upgrade");
     assert_eq!(ws.receive().await["type"], "welcome");
-    let joined = ws.ask("join", json!({"room": "r", "display_name": "Ada"})).await;
+    let joined = ws.ask("join", json!({"room": room, "display_name": "Ada"})).await;
     assert_eq!(joined["type"], "joined", "{joined}");
     ws
 }
@@ -80,7 +80,7 @@ async fn http_and_websockets_are_served_by_tls_and_nothing_else_is() {
         assert_eq!(answer.header("strict-transport-security"), "max-age=31536000");
     }
     let token = admin(&certificate, &node).await;
-    let mut ws = joined(&certificate, &node, &token).await;
+    let mut ws = joined(&certificate, &node, &token, "r").await;
     // More than the buffers of TLS hold at a time, both ways.
     let text = "x".repeat(16_000);
     let said = ws.ask("data", json!({"topic": "t", "value": text})).await;
@@ -148,8 +148,8 @@ async fn sighup_shows_the_new_certificate_and_drops_no_connection() {
     let node = Node::in_dir(dir.clone(), &env).await;
     let token = admin(&first, &node).await;
     let mut members = Vec::new();
-    for _ in 0..20 {
-        members.push(joined(&first, &node, &token).await);
+    for n in 0..20 {
+        members.push(joined(&first, &node, &token, &format!("r{}", n / 2)).await);
     }
     // They talk all the while.
     let (stop, stopped) = tokio::sync::watch::channel(false);

@@ -11,7 +11,7 @@ use warp::reply::Response;
 use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::http::endpoint::Endpoint;
-use crate::http::openapi::{Forbidden, Malformed, NotFound, Unauthenticated};
+use crate::http::openapi::{Busy, Forbidden, Malformed, NotFound, Unauthenticated};
 use crate::http::{App, SharedApp, extract, reply};
 
 /// `/admin/…`.
@@ -31,7 +31,7 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
 
 /// The nodes of the cluster as this one sees them, itself first. For admins.
 #[utoipa::path(get, path = "/admin/nodes", tag = "admin",
-    responses((status = 200, description = "the answer", body = Nodes), Unauthenticated, Forbidden))]
+    responses((status = 200, description = "the answer", body = Nodes), Unauthenticated, Forbidden, Busy))]
 async fn nodes(app: SharedApp, caller: Caller) -> Result<Response, Refusal> {
     admin(&caller)?;
     Ok(reply::ok(&app.nodes()))
@@ -39,7 +39,7 @@ async fn nodes(app: SharedApp, caller: Caller) -> Result<Response, Refusal> {
 
 /// The rooms that run, on all nodes. For admins.
 #[utoipa::path(get, path = "/admin/rooms", tag = "admin",
-    responses((status = 200, description = "the answer", body = RunningRooms), Unauthenticated, Forbidden))]
+    responses((status = 200, description = "the answer", body = RunningRooms), Unauthenticated, Forbidden, Busy))]
 async fn rooms(app: SharedApp, caller: Caller) -> Result<Response, Refusal> {
     admin(&caller)?;
     let items = app.node.running_rooms().await;
@@ -48,7 +48,8 @@ async fn rooms(app: SharedApp, caller: Caller) -> Result<Response, Refusal> {
 
 /// Has a node drain, after which it ends: its rooms go to the others while their calls go on. For admins.
 #[utoipa::path(post, path = "/admin/drain", tag = "admin", request_body = DrainNode,
-    responses((status = 202, description = "it has begun", body = DrainNode), Unauthenticated, Forbidden, NotFound, Malformed))]
+    responses((status = 202, description = "it has begun", body = DrainNode),
+        Unauthenticated, Forbidden, NotFound, Malformed, Busy))]
 async fn drain(app: SharedApp, caller: Caller, trail: Trail, asked: DrainNode) -> Result<Response, Refusal> {
     trail.note(|act| act.target = Some(asked.node.to_string()));
     admin(&caller)?;

@@ -12,7 +12,7 @@ use crate::audit::{Act, Trail};
 use crate::auth::Caller;
 use crate::client::Client;
 use crate::http::endpoint::Endpoint;
-use crate::http::openapi::{Busy, Malformed, Unauthenticated};
+use crate::http::openapi::{Busy, Malformed, RateLimited, Unauthenticated};
 use crate::http::{SharedApp, extract, reply};
 
 /// `/login`, `/auth/…` and the public keys.
@@ -107,7 +107,7 @@ async fn logout(app: SharedApp, request: LogoutRequest) -> Result<Response, Refu
 
 /// The keys that verify our tokens (RFC 7517). Shared secrets are not among them.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "auth",
-    responses((status = 200, description = "a JWK set", body = serde_json::Value)), security(()))]
+    responses((status = 200, description = "a JWK set", body = serde_json::Value), RateLimited), security(()))]
 async fn public_keys(app: SharedApp) -> Result<Response, Refusal> {
     let mut response = reply::ok(&app.auth.public_keys());
     let kept = HeaderValue::from_static("public, max-age=300");

@@ -8,6 +8,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
 use crate::http::endpoint::Endpoint;
+use crate::http::openapi::RateLimited;
 use crate::http::{SharedApp, extract, reply};
 
 /// `/health` and what is below it.
@@ -20,13 +21,15 @@ pub(crate) fn endpoints(app: &SharedApp) -> Vec<Endpoint> {
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "the answer", body = Health)))]
+#[utoipa::path(get, path = "/health/live", tag = "health",
+    responses((status = 200, description = "the answer", body = Health), RateLimited), security(()))]
 async fn live() -> Result<Response, Refusal> {
     Ok(reply::ok(&health("ok", Vec::new())))
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, description = "the answer", body = Health)))]
+#[utoipa::path(get, path = "/health", tag = "health",
+    responses((status = 200, description = "the answer", body = Health), RateLimited), security(()))]
 async fn alive() -> Result<Response, Refusal> {
     live().await
 }
@@ -35,7 +38,8 @@ async fn alive() -> Result<Response, Refusal> {
 #[utoipa::path(get, path = "/health/ready", tag = "health", responses(
     (status = 200, description = "the answer", body = Health),
     (status = 503, description = "`missing` names what: database, object_store, or draining", body = Health),
-))]
+    RateLimited,
+), security(()))]
 async fn ready(app: SharedApp) -> Result<Response, Refusal> {
     let mut missing = app.readiness.missing().await;
     if app.node.is_draining() {

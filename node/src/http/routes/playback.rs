@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 use tokio::io::ReadBuf;
 use warp::Filter;
 use warp::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderValue,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
 };
 use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response};
@@ -31,6 +31,8 @@ use crate::http::security::RESOURCE_POLICY;
 use crate::http::web_app::has_tag;
 use crate::http::{App, SharedApp, extract};
 
+/// What a page around a recording may load: it.
+const CONTENT_POLICY: &str = "default-src 'none'; media-src 'self'; frame-ancestors 'none'";
 /// How much of a file is in memory at a time.
 const CHUNK: usize = 64 * 1024;
 
@@ -156,6 +158,8 @@ fn head(status: StatusCode, file: &StoredFile, etag: HeaderValue, part: Option<s
     headers.insert(ETAG, etag);
     // Applications play recordings in pages of their own; the URL or the bearer is what permits it.
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
+    // A browser that is led to the file makes a page of its own around it.
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(
         CACHE_CONTROL,
