@@ -148,7 +148,7 @@ async fn sighup_shows_the_new_certificate_and_drops_no_connection() {
     let node = Node::in_dir(dir.clone(), &env).await;
     let token = admin(&first, &node).await;
     let mut members = Vec::new();
-    for n in 0..20 {
+    for n in 0..10 {
         members.push(joined(&first, &node, &token, &format!("r{}", n / 2)).await);
     }
     // They talk all the while.
@@ -163,7 +163,7 @@ async fn sighup_shows_the_new_certificate_and_drops_no_connection() {
                     let answer = ws.ask("data", json!({"topic": "t", "value": said})).await;
                     assert_eq!(answer["type"], "ok", "{answer}");
                     said += 1;
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 said
             })

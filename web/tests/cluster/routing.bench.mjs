@@ -27,7 +27,7 @@ async function roomsOf(owner, count) {
   const rooms = [];
   for (let n = 0; rooms.length < count; n++) {
     const room = `bench-${owner}-${n}`;
-    const client = await Client.open(cluster.member(owner).url, token('scout'));
+    const client = await Client.open(cluster.member(owner).url, token(`scout-${owner}-${n}`));
     await client.join(room);
     if ((await cluster.member(owner).json('GET', `/rooms/${room}`)).node === owner) rooms.push(room);
     await client.close();
@@ -39,11 +39,11 @@ async function measure(what, owner, from, to) {
   const pairs = [];
   for (const room of await roomsOf(owner, Math.ceil(RATE / EACH))) {
     // Whoever has it stays in it, so that it stays there.
-    const keeper = await Client.open(cluster.member(owner).url, token('keeper'));
+    const keeper = await Client.open(cluster.member(owner).url, token(`keeper-${room}`));
     await keeper.join(room);
-    const sender = await Client.open(cluster.member(from).url, token('sender'));
+    const sender = await Client.open(cluster.member(from).url, token(`sender-${room}`));
     await sender.join(room);
-    const receiver = await Client.open(cluster.member(to).url, token('receiver'));
+    const receiver = await Client.open(cluster.member(to).url, token(`receiver-${room}`));
     await receiver.join(room);
     pairs.push({ keeper, sender, receiver });
   }

@@ -66,6 +66,7 @@ struct Signature {
         (status = 200, description = "all of it", content_type = "application/octet-stream"),
         (status = 206, description = "the part that `Range` asked for", content_type = "application/octet-stream"),
         (status = 304, description = "`If-None-Match` names it"),
+        (status = 400, description = "`invalid_payload`: the query cannot be read", body = caside_protocol::rest::ErrorBody),
         (status = 416, description = "it does not have these bytes", body = caside_protocol::rest::ErrorBody),
         Unauthenticated, NotFound, Busy),
     security((), ("bearer" = [])))]
