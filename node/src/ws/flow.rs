@@ -15,6 +15,8 @@ const MESSAGES: Rate = Rate {
 const MAX_MALFORMED: u32 = 16;
 /// Seconds in a row with messages beyond the rate after which the connection is closed.
 const MAX_LIMITED_SECONDS: u32 = 10;
+/// Messages refused in a second after which no more are read in it: refusing costs too, and what is not read holds its sender up.
+const MAX_REFUSED: u32 = 100;
 /// Heartbeats in a row without an answer after which the connection is dropped.
 const MAX_MISSED: u32 = 2;
 
@@ -36,6 +38,7 @@ pub(crate) struct Flow {
     began: Instant,
     limited_second: Option<u64>,
     limited_in_a_row: u32,
+    refused: u32,
     malformed_in_a_row: u32,
     missed: u32,
 }
@@ -48,6 +51,7 @@ impl Flow {
             began: now,
             limited_second: None,
             limited_in_a_row: 0,
+            refused: 0,
             malformed_in_a_row: 0,
             missed: 0,
         }
@@ -63,7 +67,9 @@ impl Flow {
                     let follows = self.limited_second.is_some_and(|last| last + 1 == second);
                     self.limited_in_a_row = if follows { self.limited_in_a_row + 1 } else { 1 };
                     self.limited_second = Some(second);
+                    self.refused = 0;
                 }
+                self.refused += 1;
                 if self.limited_in_a_row >= MAX_LIMITED_SECONDS {
                     Admission::Close
                 } else {
@@ -71,6 +77,12 @@ impl Flow {
                 }
             }
         }
+    }
+
+    /// Until when nothing more is read, if enough was refused.
+    pub(crate) fn holds_until(&self, now: Instant) -> Option<Instant> {
+        let next = self.began + Duration::from_secs(self.limited_second? + 1);
+        (self.refused >= MAX_REFUSED && now < next).then_some(next)
     }
 
     /// The message was well formed, or not. Says whether the connection may stay.
@@ -138,6 +150,22 @@ mod tests {
         assert_eq!(flood(&mut flow, start, 0..12), None);
         assert_eq!(flood(&mut flow, start, 14..22), None);
         assert!(flood(&mut flow, start, 22..40).is_some());
+    }
+
+    #[test]
+    fn after_a_hundred_refusals_nothing_is_read_until_the_next_second() {
+        let start = Instant::now();
+        let mut flow = Flow::new(start);
+        for _ in 0..499 {
+            flow.admit(start);
+        }
+        assert_eq!(flow.holds_until(start), None);
+        flow.admit(start);
+        let next = start + Duration::from_secs(1);
+        assert_eq!(flow.holds_until(start), Some(next));
+        assert_eq!(flow.holds_until(next), None);
+        assert_eq!(flow.admit(next), Admission::Act);
+        assert_eq!(flow.holds_until(next), None);
     }
 
     #[test]

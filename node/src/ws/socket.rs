@@ -3,6 +3,7 @@
 //! It holds back its reading while its session has as many requests under way as it may have, but goes on writing
 //! meanwhile. It never waits for its client longer than [`WRITE_TIMEOUT`].
 
+use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -161,9 +162,11 @@ struct Life {
 impl Life {
     async fn live(&mut self, stream: &mut Stream, peer: &PeerHandle, outbound: &mut OutboundReceiver) -> End {
         loop {
+            let held = self.flow.holds_until(Instant::now());
             let next = tokio::select! {
                 said = outbound.next() => self.write(stream, outbound, said).await,
-                message = stream.next() => self.read(peer, message),
+                message = stream.next(), if held.is_none() => self.read(peer, message),
+                () = rest(held) => Next::Nothing,
                 _ = self.beats.tick() => self.ping(stream).await,
             };
             match next {
@@ -298,6 +301,14 @@ impl Life {
                 Next::Nothing
             }
         }
+    }
+}
+
+/// Waits until then; for ever when there is nothing to wait for.
+async fn rest(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => pending().await,
     }
 }
 
