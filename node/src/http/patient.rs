@@ -139,14 +139,25 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS holds what was written until it is flushed.
-        let outcome = wire!(self, stream => stream.poll_flush(context));
-        self.within_limit(context, outcome)
+        match &mut self.stream {
+            // Has nothing to flush.
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(context),
+            // Holds what was written until it is taken.
+            Wire::Tls(stream) => {
+                let outcome = Pin::new(stream.as_mut()).poll_flush(context);
+                self.within_limit(context, outcome)
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = wire!(self, stream => stream.poll_shutdown(context));
-        self.within_limit(context, outcome)
+        match &mut self.stream {
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Wire::Tls(stream) => {
+                let outcome = Pin::new(stream.as_mut()).poll_shutdown(context);
+                self.within_limit(context, outcome)
+            }
+        }
     }
 }
 
