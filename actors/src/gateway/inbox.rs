@@ -1,6 +1,7 @@
 //! What comes in from other nodes, brought to the room or session that it is for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use caside_cluster::{Inbox, Owner};
 use caside_protocol::error::{ErrorCode, Refusal};
@@ -21,6 +22,8 @@ use crate::room::{Contact, EventLog, JoinRequest, Order, RemoteRoom, RoomMsg, Ro
 const NOBODY: ParticipantId = ParticipantId(uuid::Uuid::nil());
 /// How often a join is sent on to a node that turns out not to have the room.
 const MAX_DETOURS: u8 = 5;
+/// How long a member that was linked once counts as one that may come back.
+const MISSED_FOR: Duration = Duration::from_secs(3600);
 
 /// Takes what the cluster has to say to this node.
 pub(crate) struct NodeInbox(pub(crate) Arc<Shared>);
@@ -81,9 +84,11 @@ impl Inbox for NodeInbox {
 
     fn unlinked(&self, member: &Member) {
         let gateway = &self.0.gateway;
-        locked(&gateway.missing)
-            .entry(member.clone())
-            .or_insert_with(Instant::now);
+        {
+            let mut missing = locked(&gateway.missing);
+            missing.retain(|_, since| since.elapsed() < MISSED_FOR);
+            missing.entry(member.clone()).or_insert_with(Instant::now);
+        }
         locked(&gateway.routes).retain(|_, owner| owner.member != *member);
         gateway.unanswered(member);
         for waiting in gateway.requests.of(member) {
