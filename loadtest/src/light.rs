@@ -9,6 +9,7 @@
 mod bot;
 mod checker;
 mod client;
+mod gaps;
 mod source;
 mod thread;
 

@@ -5,15 +5,18 @@
 mod crowd;
 mod gauges;
 mod guests;
+mod hold;
 mod hostile;
 mod http;
 mod layers;
 mod ledger;
 mod light;
+mod loyal;
 mod marker;
 mod media;
 mod node;
 mod real;
+mod relay;
 mod report;
 mod session;
 mod signaling;
@@ -42,6 +45,12 @@ enum Scenario {
     Media(media::Options),
     /// Bots in a room of a node that runs already: what they get, second by second.
     Guests(guests::Options),
+    /// Bots that stay in their rooms while nodes come and go: what they miss. Told by lines on standard input.
+    Loyal(loyal::Options),
+    /// Many rooms with one WebSocket in each, until standard input ends.
+    Hold(hold::Options),
+    /// What pairs of WebSockets say to each other through one or several nodes: how late it comes.
+    Relay(relay::Options),
     /// Attacks of all kinds beside a call: what the call notices of them, and what the node keeps.
     Hostile(hostile::Options),
     /// A room with video for hours, whose members come, go, mute and choose: whether memory stays what it is.
@@ -56,6 +65,9 @@ async fn main() -> Result<()> {
         Scenario::Signaling(options) => signaling::run(&options).await,
         Scenario::Media(options) => media::run(&options).await,
         Scenario::Guests(options) => guests::run(&options).await,
+        Scenario::Loyal(options) => loyal::run(&options).await,
+        Scenario::Hold(options) => hold::run(&options).await,
+        Scenario::Relay(options) => relay::run(&options).await,
         Scenario::Hostile(options) => hostile::run(&options).await,
         Scenario::Soak(options) => soak::run(&options).await,
         Scenario::Throughput(options) => throughput::run(&options).await,

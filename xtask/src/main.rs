@@ -25,8 +25,8 @@ cargo xtask <chore>
   fmt        formats Rust
   layers     checks which crate imports which
   fuzz [S]   every fuzz target for S seconds each (default 300; needs a nightly toolchain and cargo-fuzz)
-  drills     three nodes with Redis, PostgreSQL and HAProxy, of which one is killed, stands still, drains, and Redis goes away;
-             RUNS, FROZEN_S and DOWN_S say how often and how long
+  drills     three nodes with Redis, PostgreSQL and HAProxy, of which one is killed, stands still, drains, is cut off, and Redis goes
+             away; RUNS, ROOMS, FROZEN_S, AWAY_S and DOWN_S say how often, how many and how long
   interop    Chromium, Firefox, aiortc and GStreamer, each with each and codec by codec; installs them
   netem      Chromium and bots over links with loss, delay and steps of the rate, in network namespaces; ten minutes
   bench      the benchmarks, with their ratios
@@ -124,7 +124,8 @@ fn drills() -> Result<()> {
     build_release()?;
     run(&node_tests("cluster")?
         .with("CASIDE_BIN", repository().join("target/release/caside"))
-        .with_path(&tools::python_bin()))
+        .with_path(&tools::python_bin()))?;
+    run(&in_namespace(node_tests("partition")?))
 }
 
 /// Stacks of others against each other. Not among the tests of each change: it takes minutes, and much to install.
@@ -141,11 +142,11 @@ fn interop() -> Result<()> {
 fn netem() -> Result<()> {
     tools::for_e2e_tests()?;
     build_release()?;
-    run(&over_links()?)
+    run(&in_namespace(node_tests("netem")?))
 }
 
-/// The tests over links, in a network namespace of their own.
-fn over_links() -> Result<Step> {
+/// Tests in a network namespace of their own.
+fn in_namespace(tests: Step) -> Step {
     // Root of a user namespace is enough for those who are not root.
     let user: &[&str] = if tools::is_root() {
         &[]
@@ -153,10 +154,10 @@ fn over_links() -> Result<Step> {
         &["--user", "--map-root-user"]
     };
     let namespaces = [user, &["--net"]].concat();
-    Ok(node_tests("netem")?
+    tests
         .by("unshare", &namespaces)
         .with("CASIDE_BIN", repository().join("target/release/caside"))
-        .with_path(&tools::python_bin()))
+        .with_path(&tools::python_bin())
 }
 
 fn build_release() -> Result<()> {

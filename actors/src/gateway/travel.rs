@@ -37,11 +37,14 @@ pub(crate) async fn fetch(
     let mut asked_home = false;
     loop {
         let others = gateway.others();
+        let mut is_leaving = false;
         if !asked_home && others.iter().any(|other| other.member == home) {
             let left = until.saturating_duration_since(Instant::now());
             let question = Question::Depart { resume: token.bytes() };
             match gateway.ask(&home, question, left).await {
                 Ok(Answer::Session(Some(departing))) => return Ok(departed(shared, session, *departing)),
+                // It goes away, and will be missing in a moment.
+                Ok(Answer::Unsupported) => is_leaving = true,
                 Ok(_) => asked_home = true,
                 // Its link broke, or it is busy: it is asked again, or has no more say.
                 Err(_) => {}
@@ -58,7 +61,7 @@ pub(crate) async fn fetch(
             }
         }
         let missing = gateway.missing_since(&home);
-        let may_come = missing.is_some_and(|since| since.elapsed() < TAKEN_OVER_WITHIN);
+        let may_come = is_leaving || missing.is_some_and(|since| since.elapsed() < TAKEN_OVER_WITHIN);
         if !may_come {
             let text = "the resume token was used, or its session is over";
             return Err(Refusal::new(ErrorCode::ResumeExpired, text));

@@ -28,6 +28,12 @@ pub(crate) struct LightBot {
     publishing: Option<usize>,
     /// The ids of tracks that we publish, in the order of their sources.
     published: Vec<String>,
+    /// The numbers of those sources.
+    sending: Vec<u32>,
+    /// Under which number gaps of what it receives are counted; `None`: they are not. Such a bot waits for no connection.
+    viewer: Option<u32>,
+    /// Connections that are not up yet, as far as nobody waited.
+    rising: Vec<oneshot::Receiver<()>>,
     /// What the last offer said, until it is agreed.
     offered: Option<Remote>,
     /// The SSRCs of the last offer, by `mid`.
@@ -43,17 +49,51 @@ impl LightBot {
             receiving: None,
             publishing: None,
             published: Vec::new(),
+            sending: Vec::new(),
+            viewer: None,
+            rising: Vec::new(),
             offered: None,
             ssrcs: HashMap::new(),
         }
     }
 
+    /// As [`new`](Self::new), of one whose gaps are counted, and which goes on while its connections come up.
+    pub(crate) fn watched(light: Light, numbers: Arc<AtomicU32>) -> Self {
+        let viewer = numbers.fetch_add(1, Ordering::Relaxed);
+        Self {
+            viewer: Some(viewer),
+            ..Self::new(light, numbers)
+        }
+    }
+
+    /// Begins anew with its next description: returns the connections so far, which go on until they are closed.
+    pub(crate) fn renew(&mut self) -> Vec<usize> {
+        self.ice = IceCredentials::random();
+        self.offered = None;
+        self.ssrcs.clear();
+        self.rising.clear();
+        [self.publishing.take(), self.receiving.take()]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Whether it sends and receives over connections that are up.
+    pub(crate) fn is_up(&mut self) -> bool {
+        self.rising.retain_mut(|up| up.try_recv().is_err());
+        self.rising.is_empty() && self.publishing.is_some() && self.receiving.is_some()
+    }
+
     /// Publishes tracks and waits until they flow. Returns their ids by mid.
     pub(crate) async fn publish(&mut self, session: &mut Session, tracks: &[Track]) -> Result<Value> {
         let ice = IceCredentials::random();
+        if self.sending.len() != tracks.len() {
+            let number = |_: &Track| self.numbers.fetch_add(1, Ordering::Relaxed);
+            self.sending = tracks.iter().map(number).collect();
+        }
         let sources: Vec<SourceOptions> = (b'0'..)
-            .zip(tracks)
-            .map(|(mid, track)| self.source(mid, track))
+            .zip(tracks.iter().zip(&self.sending))
+            .map(|(mid, (track, number))| source(mid, track, *number))
             .collect();
         let offered: Vec<OfferedTrack> = sources
             .iter()
@@ -69,11 +109,14 @@ impl LightBot {
             })
             .collect();
         let sdp = sdp::offer(&offered, false, &ice, self.light.identity())?;
-        let labels = labels(
+        let mut labels = labels(
             sources
                 .iter()
                 .map(|source| (char::from(source.mid).to_string(), &source.track)),
         );
+        for (source, before) in sources.iter().zip(&self.published) {
+            labels[char::from(source.mid).to_string()]["track"] = before.as_str().into();
+        }
         let mut answer = session
             .request("offer", json!({"target": "publish", "sdp": sdp, "tracks": labels}))
             .await?;
@@ -138,35 +181,39 @@ impl LightBot {
         Ok(())
     }
 
-    fn source(&self, mid: u8, track: &Track) -> SourceOptions {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        SourceOptions {
-            track: *track,
-            number,
-            ssrc: 0x1000_0000 | number,
-            payload_type: match track.kind {
-                MediaKind::Audio => OPUS,
-                MediaKind::Video => VP8,
-            },
-            mid,
-        }
-    }
-
-    async fn connect(&self, local: IceCredentials, remote: Remote, sources: Vec<SourceOptions>) -> Result<usize> {
+    async fn connect(&mut self, local: IceCredentials, remote: Remote, sources: Vec<SourceOptions>) -> Result<usize> {
         let (connected, up) = oneshot::channel();
         let client = self
             .light
             .connect(Connect {
                 local,
                 remote,
+                viewer: self.viewer,
                 sources,
                 connected,
             })
             .await?;
+        if self.viewer.is_some() {
+            self.rising.push(up);
+            return Ok(client);
+        }
         timeout(ANSWER_LIMIT, up)
             .await
             .context("media does not connect")?
             .context("media cannot connect")?;
         Ok(client)
+    }
+}
+
+fn source(mid: u8, track: &Track, number: u32) -> SourceOptions {
+    SourceOptions {
+        track: *track,
+        number,
+        ssrc: 0x1000_0000 | number,
+        payload_type: match track.kind {
+            MediaKind::Audio => OPUS,
+            MediaKind::Video => VP8,
+        },
+        mid,
     }
 }

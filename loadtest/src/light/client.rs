@@ -13,10 +13,12 @@ use tokio::sync::oneshot;
 
 use super::checker::{Checker, Received, Totals};
 use super::dtls::{self, Handshake, Identity};
+use super::gaps::Gaps;
 use super::socket::{Arrival, Socket};
 use super::source::Source;
 use super::stun;
 use super::thread::{Connect, Instant};
+use crate::marker::Marker;
 
 /// How often what was not answered is looked at while connecting.
 const EAGER: Duration = Duration::from_millis(100);
@@ -62,6 +64,8 @@ pub(super) struct Client {
     sources_begun: usize,
     sent_numbers: u16,
     pub(super) checker: Checker,
+    /// Whose gaps are counted.
+    viewer: Option<u32>,
     /// The id of transport-wide sequence numbers.
     pub(super) transport_cc: Option<u8>,
     /// Payload types of retransmissions, one bit each.
@@ -97,6 +101,7 @@ impl Client {
             sources_begun: 0,
             sent_numbers: 0,
             checker: Checker::default(),
+            viewer: connect.viewer,
             transport_cc: connect.remote.transport_cc,
             rtx: connect.remote.rtx,
             arrivals: Vec::new(),
@@ -126,12 +131,13 @@ impl Client {
         datagram: &mut [u8],
         link: &mut Link<'_>,
         totals: &mut Totals,
+        gaps: &mut Gaps,
     ) {
         let result = match datagram.first() {
             Some(0..=3) => self.receive_stun(now, datagram, link),
             Some(20..=63) => self.receive_dtls(now, datagram, link),
             _ => {
-                self.receive_media(now, arrival, datagram, totals);
+                self.receive_media(now, arrival, datagram, totals, gaps);
                 Ok(())
             }
         };
@@ -141,10 +147,17 @@ impl Client {
     }
 
     /// Takes a datagram of a connected client; all but media is ignored.
-    pub(super) fn receive_media(&mut self, now: Instant, arrival: Arrival, datagram: &mut [u8], totals: &mut Totals) {
+    pub(super) fn receive_media(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        datagram: &mut [u8],
+        totals: &mut Totals,
+        gaps: &mut Gaps,
+    ) {
         match datagram {
             [128..=191, 192..=223, ..] => self.receive_rtcp(now, datagram),
-            [128..=191, ..] => self.receive_rtp(now, arrival, datagram, totals),
+            [128..=191, ..] => self.receive_rtp(now, arrival, datagram, totals, gaps),
             _ => {}
         }
     }
@@ -247,7 +260,14 @@ impl Client {
         }
     }
 
-    fn receive_rtp(&mut self, now: Instant, arrival: Arrival, datagram: &mut [u8], totals: &mut Totals) {
+    fn receive_rtp(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        datagram: &mut [u8],
+        totals: &mut Totals,
+        gaps: &mut Gaps,
+    ) {
         let Stage::Connected(srtp) = &mut self.stage else {
             return;
         };
@@ -274,6 +294,11 @@ impl Client {
             payload: header.payload(packet),
             at_ns: arrival.at_ns,
         };
+        if let Some(viewer) = self.viewer
+            && let Some(marker) = Marker::find(received.payload)
+        {
+            gaps.note(viewer, marker.stream, arrival.at_ns);
+        }
         if self.checker.take(&received, totals) && self.decoding_after.is_none() {
             self.decoding_after = Some(now - self.began);
         }

@@ -14,9 +14,11 @@ use tokio::sync::oneshot;
 use super::checker::{Pictures, Totals};
 use super::client::{Client, Link};
 use super::dtls::Identity;
+use super::gaps::Gaps;
 use super::sdp::Remote;
 use super::socket::{Arrival, Inbox, Socket};
 use super::source::SourceOptions;
+use super::unix_ns;
 
 #[expect(
     clippy::disallowed_types,
@@ -51,6 +53,8 @@ pub(crate) struct Connect {
     pub(crate) local: IceCredentials,
     /// What the node's description says.
     pub(crate) remote: Remote,
+    /// Who receives over it, where gaps are counted.
+    pub(crate) viewer: Option<u32>,
     /// What to publish over it.
     pub(crate) sources: Vec<SourceOptions>,
     /// Told when media flows; dropped when it cannot.
@@ -99,6 +103,9 @@ enum Order {
     /// A datagram to send from a client's address, which is not the client's own.
     Forge(usize, Vec<u8>),
     Leave(usize),
+    /// Gaps count from now on.
+    Mark,
+    Gaps(oneshot::Sender<Vec<f64>>),
     Snapshot(oneshot::Sender<Snapshot>),
     Stop,
 }
@@ -135,6 +142,7 @@ impl Light {
             clients: Vec::new(),
             due: BinaryHeap::new(),
             totals: Totals::default(),
+            gaps: Gaps::default(),
             strangers: 0,
             failures: Vec::new(),
         };
@@ -186,6 +194,18 @@ impl Light {
         self.order(Order::Leave(client))
     }
 
+    /// Begins to count gaps anew.
+    pub(crate) fn mark(&self) -> Result<()> {
+        self.order(Order::Mark)
+    }
+
+    /// The longest time that each viewer had nothing of each stream since the mark, in milliseconds.
+    pub(crate) async fn gaps(&self) -> Result<Vec<f64>> {
+        let (reply, gaps) = oneshot::channel();
+        self.order(Order::Gaps(reply))?;
+        gaps.await.context("the light clients' thread has ended")
+    }
+
     /// What was seen since the last snapshot.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot> {
         let (reply, snapshot) = oneshot::channel();
@@ -221,6 +241,7 @@ struct Thread {
     clients: Vec<Client>,
     due: BinaryHeap<Reverse<(Instant, usize, Task)>>,
     totals: Totals,
+    gaps: Gaps,
     strangers: u64,
     failures: Vec<String>,
 }
@@ -309,6 +330,8 @@ impl Thread {
                         client.leave(&mut self.totals);
                     }
                 }
+                Ok(Order::Mark) => self.gaps.mark(),
+                Ok(Order::Gaps(reply)) => reply.send(self.gaps.longest_ms(unix_ns())).map_err(|_| ())?,
                 Ok(Order::Snapshot(reply)) => {
                     let snapshot = self.snapshot();
                     reply.send(snapshot).map_err(|_| ())?;
@@ -332,7 +355,8 @@ impl Thread {
     }
 
     fn receive(&mut self, inbox: &mut Inbox) {
-        let (clients, totals, strangers) = (&mut self.clients, &mut self.totals, &mut self.strangers);
+        let (clients, strangers) = (&mut self.clients, &mut self.strangers);
+        let (totals, gaps) = (&mut self.totals, &mut self.gaps);
         // Answers to a handshake go out of the same socket that is being read, so what comes is kept until the batch ends.
         let mut later: Vec<(Arrival, Vec<u8>)> = Vec::new();
         for _ in 0..BATCHES {
@@ -343,7 +367,7 @@ impl Thread {
                     return;
                 };
                 if client.is_connected() {
-                    client.receive_media(now, arrival, datagram, totals);
+                    client.receive_media(now, arrival, datagram, totals, gaps);
                 } else {
                     later.push((arrival, datagram.to_vec()));
                 }
@@ -370,7 +394,7 @@ impl Thread {
             let Some(client) = self.clients.get_mut(number) else {
                 continue;
             };
-            client.receive(now, arrival, &mut datagram, &mut link, &mut self.totals);
+            client.receive(now, arrival, &mut datagram, &mut link, &mut self.totals, &mut self.gaps);
             if client.is_connected() {
                 for source in client.take_new_sources() {
                     let due = client.sources.get(source).map_or(now, |source| source.due);

@@ -31,8 +31,8 @@ export const admin = () => token('root', { scope: 'user admin' });
 
 /** One node: the same id, addresses and directory over any number of processes. */
 class Member {
-  constructor(id, dir, port, env) {
-    Object.assign(this, { id, dir, port, env, url: `http://127.0.0.1:${port}` });
+  constructor(id, dir, { host, port, env, place }) {
+    Object.assign(this, { id, dir, host, port, env, place, url: `http://${host}:${port}` });
   }
 
   /** Whether its process is there, if only frozen. */
@@ -43,7 +43,7 @@ class Member {
 
   async start() {
     assert.ok(!this.runs, `${this.id} runs already`);
-    this.node = await Node.start({ dir: this.dir, password: 'none', env: this.env });
+    this.node = await Node.start({ dir: this.dir, password: 'none', env: this.env, bin: this.place?.bin });
     await this.ready();
     return this;
   }
@@ -104,13 +104,14 @@ export class Cluster {
    *
    * @param nodes how many
    * @param objects whether recordings go to an object store, which a recording on several nodes needs
+   * @param network the nodes are in places of it, and not all on this machine's own
    * @param clustered false: single nodes that know nothing of each other, to try the rest
    * @param env more settings of every node
    */
-  static async start({ nodes = 3, objects = false, clustered = true, env = {} } = {}) {
+  static async start({ nodes = 3, objects = false, clustered = true, network = undefined, env = {} } = {}) {
     const cluster = new Cluster();
     try {
-      await cluster.#start(nodes, objects, clustered, env);
+      await cluster.#start(nodes, objects, clustered, network, env);
     } catch (error) {
       await cluster.stop();
       throw error;
@@ -118,17 +119,20 @@ export class Cluster {
     return cluster;
   }
 
-  async #start(nodes, objects, clustered, env) {
+  async #start(nodes, objects, clustered, network, env) {
     this.dir = await mkdtemp(path.join(tmpdir(), 'caside-cluster-'));
-    [this.redis, this.postgres, this.objects] = await Promise.all([Redis.start(), Postgres.start(), objects ? ObjectStore.start() : null]);
+    const services = network?.host;
+    [this.redis, this.postgres, this.objects] = await Promise.all([Redis.start(network?.redis), Postgres.start(services), objects ? ObjectStore.start(services) : null]);
     const shared = { DATABASE_URL: this.postgres.url, JWT_SECRET, CASIDE_MEDIA_PORT: '0', ...this.objects?.settings, ...env };
     const cookie = randomBytes(16).toString('hex');
     for (let n = 1; n <= nodes; n++) {
       const id = `n${n}`;
       const [port, links] = [await freePort(), await freePort()];
-      const settings = { ...shared, CASIDE_NODE_ID: id, CASIDE_LISTEN: `127.0.0.1:${port}` };
+      const place = await network?.place(n);
+      const host = place?.address ?? '127.0.0.1';
+      const settings = { ...shared, CASIDE_NODE_ID: id, CASIDE_LISTEN: `${host}:${port}`, ...(place ? { CASIDE_MEDIA_IP: host } : {}) };
       if (clustered) {
-        const address = `127.0.0.1:${links}`;
+        const address = `${host}:${links}`;
         Object.assign(settings, {
           REDIS_URL: this.redis.url,
           CASIDE_CLUSTER_LISTEN: address,
@@ -136,7 +140,7 @@ export class Cluster {
           CASIDE_CLUSTER_COOKIE: cookie,
         });
       }
-      this.members.push(new Member(id, path.join(this.dir, id), port, settings));
+      this.members.push(new Member(id, path.join(this.dir, id), { host, port, env: settings, place }));
     }
     for (const { dir } of this.members) await mkdir(dir);
     // The first makes the database's tables; the others come together.

@@ -154,10 +154,10 @@ export async function gaps(parties, since) {
 export const places = (numbers) => {
   const sorted = [...numbers].sort((a, b) => a - b);
   const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))];
-  return { p50: at(0.5), p95: at(0.95), max: sorted.at(-1) };
+  return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: sorted.at(-1) };
 };
 
-export const line = ({ p50, p95, max }) => `p50 ${p50?.toFixed(0)} ms, p95 ${p95?.toFixed(0)} ms, max ${max?.toFixed(0)} ms`;
+export const line = ({ p50, p95, p99, max }) => ['p50', 'p95', 'p99', 'max'].map((name, place) => `${name} ${[p50, p95, p99, max][place]?.toFixed(0)}`).join(', ') + ' ms';
 
 /**
  * Runs in the page: notes every picture as it is shown, what the SDK tells, and whether a tile goes away. Each camera has an

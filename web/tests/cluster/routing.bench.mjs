@@ -2,13 +2,14 @@
 // RATE messages of BYTES a second for SECONDS, by many pairs, for a connection may say a hundred things a second.
 import { readFile } from 'node:fs/promises';
 import { Cluster, token } from './harness.mjs';
+import { Bots } from './bots.mjs';
 import { Client } from './socket.mjs';
 
 const RATE = Number(process.env.RATE ?? 5_000);
 const BYTES = Number(process.env.BYTES ?? 1_500);
 const SECONDS = Number(process.env.SECONDS ?? 10);
+/** Messages that a pair says in a second. */
 const EACH = 80;
-const TICK_MS = 5;
 
 const cluster = await Cluster.start();
 const ids = cluster.members.map(({ id }) => id);
@@ -27,7 +28,7 @@ async function roomsOf(owner, count) {
   const rooms = [];
   for (let n = 0; rooms.length < count; n++) {
     const room = `bench-${owner}-${n}`;
-    const client = await Client.open(cluster.member(owner).url, token(`scout-${owner}-${n}`));
+    const client = await Client.open(cluster.member(owner).url, token('scout'));
     await client.join(room);
     if ((await cluster.member(owner).json('GET', `/rooms/${room}`)).node === owner) rooms.push(room);
     await client.close();
@@ -36,40 +37,24 @@ async function roomsOf(owner, count) {
 }
 
 async function measure(what, owner, from, to) {
-  const pairs = [];
-  for (const room of await roomsOf(owner, Math.ceil(RATE / EACH))) {
-    // Whoever has it stays in it, so that it stays there.
+  const rooms = await roomsOf(owner, Math.ceil(RATE / EACH));
+  // Whoever has it stays in it, so that it stays there.
+  const keepers = [];
+  for (const room of rooms) {
     const keeper = await Client.open(cluster.member(owner).url, token(`keeper-${room}`));
-    await keeper.join(room);
-    const sender = await Client.open(cluster.member(from).url, token(`sender-${room}`));
-    await sender.join(room);
-    const receiver = await Client.open(cluster.member(to).url, token(`receiver-${room}`));
-    await receiver.join(room);
-    pairs.push({ keeper, sender, receiver });
+    await keeper.join(room, { subscribe: 'manual' });
+    keepers.push(keeper);
   }
-  const delays = [];
-  for (const { receiver } of pairs) {
-    receiver.heard = ({ type, payload }) => type === 'data' && delays.push(performance.now() - payload.value.at);
-  }
-  const padding = 'x'.repeat(BYTES - 150);
+  const at = (id) => new URL(cluster.member(id).url).host;
+  const bots = Bots.start('relay', { from: at(from), to: at(to), token: token('bot'), rooms: rooms.join(','), rate: RATE, bytes: BYTES, seconds: SECONDS });
+  await bots.next();
   const before = await cpu();
-  const begin = performance.now();
-  let sent = 0;
-  while (performance.now() - begin < SECONDS * 1000) {
-    const due = Math.floor(((performance.now() - begin) / 1000) * RATE);
-    for (; sent < due; sent++) {
-      const { sender, receiver } = pairs[sent % pairs.length];
-      sender.say('data', { topic: 'bench', value: { at: performance.now(), padding }, to: receiver.id });
-    }
-    await new Promise((resolve) => setTimeout(resolve, TICK_MS));
-  }
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  const report = await bots.next();
+  await bots.exited;
   const after = await cpu();
-  delays.sort((a, b) => a - b);
-  const at = (part) => delays[Math.min(delays.length - 1, Math.floor(part * delays.length))]?.toFixed(2);
-  const each = ids.map((id) => `${id} ${(((after[id] - before[id]) * 1e6) / sent).toFixed(0)}`).join(', ');
-  console.log(`${what}: ${sent} sent, ${delays.length} heard, delay p50 ${at(0.5)} ms, p99 ${at(0.99)} ms; µs of processor time a message: ${each}`);
-  await Promise.all(pairs.flatMap((pair) => Object.values(pair)).map((client) => client.close()));
+  const each = ids.map((id) => `${id} ${(((after[id] - before[id]) * 1e6) / report.sent).toFixed(0)}`).join(', ');
+  console.log(`${what}: ${report.sent} sent, ${report.heard} heard, delay p50 ${report.p50_ms.toFixed(2)} ms, p99 ${report.p99_ms.toFixed(2)} ms, max ${report.max_ms.toFixed(0)} ms; µs of processor time a message: ${each}`);
+  await Promise.all(keepers.map((client) => client.close()));
 }
 
 await measure('both on the room’s node', 'n1', 'n1', 'n1');

@@ -59,16 +59,17 @@ class Program {
 
 /** A Redis that keeps nothing over its end, as one without a disk does. */
 export class Redis extends Program {
-  static async start() {
+  static async start(host = '127.0.0.1') {
     const redis = await new Redis().prepare('redis');
     redis.port = await freePort();
-    redis.url = `redis://127.0.0.1:${redis.port}`;
+    redis.host = host;
+    redis.url = `redis://${host}:${redis.port}`;
     await redis.up();
     return redis;
   }
 
   async up() {
-    this.start('redis-server', ['--port', String(this.port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', this.dir]);
+    this.start('redis-server', ['--port', String(this.port), '--bind', this.host, '--protected-mode', 'no', '--save', '', '--appendonly', 'no', '--dir', this.dir]);
     await this.serves('Redis', () => this.command('PING').then((said) => said === 'PONG', () => false));
   }
 
@@ -78,17 +79,17 @@ export class Redis extends Program {
   }
 
   async command(...words) {
-    return (await run('redis-cli', ['-h', '127.0.0.1', '-p', String(this.port), ...words])).trim();
+    return (await run('redis-cli', ['-h', this.host, '-p', String(this.port), ...words])).trim();
   }
 }
 
 /** An S3-compatible object store with one bucket. */
 export class ObjectStore extends Program {
-  static async start() {
+  static async start(host = '127.0.0.1') {
     const store = await new ObjectStore().prepare('store');
     store.port = await freePort();
-    store.url = `http://127.0.0.1:${store.port}`;
-    store.start('moto_server', ['-H', '127.0.0.1', '-p', String(store.port)]);
+    store.url = `http://${host}:${store.port}`;
+    store.start('moto_server', ['-H', host, '-p', String(store.port)]);
     await store.serves('the object store', () => fetch(`${store.url}/calls`, { method: 'PUT' }).then(({ ok }) => ok, () => false));
     return store;
   }
@@ -128,7 +129,7 @@ export class Balancer extends Program {
 }
 
 function configuration(nodes, ports) {
-  const server = ({ id, port }, how = '') => `  server ${id} 127.0.0.1:${port} check ${how}`;
+  const server = ({ id, host, port }, how = '') => `  server ${id} ${host}:${port} check ${how}`;
   const place = (name, lines) => [`listen ${name}`, `  bind 127.0.0.1:${ports[name]}`, '  http-request disable-l7-retry unless METH_GET', ...lines].join('\n');
   const sticky = [
     '  balance hash var(txn.room)',

@@ -46,15 +46,19 @@ mayTake(10);
 
 after(() => Promise.all([...running].map((node) => node.kill())));
 
+/** The program under test. */
+export const program = process.env.CASIDE_BIN ?? path.join(root, 'target/release/caside');
+
 /** A running `caside`, with a data directory of its own unless it is given one. */
 export class Node {
-  static async start({ dir, password, env = {} } = {}) {
+  /** @param bin what to start in place of the program itself */
+  static async start({ dir, password, env = {}, bin = program } = {}) {
     const node = new Node();
     node.ownsDir = dir === undefined;
     node.password = password;
     node.dir = dir ?? (await mkdtemp(path.join(tmpdir(), 'caside-e2e-')));
     node.log = [];
-    node.process = spawn(process.env.CASIDE_BIN ?? path.join(root, 'target/release/caside'), [], {
+    node.process = spawn(bin, [], {
       cwd: node.dir,
       env: {
         PATH: process.env.PATH,

@@ -1,7 +1,7 @@
 // A PostgreSQL server of a test's own.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, chown, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { appendFile, chmod, chown, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -24,8 +24,10 @@ export async function freePort() {
 }
 
 export class Postgres {
-  static async start() {
+  /** @param host where it listens; others than this machine are let in there, too */
+  static async start(host = '127.0.0.1') {
     const server = new Postgres();
+    server.host = host;
     server.bin = await binaries();
     server.dir = await mkdtemp(path.join(tmpdir(), 'caside-postgres-'));
     await chmod(server.dir, 0o700);
@@ -38,8 +40,9 @@ export class Postgres {
     }
     server.data = path.join(server.dir, 'data');
     await run(path.join(server.bin, 'initdb'), ['-D', server.data, '-U', 'postgres', '-A', 'trust', '-N'], { ...server.as, cwd: server.dir });
+    if (host !== '127.0.0.1') await appendFile(path.join(server.data, 'pg_hba.conf'), 'host all all samenet trust\n');
     server.port = await freePort();
-    server.url = `postgres://postgres@127.0.0.1:${server.port}/postgres`;
+    server.url = `postgres://postgres@${host}:${server.port}/postgres`;
     await server.up();
     return server;
   }
@@ -47,12 +50,12 @@ export class Postgres {
   async up() {
     this.process = spawn(
       path.join(this.bin, 'postgres'),
-      ['-D', this.data, '-p', String(this.port), '-h', '127.0.0.1', '-k', this.dir, '-F'],
+      ['-D', this.data, '-p', String(this.port), '-h', this.host, '-k', this.dir, '-F'],
       { ...this.as, cwd: this.dir, stdio: 'ignore' },
     );
     this.exited = once(this.process, 'exit');
     const ready = path.join(this.bin, 'pg_isready');
-    await until('PostgreSQL', () => run(ready, ['-h', '127.0.0.1', '-p', String(this.port)]).then(() => true, () => false));
+    await until('PostgreSQL', () => run(ready, ['-h', this.host, '-p', String(this.port)]).then(() => true, () => false));
   }
 
   /** Stops at once, as a machine that fails does. */
