@@ -385,11 +385,14 @@ impl NodeHandle {
         }
     }
 
-    /// Tells the other nodes how this one is; to be repeated.
+    /// Tells the other nodes how this one is, and answers for those that do not answer; to be repeated.
     pub fn describe(&self) {
         let shared = &self.shared;
         let (rooms, load) = (shared.rooms.len(), shared.load());
         shared.args.gateways.describe(rooms, load, self.is_draining());
+        shared
+            .gateway
+            .give_up_overdue(shared.args.limits.call_timeout * OVERDUE);
     }
 
     /// Hands every room over to another node, where there is one, and waits until their clients have moved.
@@ -443,6 +446,9 @@ impl NodeHandle {
         }
     }
 }
+
+/// A request to another node is given up after as many times the longest that one thing in it may take there.
+const OVERDUE: u32 = 2;
 
 /// Rooms that are handed over at one time.
 const HANDED_OVER_AT_ONCE: usize = 8;

@@ -32,7 +32,7 @@ mod trial;
 
 pub(crate) use command::{Authority, Standing};
 pub(crate) use history::{EventLog, Missed};
-pub(crate) use message::{JoinRequest, RoomHandle, RoomMsg};
+pub(crate) use message::{JoinRequest, MAX_DETOURS, RoomHandle, RoomMsg};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use supervisor::{RoomTable, Rooms, RoomsArgs, RoomsMsg};
 pub(crate) use way::{Contact, Order, RemoteRoom, RoomWay};

@@ -19,6 +19,8 @@ use crate::{
 
 /// Most members that are remembered as gone.
 const MAX_GONE: usize = 1024;
+/// Most messages that wait for whoever is to take them: those of a start, which takes a moment.
+const MAX_EARLY: usize = 16_384;
 /// How long the other nodes are waited for when Redis lists them.
 const FIRST_LINKS: Duration = Duration::from_secs(3);
 /// What heartbeats say of Redis.
@@ -54,6 +56,8 @@ pub struct Company {
     directory: OnceLock<Arc<RedisDirectory>>,
     inbox: OnceLock<Arc<dyn Inbox>>,
     state: Mutex<State>,
+    /// What came before there was an inbox; `None` from then on.
+    early: Mutex<Option<Vec<(Member, NodeMessage)>>>,
     /// Itself, for tasks.
     this: Weak<Self>,
 }
@@ -102,6 +106,7 @@ impl Company {
             directory: OnceLock::new(),
             inbox: OnceLock::new(),
             state: Mutex::default(),
+            early: Mutex::new(Some(Vec::new())),
             this: this.clone(),
         });
         late.is(&company);
@@ -123,9 +128,15 @@ impl Company {
 
     /// Tells what happens from here on, and what is so now.
     pub async fn attend(&self, inbox: Arc<dyn Inbox>) {
-        if self.inbox.set(inbox).is_err() {
+        if self.inbox.set(inbox.clone()).is_err() {
             tracing::error!("a company has one inbox");
         }
+        // Whoever is linked may send already, and is not told whether it was taken. What comes meanwhile waits for the lock.
+        let mut waiting = locked(&self.early);
+        for (from, message) in waiting.take().into_iter().flatten() {
+            inbox.received(&from, message);
+        }
+        drop(waiting);
         // A node that answers before it knows its company would place rooms as if it were alone.
         let until = Instant::now() + FIRST_LINKS;
         while Instant::now() < until && !self.is_complete() {
@@ -230,10 +241,27 @@ impl Company {
         });
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
-        // Nothing panics half-way through a change, so what a poisoned lock guards is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Brings a message to the inbox, or keeps it until there is one.
+    fn receive(&self, from: &Member, message: NodeMessage) {
+        let mut early = locked(&self.early);
+        match (&mut *early, self.inbox.get()) {
+            (Some(waiting), _) if waiting.len() < MAX_EARLY => waiting.push((from.clone(), message)),
+            (None, Some(inbox)) => {
+                drop(early);
+                inbox.received(from, message);
+            }
+            _ => tracing::warn!(member = %from, "a message was lost: too many came before this node was ready"),
+        }
     }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics half-way through a change, so what a poisoned lock guards is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gateways for Company {
@@ -314,10 +342,9 @@ impl LinkEvents for Late {
 
     fn received(&self, from: &Member, message: Bytes) {
         let Some(company) = self.company() else { return };
-        match (node::decode(&message), company.inbox.get()) {
-            (Ok(message), Some(inbox)) => inbox.received(from, message),
-            (Ok(_), None) => tracing::debug!(member = %from, "a message came before this node was ready"),
-            (Err(error), _) => tracing::warn!(member = %from, %error, "a message of another node cannot be read"),
+        match node::decode(&message) {
+            Ok(message) => company.receive(from, message),
+            Err(error) => tracing::warn!(member = %from, %error, "a message of another node cannot be read"),
         }
     }
 }

@@ -43,16 +43,22 @@ async fn find(shared: &Arc<Shared>, question: Question) -> Answer {
         Question::Runs(room) => Answer::Runs(shared.rooms.find(&room).map(|listed| listed.handle.epoch())),
         Question::RoomOfCall(call) => Answer::RoomOfCall(shared.rooms.of_call(call)),
         Question::Depart { resume } => {
-            let Some(peer) = shared.sessions.redeem(&resume.into()) else {
-                return Answer::Session(None);
-            };
             let (answer, answered) = tokio::sync::oneshot::channel();
-            if !peer.post(PeerMsg::Depart(answer)) {
-                return Answer::Session(None);
+            let peer = shared.sessions.redeem(&resume.into());
+            let departing = if peer.is_some_and(|peer| peer.post(PeerMsg::Depart(answer))) {
+                // One that does not go drops its end.
+                tokio::time::timeout(shared.args.limits.call_timeout, answered)
+                    .await
+                    .ok()
+            } else {
+                None
+            };
+            match departing.and_then(Result::ok) {
+                Some(departing) => Answer::Session(Some(Box::new(departing))),
+                // Sessions end with their node; the participants they are of are waited for by the rooms' nodes.
+                None if shared.is_draining() => Answer::Unsupported,
+                None => Answer::Session(None),
             }
-            // One that does not go drops its end.
-            let departing = tokio::time::timeout(shared.args.limits.call_timeout, answered).await;
-            Answer::Session(departing.ok().and_then(Result::ok).map(Box::new))
         }
         Question::Adopt { room, epoch, state } => {
             let Some(snapshot) = Snapshot::decode(&room, &state) else {

@@ -6,22 +6,23 @@ use std::time::Duration;
 use caside_cluster::{Inbox, Owner};
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::node::{Address, JoinOrder, Member, NodeMessage, RoomOrder, SessionOrder, ToRoom, ToSession};
+use caside_protocol::server::Joined;
 use caside_protocol::{ParticipantId, RoomId, SessionId};
 use tokio::time::Instant;
 
 use super::requests::Waiting;
 use super::travel::way;
-use super::{answers, locked};
+use super::{Gateway, answers, locked};
 use crate::invites::InvitesMsg;
 use crate::mailbox::{Mailbox, Overloaded};
 use crate::node::Shared;
 use crate::peer::{PeerLink, PeerMsg, PeerWay, RemoteSession, Reply};
-use crate::room::{Contact, EventLog, JoinRequest, Order, RemoteRoom, RoomMsg, RoomWay, RoomsMsg};
+use crate::room::{Contact, EventLog, JoinRequest, MAX_DETOURS, Order, RemoteRoom, RoomMsg, RoomWay, RoomsMsg};
 
 /// Events for users are nobody's in any room.
 const NOBODY: ParticipantId = ParticipantId(uuid::Uuid::nil());
-/// How often a join is sent on to a node that turns out not to have the room.
-const MAX_DETOURS: u8 = 5;
+/// How much longer it waits before each.
+const DETOUR: Duration = Duration::from_millis(100);
 /// How long a member that was linked once counts as one that may come back.
 const MISSED_FOR: Duration = Duration::from_secs(3600);
 
@@ -34,8 +35,14 @@ impl Inbox for NodeInbox {
             NodeMessage::ToRoom(message) => self.to_room(from, *message),
             NodeMessage::ToSession(message) => self.to_session(from, *message),
             NodeMessage::Reply { request, message } => {
-                if let Some(reply) = self.0.gateway.requests.reply(request) {
-                    reply.answer(*message);
+                match self.0.gateway.requests.take(request) {
+                    Some(Waiting::Reply(reply)) => reply.answer(*message),
+                    // Who is let in or kept out is told otherwise: there, the request was lost.
+                    Some(Waiting::Join(request)) => {
+                        self.0.gateway.forget_route(&request.room);
+                        self.join_again(request);
+                    }
+                    None => {}
                 }
             }
             NodeMessage::Keep { room, epoch, state } => self.0.gateway.keep_copy(from, room, epoch, state.into()),
@@ -93,10 +100,7 @@ impl Inbox for NodeInbox {
         gateway.unanswered(member);
         for waiting in gateway.requests.of(member) {
             match waiting {
-                Waiting::Reply(reply) => reply.answer(Refusal::new(
-                    ErrorCode::Moving,
-                    "the room's node cannot be reached now; try again",
-                )),
+                Waiting::Reply(reply) => reply.answer(unreached()),
                 Waiting::Join(request) => self.join_again(request),
             }
         }
@@ -260,22 +264,24 @@ impl NodeInbox {
     }
 
     fn send_to_rooms(&self, request: Box<JoinRequest>) {
-        if let Err(Overloaded(RoomsMsg::Join(request))) = self.0.rooms_supervisor().send(RoomsMsg::Join(request)) {
-            request.refuse(Refusal::new(
-                ErrorCode::Overloaded,
-                "too much is waiting here; try again",
-            ));
-        }
+        send_to_rooms(&self.0, request);
     }
 
-    /// A join of ours did not find its room where it was sent.
+    /// A join of ours did not find its room where it was sent. A node that goes away may not be known to do so yet.
     fn join_again(&self, mut request: Box<JoinRequest>) {
         request.detours += 1;
         if request.detours > MAX_DETOURS {
             let text = "the room moves from node to node; try again";
             return request.refuse(Refusal::new(ErrorCode::Moving, text));
         }
-        self.send_to_rooms(request);
+        let (shared, wait) = (self.0.clone(), DETOUR * u32::from(request.detours - 1));
+        if wait.is_zero() {
+            return send_to_rooms(&shared, request);
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            send_to_rooms(&shared, request);
+        });
     }
 
     fn not_here(
@@ -323,7 +329,8 @@ impl NodeInbox {
         match order {
             SessionOrder::Admitted { request, epoch, joined } => {
                 let Some(join) = gateway.requests.join(request) else {
-                    return;
+                    // Its client was told that it did not get in.
+                    return self.not_wanted(from, participant, session, epoch, &joined);
                 };
                 let owner = Owner {
                     member: from.clone(),
@@ -362,6 +369,18 @@ impl NodeInbox {
                 }
             }
         }
+    }
+
+    /// Takes somebody out of a room who was let in when they had given up.
+    fn not_wanted(&self, by: &Member, participant: ParticipantId, session: SessionId, epoch: u64, joined: &Joined) {
+        let room = RemoteRoom {
+            gateway: self.0.gateway.clone(),
+            room: joined.room_state.room.clone(),
+            member: by.clone(),
+            epoch,
+            session,
+        };
+        RoomWay::There(room).post(participant, Order::Gone);
     }
 
     fn tell(
@@ -457,5 +476,34 @@ impl NodeInbox {
         };
         peer.post(message);
         tracing::debug!(session.id = %session, member = %from, "a room is no longer where its session looked for it");
+    }
+}
+
+/// Brings a join to this node's rooms, or back to the node it is from when they take no more.
+fn send_to_rooms(shared: &Shared, request: Box<JoinRequest>) {
+    if let Err(Overloaded(RoomsMsg::Join(request))) = shared.rooms_supervisor().send(RoomsMsg::Join(request)) {
+        if !request.is_from_here() && shared.is_draining() {
+            return request.link.not_here(request.reply, None);
+        }
+        request.refuse(Refusal::new(
+            ErrorCode::Overloaded,
+            "too much is waiting here; try again",
+        ));
+    }
+}
+
+fn unreached() -> Refusal {
+    Refusal::new(ErrorCode::Moving, "the room's node cannot be reached now; try again")
+}
+
+impl Gateway {
+    /// Answers for nodes that have not answered for longer than this.
+    pub(crate) fn give_up_overdue(&self, limit: Duration) {
+        for waiting in self.requests.overdue(limit) {
+            match waiting {
+                Waiting::Reply(reply) => reply.answer(unreached()),
+                Waiting::Join(request) => request.refuse(unreached()),
+            }
+        }
     }
 }

@@ -89,20 +89,22 @@ impl PeerLink {
         Self::by(PeerWay::Here(peer), participant)
     }
 
-    /// To a session wherever it is.
+    /// To a session wherever it is. One of another node that is not let in yet is not told by it: its own node is, by the
+    /// request's answer, and sends it elsewhere.
     pub(crate) fn by(way: PeerWay, participant: ParticipantId) -> Self {
         Self {
+            armed: matches!(way, PeerWay::Here(_)),
             way,
             participant,
             epoch: 0,
             behind: Behind::No,
-            armed: true,
         }
     }
 
     /// The same, for a room of this ownership.
     pub(crate) fn under(mut self, epoch: u64) -> Self {
         self.epoch = epoch;
+        self.armed = true;
         self
     }
 

@@ -17,13 +17,15 @@ use crate::room::{EventLog, Order, RoomWay};
 
 impl Session {
     pub(super) fn admitted(&mut self, participant: ParticipantId, room: RoomWay, reply: Reply, joined: Box<Joined>) {
-        let Place::Joining { invite, .. } = &self.place else {
-            return;
+        let invite = match &self.place {
+            Place::Joining { invite, .. } if self.place.is_of(participant) => *invite,
+            // It is no longer at that door.
+            _ => {
+                room.post(participant, Order::Gone);
+                return;
+            }
         };
-        if !self.place.is_of(participant) {
-            return;
-        }
-        self.told_invite(*invite, true);
+        self.told_invite(invite, true);
         self.place = Place::Inside { participant, room };
         self.answer(reply, ServerMessage::Joined(joined));
         self.settle();

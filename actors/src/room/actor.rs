@@ -181,7 +181,7 @@ impl Drop for Running {
 impl Running {
     pub(super) fn take(&mut self, message: RoomMsg) {
         if self.is_over {
-            return;
+            return self.too_late(message);
         }
         if !self.shared.args.directory.holds() {
             tracing::error!(room.id = %self.myself.id(), "this node may own no rooms any more; one is let go");

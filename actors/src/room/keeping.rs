@@ -9,14 +9,15 @@ use caside_protocol::node::{self, Address, Answer, Member, Orphan, Question};
 use caside_protocol::server::MoveReason;
 use tokio::time::Instant;
 
-use super::actor::{Running, tell};
+use super::actor::{Running, overloaded, tell};
 use super::command::Command;
 use super::effects::Effect;
-use super::message::{Handing, RoomMsg};
+use super::message::{Handing, MAX_DETOURS, RoomMsg};
 use super::snapshot::{Kept, Snapshot};
 use super::supervisor::RoomsMsg;
 use super::way::{Contact, Order};
 use super::wiring::Sfu;
+use crate::mailbox::Overloaded;
 use crate::peer::{PeerLink, PeerWay, RemoteSession};
 
 /// Changes that come within this time of the last are kept together.
@@ -46,7 +47,7 @@ pub(super) struct Mirror {
 /// What is held back while the room is being handed over.
 pub(super) type HeldBack = Vec<RoomMsg>;
 
-/// Refuses what was asked while the room was handed over: its sender asks again at the new owner. Sessions say themselves
+/// Refuses what is asked of a room that is another node's: its sender asks again at the new owner. Sessions say themselves
 /// where they are.
 fn turn_away(message: RoomMsg) {
     let refusal = Refusal::new(ErrorCode::Moving, "the room has moved to another node; try again");
@@ -314,9 +315,6 @@ impl Running {
                 }
             }
             Some((member, epoch)) => {
-                for message in held_back {
-                    turn_away(message);
-                }
                 self.linger(handing);
                 self.leave_to_others();
                 let gone = RoomsMsg::HandedOver {
@@ -327,7 +325,23 @@ impl Running {
                 if !self.rooms.post(gone) {
                     tracing::debug!(room.id = %self.myself.id(), "a room that was handed over outlived its supervisor");
                 }
+                for message in held_back {
+                    self.too_late(message);
+                }
             }
+        }
+    }
+
+    /// The room is another node's: who waits at the door goes to that one's, the others are turned away.
+    pub(super) fn too_late(&self, message: RoomMsg) {
+        match message {
+            RoomMsg::Join(mut request) if request.detours < MAX_DETOURS => {
+                request.detours += 1;
+                if let Err(Overloaded(RoomsMsg::Join(request))) = self.rooms.send(RoomsMsg::Join(request)) {
+                    request.refuse(overloaded());
+                }
+            }
+            other => turn_away(other),
         }
     }
 

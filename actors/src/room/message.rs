@@ -52,6 +52,9 @@ pub(crate) struct JoinRequest {
     pub(crate) detours: u8,
 }
 
+/// How often a join is sent on from where the room turns out not to be.
+pub(crate) const MAX_DETOURS: u8 = 5;
+
 impl JoinRequest {
     /// The user.
     pub(crate) fn user(&self) -> &UserId {

@@ -150,6 +150,9 @@ impl Running {
             RoomsMsg::Loaded { room, result } => self.loaded(&room, result),
             RoomsMsg::Claimed { found, result } => match result {
                 Ok(Claimed::Granted(epoch, kept)) => {
+                    if !self.is_awaited(&found.room.room.id, epoch) {
+                        return None;
+                    }
                     // What was kept here of a room that ended in order is of no use.
                     let room = &found.room.room.id;
                     let copy = self.shared.gateway.take_copy(room).filter(|_| kept.is_some());
@@ -190,8 +193,7 @@ impl Running {
 
     fn join(&mut self, request: JoinRequest) {
         if self.draining {
-            let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
-            return request.refuse(refusal.retry_after_ms(self.shared.retry_after_ms()));
+            return self.too_late(request);
         }
         let room = request.room.clone();
         let all_rooms = self.slots.len() >= self.shared.args.limits.max_rooms;
@@ -217,6 +219,38 @@ impl Running {
         }
     }
 
+    /// Whoever is on another node goes elsewhere; a client of this one connects to another.
+    fn too_late(&self, request: JoinRequest) {
+        if !request.is_from_here() {
+            return request.link.not_here(request.reply, None);
+        }
+        let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
+        request.refuse(refusal.retry_after_ms(self.shared.retry_after_ms()));
+    }
+
+    /// Those who wait at the door of a room that is not open. One that opened meanwhile, as another node handed it over, stays.
+    fn take_waiting(&mut self, room: &RoomId) -> Option<Vec<JoinRequest>> {
+        match self.slots.remove(room)? {
+            Slot::Opening(waiting) => Some(waiting),
+            open @ Slot::Open { .. } => {
+                self.slots.insert(room.clone(), open);
+                None
+            }
+        }
+    }
+
+    /// Whether a room that was claimed is still to be opened. If nobody waits for it any more, it is given up.
+    fn is_awaited(&self, room: &RoomId, epoch: u64) -> bool {
+        match self.slots.get(room) {
+            Some(Slot::Opening(_)) => true,
+            Some(Slot::Open { epoch: open, .. }) if *open >= epoch => false,
+            Some(Slot::Open { .. }) | None => {
+                self.give_up(room.clone(), epoch);
+                false
+            }
+        }
+    }
+
     /// Finds out where a room runs, or is to run.
     fn place(&self, room: RoomId) {
         let (shared, myself) = (self.shared.clone(), self.myself.clone());
@@ -233,10 +267,7 @@ impl Running {
 
     /// The room is another node's: whoever waits here goes there, and whoever another node sent goes back.
     fn send_on(&mut self, room: &RoomId, member: &Member) {
-        let Some(Slot::Opening(waiting)) = self.slots.remove(room) else {
-            return;
-        };
-        for request in waiting {
+        for request in self.take_waiting(room).unwrap_or_default() {
             if !request.is_from_here() {
                 let owner = self.shared.gateway.route(room);
                 request
@@ -378,8 +409,10 @@ impl Running {
         let id = room.id.clone();
         if self.draining {
             self.give_up(id.clone(), epoch);
-            let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
-            return self.turn_away(&id, &refusal.retry_after_ms(self.shared.retry_after_ms()));
+            for request in self.take_waiting(&id).unwrap_or_default() {
+                self.too_late(request);
+            }
+            return;
         }
         let card = Card::of(&room);
         let limits = &self.shared.args.limits;
@@ -440,10 +473,8 @@ impl Running {
 
     /// Nobody gets in; the next join begins anew.
     fn turn_away(&mut self, room: &RoomId, refusal: &Refusal) {
-        if let Some(Slot::Opening(waiting)) = self.slots.remove(room) {
-            for request in waiting {
-                request.refuse(refusal.clone());
-            }
+        for request in self.take_waiting(room).unwrap_or_default() {
+            request.refuse(refusal.clone());
         }
     }
 

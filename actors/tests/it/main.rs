@@ -7,6 +7,7 @@ mod calls;
 mod failover;
 mod failures;
 mod leaks;
+mod leaving;
 mod media;
 mod nodes;
 mod recorder;

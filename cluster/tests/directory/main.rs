@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for other code")]
 
 mod bench;
+mod company;
 mod outages;
 mod rooms;
 mod schedule;

@@ -16,6 +16,8 @@ pub(crate) struct Wires {
     nodes: Mutex<HashMap<Member, Arc<dyn Inbox>>>,
     cut: Mutex<HashSet<(Member, Member)>>,
     draining: Mutex<HashSet<Member>>,
+    /// What goes to these is lost on the way.
+    deaf: Mutex<HashSet<Member>>,
     /// Every message that went, by its sender and its kind, shortened.
     pub(crate) log: Mutex<Vec<(Member, String)>>,
 }
@@ -48,6 +50,9 @@ impl Gateways for End {
         }
         let inbox = self.wires.nodes.lock().unwrap().get(to).cloned();
         let inbox = inbox.ok_or(SendError::Unreachable)?;
+        if self.wires.deaf.lock().unwrap().contains(to) {
+            return Ok(());
+        }
         let bytes = node::encode(message).unwrap();
         let arrived: NodeMessage = node::decode(&bytes).unwrap();
         assert_eq!(&arrived, message, "what arrives is what was sent");
@@ -68,6 +73,20 @@ impl Gateways for End {
 }
 
 impl Wires {
+    /// Nobody knows of any node that it drains.
+    pub(crate) fn forget_drains(&self) {
+        self.draining.lock().unwrap().clear();
+    }
+
+    /// What is sent to a node does not arrive, and nobody notices.
+    pub(crate) fn deafen(&self, member: &Member) {
+        self.deaf.lock().unwrap().insert(member.clone());
+    }
+
+    pub(crate) fn hear_again(&self, member: &Member) {
+        self.deaf.lock().unwrap().remove(member);
+    }
+
     fn is_cut(&self, one: &Member, other: &Member) -> bool {
         let cut = self.cut.lock().unwrap();
         cut.contains(&(one.clone(), other.clone())) || cut.contains(&(other.clone(), one.clone()))
