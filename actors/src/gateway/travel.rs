@@ -35,20 +35,22 @@ pub(crate) async fn fetch(
     let until = Instant::now() + shared.args.limits.call_timeout;
     let gateway = &shared.gateway;
     let mut asked_home = false;
+    // A node that goes away is neither here nor missing for a moment: it is looked for twice.
+    let mut was_absent = false;
     loop {
         let others = gateway.others();
-        let mut is_leaving = false;
+        let mut may_come = false;
         if !asked_home && others.iter().any(|other| other.member == home) {
             let left = until.saturating_duration_since(Instant::now());
             let question = Question::Depart { resume: token.bytes() };
             match gateway.ask(&home, question, left).await {
                 Ok(Answer::Session(Some(departing))) => return Ok(departed(shared, session, *departing)),
-                // It goes away, and will be missing in a moment.
-                Ok(Answer::Unsupported) => is_leaving = true,
+                // It goes away, its link broke, or it is busy: it is asked again, or missing in a moment.
+                Ok(Answer::Unsupported) | Err(_) => may_come = true,
                 Ok(_) => asked_home = true,
-                // Its link broke, or it is busy: it is asked again, or has no more say.
-                Err(_) => {}
             }
+        } else if !asked_home {
+            may_come = !std::mem::replace(&mut was_absent, true);
         }
         if let Some(orphan) = gateway.take_orphan(token) {
             return Ok(adopted(shared, session, None, orphan));
@@ -61,7 +63,7 @@ pub(crate) async fn fetch(
             }
         }
         let missing = gateway.missing_since(&home);
-        let may_come = is_leaving || missing.is_some_and(|since| since.elapsed() < TAKEN_OVER_WITHIN);
+        may_come |= missing.is_some_and(|since| since.elapsed() < TAKEN_OVER_WITHIN);
         if !may_come {
             let text = "the resume token was used, or its session is over";
             return Err(Refusal::new(ErrorCode::ResumeExpired, text));

@@ -21,7 +21,7 @@ async fn who_is_sent_to_a_node_that_has_ended_gets_in_elsewhere() {
     cluster.worlds[gone].node.drain(Duration::from_secs(30)).await;
     // The others have not heard that it drains, and its links are not closed yet.
     cluster.wires.forget_drains();
-    let mut ada = cluster.worlds[one].socket().await;
+    let mut ada = cluster.worlds[one].client("ada").await;
     let join = ada.send("join", json!({ "room": "r" })).await;
     tokio::time::sleep(Duration::from_millis(250)).await;
     cluster.kill(gone);
@@ -30,6 +30,7 @@ async fn who_is_sent_to_a_node_that_has_ended_gets_in_elsewhere() {
     ada.joined(&joined["payload"]);
     let mut bob = cluster.worlds[other].member("bob", "r").await;
     bob.ok("chat", json!({ "text": "here" })).await;
+    ada.event("peer-joined").await;
     assert_eq!(ada.event("chat").await["text"], "here");
 }
 
@@ -47,10 +48,10 @@ async fn a_session_goes_on_though_its_node_has_ended_and_is_not_gone_yet() {
     ada.drop_socket();
     let mut socket = cluster.worlds[other].socket().await;
     let asked = json!({ "resume_token": ada.token, "last_seq": ada.last_seq });
-    let resume = socket.send("resume", asked).await;
-    tokio::time::sleep(Duration::from_millis(250)).await;
-    cluster.kill(home);
-    let resumed = socket.answer(resume).await;
+    let (resumed, ()) = tokio::join!(socket.ask("resume", asked), async {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        cluster.kill(home);
+    });
     assert_eq!(resumed["payload"]["participant_id"], json!(participant), "{resumed}");
     socket.ok("chat", json!({ "text": "still here" })).await;
 }
@@ -61,7 +62,7 @@ async fn what_another_node_never_answers_is_refused_in_time() {
     let (owner, [one, other]) = owner_and_others(&cluster, "r").await;
     let mut ada = cluster.worlds[one].member("ada", "r").await;
     cluster.wires.deafen(&cluster.member(owner));
-    let mut bob = cluster.worlds[other].socket().await;
+    let mut bob = cluster.worlds[other].client("bob").await;
     let join = bob.send("join", json!({ "room": "r" })).await;
     let chat = ada.send("chat", json!({ "text": "to nobody" })).await;
     for _ in 0..11 {
@@ -79,5 +80,6 @@ async fn what_another_node_never_answers_is_refused_in_time() {
     cluster.wires.hear_again(&cluster.member(owner));
     bob.join("r").await;
     bob.ok("chat", json!({ "text": "heard" })).await;
+    ada.event("peer-joined").await;
     assert_eq!(ada.event("chat").await["text"], "heard");
 }
