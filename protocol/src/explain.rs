@@ -4,10 +4,11 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::error::ErrorCode;
-use crate::{CallId, NodeId, ParticipantId, RoomId, Timestamp, TrackId, UserId};
+use crate::{CallId, NodeId, ParticipantId, RoomId, TrackId, UserId};
 
 /// Most entries of one call's timeline.
 pub const MAX_ENTRIES: usize = 400;
@@ -270,10 +271,10 @@ pub struct Cause {
     pub track: Option<TrackId>,
     /// Since when.
     #[serde(with = "time::serde::rfc3339")]
-    pub since: Timestamp,
+    pub since: OffsetDateTime,
     /// Until when; null while it is so.
     #[serde(default, with = "time::serde::rfc3339::option")]
-    pub until: Option<Timestamp>,
+    pub until: Option<OffsetDateTime>,
     /// What is wrong.
     pub says: String,
     /// What to do.
@@ -330,7 +331,7 @@ impl Stage {
 pub struct TimelineEntry {
     /// When.
     #[serde(with = "time::serde::rfc3339")]
-    pub at: Timestamp,
+    pub at: OffsetDateTime,
     /// To whom; null: the call.
     pub participant_id: Option<ParticipantId>,
     /// Where in the call's way.
@@ -356,10 +357,10 @@ pub struct ExplainedParticipant {
     pub display_name: String,
     /// When they joined.
     #[serde(with = "time::serde::rfc3339")]
-    pub joined_at: Timestamp,
+    pub joined_at: OffsetDateTime,
     /// When they left; null while they are there.
     #[serde(default, with = "time::serde::rfc3339::option")]
-    pub left_at: Option<Timestamp>,
+    pub left_at: Option<OffsetDateTime>,
     /// How far their publish connection came: `none`, `offered`, `checked`, `connected`, `secured`, `closed`.
     pub publish: String,
     /// How far their subscribe connection came.
@@ -390,7 +391,7 @@ pub struct ExplainedCall {
 pub struct KnownRefusal {
     /// When.
     #[serde(with = "time::serde::rfc3339")]
-    pub at: Timestamp,
+    pub at: OffsetDateTime,
     /// Into which room, as far as that was known.
     pub room: Option<RoomId>,
     /// Who, as far as that was known.
