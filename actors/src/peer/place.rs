@@ -1,6 +1,6 @@
 //! Where a session is: outside of rooms, inside one, or between.
 
-use caside_protocol::{InviteId, ParticipantId};
+use caside_protocol::{InviteId, ParticipantId, RoomId};
 
 use crate::room::{EventLog, RoomWay};
 
@@ -12,6 +12,7 @@ pub(super) enum Place {
     /// At a room's door.
     Joining {
         participant: ParticipantId,
+        room: RoomId,
         /// The invitation that led there, to be answered when it is known whether the door opened.
         invite: Option<InviteId>,
     },
