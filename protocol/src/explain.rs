@@ -16,6 +16,8 @@ pub const MAX_ENTRIES: usize = 400;
 pub const MAX_ENTRIES_EACH: usize = 64;
 /// Most causes that are told of one call, those that are over among them.
 pub const MAX_CAUSES: usize = 64;
+/// Most participants that are told of one call, those who left among them.
+pub const MAX_PARTICIPANTS: usize = 1_000;
 /// Longest `detail` of an entry, in characters.
 pub const MAX_DETAIL: usize = 200;
 
@@ -229,7 +231,7 @@ impl CauseCode {
             ErrorCode::RoomNotFound => Self::NoSuchRoom,
             ErrorCode::RoomFull => Self::RoomFull,
             ErrorCode::TooManyConnections => Self::NodeFull,
-            ErrorCode::Overloaded | ErrorCode::RateLimited => Self::Overloaded,
+            ErrorCode::Overloaded => Self::Overloaded,
             ErrorCode::Draining => Self::Draining,
             ErrorCode::Moving => Self::OwnerLost,
             ErrorCode::DependencyUnavailable => Self::DependencyAway,

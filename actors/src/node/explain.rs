@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use caside_protocol::claims::named_in;
-use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::error::Refusal;
 use caside_protocol::explain::{ExplainedCall, KnownRefusal, Stage};
 use caside_protocol::node::{Answer, Question};
 use caside_protocol::{CallId, RoomId, UserId};
@@ -75,10 +75,9 @@ impl Shared {
         self.refusals.note(stage, room, user, refusal, away);
     }
 
-    /// The same of a token that does not hold. Whom an expired one names is known, for its signature is good.
+    /// The same of a token that does not hold, by whom and what it names: of one that is not of ours that is anybody's word.
     pub(crate) fn turned_away_with(&self, token: Option<&str>, refusal: &Refusal) {
-        let expired = token.filter(|_| refusal.code == ErrorCode::TokenExpired);
-        let (user, room) = expired.map_or((None, None), named_in);
+        let (user, room) = token.map_or((None, None), named_in);
         self.turned_away(Stage::Auth, room.as_ref(), user.as_ref(), refusal);
     }
 

@@ -154,7 +154,7 @@ pub struct PublishedTrack {
 /// How far a media connection came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionStep {
-    /// It is negotiated: the client may begin its checks.
+    /// It is negotiated. A client that answers may have begun its checks before.
     Offered {
         /// Whether the client was told of UDP addresses.
         udp: bool,
@@ -248,6 +248,8 @@ pub enum SfuEvent {
         participant: ParticipantId,
         /// Which of the two.
         target: Target,
+        /// Its number: one that takes another's place has another.
+        connection: u64,
         /// How far.
         step: ConnectionStep,
     },

@@ -54,6 +54,7 @@ impl SfuState {
             self.effects.events.push(SfuEvent::ConnectionStep {
                 participant,
                 target,
+                connection: transport.0,
                 step,
             });
         }

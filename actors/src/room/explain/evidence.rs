@@ -12,6 +12,7 @@ use crate::sfu::{ConnectionStep, TrackStep};
 /// One media connection. Times are since the room began.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Connection {
+    number: Option<u64>,
     /// It was negotiated: the client may begin its checks.
     pub(super) offered: Option<Duration>,
     /// What the client was told of.
@@ -30,16 +31,19 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Takes a step.
-    pub(super) fn step(&mut self, now: Duration, step: ConnectionStep) {
+    /// Takes a step of the connection of this number; what is known of one before it is over.
+    pub(super) fn step(&mut self, now: Duration, number: u64, step: ConnectionStep) {
+        if self.number != Some(number) {
+            *self = Self {
+                number: Some(number),
+                ..Self::default()
+            };
+        }
         match step {
             ConnectionStep::Offered { udp, reached, .. } => {
-                *self = Self {
-                    offered: Some(now),
-                    offers_udp: udp,
-                    reached_before: reached,
-                    ..Self::default()
-                };
+                self.offered = Some(now);
+                self.offers_udp = udp;
+                self.reached_before = reached;
             }
             ConnectionStep::Checked { tcp } => {
                 self.checked.get_or_insert(now);

@@ -79,7 +79,7 @@ impl Explain {
         }
     }
 
-    fn connection_step(&mut self, now: &Moment, who: ParticipantId, target: Target, step: ConnectionStep) {
+    fn connection_step(&mut self, now: &Moment, who: ParticipantId, target: Target, number: u64, step: ConnectionStep) {
         let name = name_of(target);
         let (stage, what, detail) = match step {
             ConnectionStep::Offered { udp, tcp, .. } => {
@@ -101,7 +101,7 @@ impl Explain {
         };
         self.note(now, Some(who), stage, what, detail);
         if let Some(evidence) = self.of(who) {
-            evidence.connection(target).step(now.elapsed, step);
+            evidence.connection(target).step(now.elapsed, number, step);
         }
     }
 
@@ -178,8 +178,9 @@ impl Explain {
             SfuEvent::ConnectionStep {
                 participant,
                 target,
+                connection,
                 step,
-            } => self.connection_step(now, *participant, *target, *step),
+            } => self.connection_step(now, *participant, *target, *connection, *step),
             SfuEvent::TrackStep {
                 participant,
                 track,
@@ -262,8 +263,16 @@ impl RoomState {
                     }
                 }
             }
-            Command::Resume { participant, .. } | Command::Here { participant, .. } => {
-                self.note_back(now, *participant);
+            Command::Resume { participant, .. }
+            | Command::Here {
+                participant,
+                connected: true,
+                ..
+            } => self.note_back(now, *participant),
+            Command::Here { participant, .. } => {
+                if let Some(evidence) = explain.of(*participant) {
+                    evidence.lost.get_or_insert(now.elapsed);
+                }
             }
             Command::Departing { participant } => {
                 explain.note(now, Some(*participant), Stage::Signaling, "goes to another node", None);
@@ -312,10 +321,13 @@ impl RoomState {
 
     /// Somebody's session is there again.
     fn note_back(&mut self, now: &Moment, participant: ParticipantId) {
-        let Some(member) = self.participants.get(&participant).filter(|it| it.lost_until.is_some()) else {
+        if !self
+            .participants
+            .get(&participant)
+            .is_some_and(|it| it.lost_until.is_some())
+        {
             return;
-        };
-        let follows = member.estranged.is_some();
+        }
         let explain = &mut *self.explain;
         explain.note(now, Some(participant), Stage::Signaling, "back", None);
         if let Some(evidence) = explain.of(participant) {
@@ -324,10 +336,8 @@ impl RoomState {
                 evidence.orphaned = None;
             }
         }
-        if follows {
-            // What it was told before reached nobody.
-            explain.told.remove(&participant);
-        }
+        // The others are told that it is good again; what is wrong is told after it.
+        explain.told.remove(&participant);
     }
 
     /// What followed from a command.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use caside_protocol::explain::{Cause, CauseCode, ExplainedCall, MAX_CAUSES, Stage};
-use caside_protocol::view::{Quality, Track};
+use caside_protocol::explain::{Cause, CauseCode, ExplainedCall, MAX_CAUSES, MAX_PARTICIPANTS, Stage};
+use caside_protocol::view::{Quality, Track, TrackKind};
 use caside_protocol::{ParticipantId, Timestamp, TrackId};
 use caside_store::JournalEntry;
 
@@ -37,7 +37,11 @@ impl RoomState {
                 let is_paused = tracks.iter().any(|t| t.track == known.track && (t.muted || t.held));
                 known.paused_since = is_paused.then(|| known.paused_since.unwrap_or(now.elapsed));
                 let due = known.started.map(|started| started + ASK_AFTER);
-                if !known.key_frame && !known.asked && !is_paused && due.is_some_and(|due| due <= now.elapsed) {
+                let is_picture = tracks
+                    .iter()
+                    .any(|t| t.track == known.track && t.kind == TrackKind::Video);
+                let wants = is_picture && !is_paused && !known.key_frame && !known.asked;
+                if wants && due.is_some_and(|due| due <= now.elapsed) {
                     known.asked = true;
                     ask.push(known.track);
                 }
@@ -97,6 +101,22 @@ impl RoomState {
         }
     }
 
+    /// How a connection that was judged so is told of, with what is known to be wrong.
+    pub(in crate::room) fn with_cause(
+        &self,
+        who: ParticipantId,
+        quality: Quality,
+        cause: Option<&'static str>,
+    ) -> (Quality, Option<&'static str>) {
+        match self.explain.told.get(&who) {
+            // That one is told of to each alone.
+            None | Some((CauseCode::DirectoryAway, _)) => (quality, cause),
+            Some((code, Quality::Poor)) => (Quality::Poor, Some(code.as_str())),
+            Some((code, _)) if quality == Quality::Excellent => (Quality::Good, Some(code.as_str())),
+            Some((code, _)) => (quality, cause.or(Some(code.as_str()))),
+        }
+    }
+
     /// What happened in the call, and what is wrong.
     pub(crate) fn explained(&self) -> ExplainedCall {
         let explain = &*self.explain;
@@ -118,7 +138,10 @@ impl RoomState {
             }
             .to_owned(),
             causes,
-            participants: here.chain(explain.left.iter().cloned()).collect(),
+            participants: here
+                .chain(explain.left.iter().cloned())
+                .take(MAX_PARTICIPANTS)
+                .collect(),
             timeline: explain.timeline.told(),
         }
     }

@@ -19,6 +19,7 @@ fn step(participant: Id, step: ConnectionStep) -> Command {
     Command::Sfu(SfuEvent::ConnectionStep {
         participant,
         target: Target::Publish,
+        connection: 1,
         step,
     })
 }

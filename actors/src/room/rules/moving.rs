@@ -135,7 +135,11 @@ fn a_recording_goes_on_as_the_same_one() {
     });
     after.publish(ada, track(1), TrackKind::Audio);
     let told = after.events(ada);
-    assert_eq!(told, ["room-moved", "connection-quality"], "it is not told as one that begins");
+    assert_eq!(
+        told,
+        ["room-moved", "connection-quality"],
+        "it is not told as one that begins"
+    );
     assert_eq!(after.recorder_orders, [format!("published {}", track(1))]);
     assert_eq!(after.outcome(ada, "stop-recording", &json!({})), "ok");
 }

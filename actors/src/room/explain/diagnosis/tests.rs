@@ -26,7 +26,7 @@ const OFFERED: ConnectionStep = ConnectionStep::Offered {
 fn published(steps: &[(u64, ConnectionStep)]) -> Evidence {
     let mut evidence = evidence();
     for (ms, step) in steps {
-        evidence.publish.step(at(*ms), *step);
+        evidence.publish.step(at(*ms), 1, *step);
     }
     evidence
 }
@@ -120,8 +120,10 @@ fn a_node_that_offers_tcp_alone_blames_no_firewall_for_udp() {
     };
     let mut evidence = published(&[(0, offered)]);
     assert_eq!(codes(3_000, &evidence, &[], false), [CauseCode::AddressUnreachable]);
-    evidence.publish.step(at(3_100), ConnectionStep::Checked { tcp: true });
-    evidence.publish.step(at(3_200), ConnectionStep::Connected);
+    evidence
+        .publish
+        .step(at(3_100), 1, ConnectionStep::Checked { tcp: true });
+    evidence.publish.step(at(3_200), 1, ConnectionStep::Connected);
     evidence.publish.secured = Some(at(3_300));
     assert_eq!(codes(9_000, &evidence, &[], false), []);
 }
@@ -140,8 +142,22 @@ fn media_that_goes_by_tcp_alone_is_good_with_udp_blocked() {
         (found[0].code, found[0].tell),
         (CauseCode::UdpBlocked, Some(Quality::Good))
     );
-    evidence.publish.step(at(2_200), ConnectionStep::Checked { tcp: false });
+    evidence
+        .publish
+        .step(at(2_200), 1, ConnectionStep::Checked { tcp: false });
     assert_eq!(codes(2_300, &evidence, &[], false), []);
+}
+
+#[test]
+fn checks_that_come_before_the_answer_count() {
+    let mut evidence = evidence();
+    evidence
+        .subscribe
+        .step(at(100), 4, ConnectionStep::Checked { tcp: false });
+    evidence.subscribe.step(at(150), 4, ConnectionStep::Connected);
+    evidence.subscribe.step(at(200), 4, OFFERED);
+    evidence.subscribe.secured = Some(at(250));
+    assert_eq!(codes(60_000, &evidence, &[], true), []);
 }
 
 #[test]
@@ -161,7 +177,7 @@ fn a_path_without_a_handshake_is_dtls_blocked() {
     assert_eq!(codes(3_100, &connected, &[], false), []);
     assert_eq!(codes(3_200, &connected, &[], false), [CauseCode::DtlsBlocked]);
     let mut begun = connected.clone();
-    begun.publish.step(at(300), ConnectionStep::HandshakeBegun);
+    begun.publish.step(at(300), 1, ConnectionStep::HandshakeBegun);
     assert_eq!(codes(3_200, &begun, &[], false), [CauseCode::DtlsBlocked]);
 }
 
@@ -182,7 +198,7 @@ fn what_a_connection_ended_by_is_told_apart() {
             (200, ConnectionStep::Connected),
         ]);
         if handshake {
-            evidence.publish.step(at(300), ConnectionStep::HandshakeBegun);
+            evidence.publish.step(at(300), 1, ConnectionStep::HandshakeBegun);
         }
         evidence.publish.closed = Some((at(after_ms), word));
         let found = codes(after_ms, &evidence, &[], false);
@@ -196,7 +212,7 @@ fn who_is_not_reached_at_all_has_the_same_cause_when_its_time_is_over() {
     evidence.publish.closed = Some((at(30_000), "ice_timeout"));
     assert_eq!(codes(30_000, &evidence, &[], false), [CauseCode::AddressUnreachable]);
     assert_eq!(codes(30_000, &evidence, &[], true), [CauseCode::UdpBlocked]);
-    evidence.publish.step(at(31_000), OFFERED);
+    evidence.publish.step(at(31_000), 2, OFFERED);
     assert_eq!(
         codes(31_000, &evidence, &[], true),
         [],
