@@ -14,8 +14,13 @@ use crate::room::command::Moment;
 use crate::room::state::RoomState;
 use crate::sfu::SfuCommand;
 
-/// What is told of a participant: a cause, how good the connection is said to be with it, and whether to them alone.
-type Told = (CauseCode, Quality, bool);
+/// What is told of a participant: a cause, and how good the connection is said to be with it.
+type Told = (CauseCode, Quality);
+
+/// Whether each is told of themself alone: it is so of everybody.
+fn is_of_all(code: CauseCode) -> bool {
+    matches!(code, CauseCode::DirectoryAway | CauseCode::OwnerLost)
+}
 
 impl RoomState {
     /// Draws conclusions anew, and tells what has changed.
@@ -51,10 +56,10 @@ impl RoomState {
             let worst = diagnosis
                 .found
                 .iter()
-                .find_map(|found| Some((found.code, found.tell?, false)));
+                .find_map(|found| Some((found.code, found.tell?)));
             let away = explain.directory_away.map(|_| {
                 let quality = member.judged.map_or(Quality::Good, |(quality, _)| quality);
-                (CauseCode::DirectoryAway, quality, true)
+                (CauseCode::DirectoryAway, quality)
             });
             // Who is lost is nothing else until the resume.
             if member.lost_until.is_none() {
@@ -82,11 +87,11 @@ impl RoomState {
     fn tell_news(&mut self, who: ParticipantId, told: Option<Told>) {
         let before = self.explain.told.get(&who).copied();
         match (before, told) {
-            (Some(before), Some((code, quality, _))) if before == (code, quality) => {}
+            (Some(before), Some(told)) if before == told => {}
             (None, None) => {}
-            (_, Some((code, quality, alone))) => {
+            (_, Some((code, quality))) => {
                 self.explain.told.insert(who, (code, quality));
-                self.tell_cause(who, quality, Some(code), alone);
+                self.tell_cause(who, quality, Some(code), is_of_all(code));
             }
             (Some((code, _)), None) => {
                 self.explain.told.remove(&who);
@@ -95,7 +100,7 @@ impl RoomState {
                 };
                 if member.down.is_empty() {
                     let quality = member.judged.map_or(Quality::Good, |(quality, _)| quality);
-                    self.tell_cause(who, quality, None, code == CauseCode::DirectoryAway);
+                    self.tell_cause(who, quality, None, is_of_all(code));
                 }
             }
         }
@@ -109,8 +114,8 @@ impl RoomState {
         cause: Option<&'static str>,
     ) -> (Quality, Option<&'static str>) {
         match self.explain.told.get(&who) {
-            // That one is told of to each alone.
-            None | Some((CauseCode::DirectoryAway, _)) => (quality, cause),
+            None => (quality, cause),
+            Some((code, _)) if is_of_all(*code) => (quality, cause),
             Some((code, Quality::Poor)) => (Quality::Poor, Some(code.as_str())),
             Some((code, _)) if quality == Quality::Excellent => (Quality::Good, Some(code.as_str())),
             Some((code, _)) => (quality, cause.or(Some(code.as_str()))),
