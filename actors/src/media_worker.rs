@@ -395,6 +395,8 @@ pub struct MediaWorkers {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Pairs of workers with pipes between them, the lower index first.
     joined: Mutex<HashSet<(usize, usize)>>,
+    /// Whether a check of any client came by UDP: what clients are told leads here.
+    reached: Arc<AtomicBool>,
 }
 
 impl MediaWorkers {
@@ -410,6 +412,7 @@ impl MediaWorkers {
             workers: Vec::new(),
             threads: Mutex::default(),
             joined: Mutex::default(),
+            reached: Arc::default(),
         };
         for index in 0..config.workers.max(1) {
             let port = match config.port {
@@ -491,6 +494,11 @@ impl MediaWorkers {
     /// Every worker.
     pub fn workers(&self) -> &[MediaWorkerHandle] {
         &self.workers
+    }
+
+    /// Whether any client's ICE check came here by UDP; the SFUs say so.
+    pub(crate) fn reached(&self) -> &Arc<AtomicBool> {
+        &self.reached
     }
 
     /// Stops the threads after what they have to send is sent, and waits for them.

@@ -1,7 +1,9 @@
 //! The root of the supervision tree, and the handle by which HTTP, sockets and the command line reach what runs.
 
 mod counts;
+mod explain;
 mod limits;
+mod refusals;
 mod rooms;
 mod root;
 mod shared;
@@ -15,6 +17,7 @@ use caside_cluster::{Directory, Gateways, Inbox};
 use caside_protocol::claims::Claims;
 use caside_protocol::codec::Dialect;
 use caside_protocol::error::{ErrorCode, Refusal};
+use caside_protocol::explain::Stage;
 use caside_protocol::node::{Act, Answer, Member, Question, Report};
 use caside_protocol::rest::{Recording, RunningRoom, UpdateRoom};
 use caside_protocol::server::IceServer;
@@ -24,6 +27,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 pub use counts::Counts;
+pub use explain::Known;
 pub use limits::Limits;
 pub(crate) use shared::Shared;
 
@@ -128,8 +132,9 @@ impl NodeHandle {
         Ok(Self { shared, root })
     }
 
-    /// Where the cluster says what it has to say.
+    /// Where the cluster says what it has to say; to be asked for once.
     pub fn inbox(&self) -> Arc<dyn Inbox> {
+        self.shared.watch_directory();
         Arc::new(NodeInbox(self.shared.clone()))
     }
 
@@ -238,6 +243,24 @@ impl NodeHandle {
         [&counters.room, &counters.rooms, &counters.peer, &counters.invites]
             .map(|c| c.report())
             .to_vec()
+    }
+
+    // ---- explaining -----------------------------------------------------------------------------------------------
+
+    /// What is known of a call, by its id or its room's, on any node: as its room tells it while it runs, and who was not let
+    /// in lately. Other nodes are waited for two seconds.
+    pub async fn explain(&self, id: &str) -> Known {
+        self.shared.explain(id).await
+    }
+
+    /// Remembers that somebody got no session here: with the room and the user that are known.
+    pub fn turned_away(&self, room: Option<&RoomId>, user: Option<&UserId>, refusal: &Refusal) {
+        self.shared.turned_away(Stage::Signaling, room, user, refusal);
+    }
+
+    /// Remembers that a token did not hold.
+    pub fn turned_away_with(&self, token: &str, refusal: &Refusal) {
+        self.shared.turned_away_with(Some(token), refusal);
     }
 
     // ---- moderation -----------------------------------------------------------------------------------------------

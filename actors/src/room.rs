@@ -6,6 +6,7 @@
 mod actor;
 mod command;
 mod effects;
+mod explain;
 mod history;
 mod join;
 mod keeping;

@@ -10,9 +10,10 @@ mod member;
 mod placement;
 mod state;
 mod stats;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 pub use actor::{SfuArgs, SfuHandle, SfuOverloaded};
-pub use command::{PublishedTrack, SfuCommand, SfuEvent};
+pub use command::{ConnectionStep, PublishedTrack, SfuCommand, SfuEvent, TrackStep};
 pub use factory::LocalSfus;

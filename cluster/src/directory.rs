@@ -74,6 +74,11 @@ pub trait Directory: Send + Sync {
         true
     }
 
+    /// Whether it does not answer now, and has not for a while. Costs next to nothing.
+    fn is_away(&self) -> bool {
+        false
+    }
+
     /// Keeps a room's state for whoever has to take it over. `false` when this member no longer has the room under this
     /// epoch.
     fn keep<'a>(&'a self, room: &'a RoomId, epoch: u64, state: Bytes) -> Later<'a, Result<bool, DirectoryAway>>;

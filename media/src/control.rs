@@ -206,8 +206,20 @@ pub struct Event {
 /// Kinds of [`Event`].
 #[derive(Debug, Clone)]
 pub enum EventKind {
+    /// The first authentic ICE check of the client came, by this protocol: told once of each.
+    TransportChecked {
+        /// The transport.
+        transport: TransportId,
+        /// Over TCP; else UDP.
+        tcp: bool,
+    },
     /// ICE has a nominated path.
     TransportConnected {
+        /// The transport.
+        transport: TransportId,
+    },
+    /// The first DTLS datagram of the client came.
+    HandshakeBegun {
         /// The transport.
         transport: TransportId,
     },
@@ -227,6 +239,18 @@ pub enum EventKind {
     ProducerStarted {
         /// The producer.
         producer: ProducerId,
+    },
+    /// The first key frame of a producer of video came.
+    ProducerKeyFrame {
+        /// The producer.
+        producer: ProducerId,
+    },
+    /// Whether what comes of a producer is of use; sent on change, looked at about every second. One that is paused is not judged.
+    ProducerFlow {
+        /// The producer.
+        producer: ProducerId,
+        /// How it is now.
+        flow: Flow,
     },
     /// The encodings of a video producer that somebody wants; those above need not be sent. Told on change, only of producers
     /// with several encodings.
@@ -268,6 +292,18 @@ pub enum EventKind {
         /// One entry a transport.
         transports: Vec<TransportStats>,
     },
+}
+
+/// Whether what comes of a producer is of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flow {
+    /// As far as is known.
+    #[default]
+    Fine,
+    /// No packet came for two to three seconds.
+    Silent,
+    /// Packets come, but no key frame for those who wait for one, though it was asked for three times.
+    NoKeyFrame,
 }
 
 /// Why a transport closed.

@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: where the packets go. That is [`crate::consumer`].
 
+pub(crate) mod flow;
 pub(crate) mod kept;
 pub(crate) mod key_frame;
 pub(crate) mod nack;
@@ -26,6 +27,7 @@ use crate::parameters::{
     TransportId,
 };
 use crate::pipe::Neighbour;
+use crate::producer::flow::FlowMeter;
 use crate::producer::ring::PacketInfo;
 use crate::producer::stream::Stream;
 use crate::producer::wishes::Wish;
@@ -69,6 +71,9 @@ pub(crate) struct Producer {
     pub(crate) taps: Vec<Tap>,
     pub(crate) paused: bool,
     pub(crate) started: bool,
+    /// Whether a key frame came, of video.
+    pub(crate) has_begun: bool,
+    pub(crate) flow: FlowMeter,
     /// What came since the last flush.
     pub(crate) round: Vec<Fresh>,
     /// How loud it is, of sound.
@@ -159,6 +164,8 @@ impl Producer {
             taps: Vec::new(),
             paused: false,
             started: false,
+            has_begun: false,
+            flow: FlowMeter::default(),
             round: Vec::new(),
             level: LevelMeter::default(),
             audible: true,

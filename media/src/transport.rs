@@ -62,6 +62,8 @@ pub enum Received<'d> {
 pub enum TransportEvent {
     /// ICE has a nominated path for the first time.
     Connected,
+    /// The client's first DTLS datagram came.
+    HandshakeBegun,
     /// DTLS is up and the client's certificate is the one signaled: media may flow.
     Secured,
     /// The nominated path is another one from now on.
@@ -374,7 +376,9 @@ impl Transport {
 
     fn receive_dtls(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut SendBuffer) {
         self.bytes_received += datagram.len() as u64;
-        self.dtls_path = Some(path);
+        if self.dtls_path.replace(path).is_none() {
+            self.events.push_back(TransportEvent::HandshakeBegun);
+        }
         let mut happened = Vec::new();
         self.dtls.receive(now, datagram, |event| happened.push(event));
         self.note_dtls(now, happened);

@@ -8,6 +8,7 @@ mod m20261120_000004_invites;
 mod m20261121_000005_former_rooms;
 mod m20261127_000006_last_n;
 mod m20261127_000007_encryption;
+mod m20261128_000008_timelines;
 
 use std::collections::BTreeSet;
 
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000005_former_rooms::Migration),
             Box::new(m20261127_000006_last_n::Migration),
             Box::new(m20261127_000007_encryption::Migration),
+            Box::new(m20261128_000008_timelines::Migration),
         ]
     }
 }

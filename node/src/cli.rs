@@ -2,6 +2,7 @@
 
 mod accounts;
 mod ask;
+mod explain;
 mod flags;
 mod operate;
 mod schema;

@@ -81,14 +81,20 @@ impl Sockets {
         };
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.max {
             refused::count(Reason::Sockets);
-            return Err(Refusal::new(
-                ErrorCode::TooManyConnections,
-                "the node has as many connections as it may have",
-            )
-            .retry_after_ms(5000));
+            return Err(too_many());
         }
         Ok(place)
     }
+
+    /// Why nobody gets a place now, if that is so.
+    pub(crate) fn full(&self) -> Option<Refusal> {
+        (self.open() >= self.max).then(too_many)
+    }
+}
+
+fn too_many() -> Refusal {
+    let why = "the node has as many connections as it may have";
+    Refusal::new(ErrorCode::TooManyConnections, why).retry_after_ms(5000)
 }
 
 /// One socket's place; given up when dropped.

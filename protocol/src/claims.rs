@@ -1,5 +1,7 @@
 //! What a token says.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::{Grants, Role, RoomId, Timestamp, UserId};
@@ -44,6 +46,23 @@ pub struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room_since_us: Option<i64>,
 }
+
+/// Whom a JWT names, and which room, whether it holds or not: for saying who was turned away, and for nothing else.
+pub fn named_in(token: &str) -> (Option<UserId>, Option<RoomId>) {
+    #[derive(Deserialize)]
+    struct Named {
+        sub: Option<UserId>,
+        #[serde(default)]
+        room: Option<RoomId>,
+    }
+    let payload = token.split('.').nth(1).filter(|payload| payload.len() <= MAX_PAYLOAD);
+    let bytes = payload.and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
+    let named: Option<Named> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    named.map_or((None, None), |named| (named.sub, named.room))
+}
+
+/// Longest payload of a token that is looked into, in bytes of base64.
+const MAX_PAYLOAD: usize = 8192;
 
 impl Claims {
     /// Whether `scope` lists this word.

@@ -112,6 +112,8 @@ pub enum ClientMessage {
     GetRoomInfo,
     /// Asks for one's transport statistics.
     Stats,
+    /// Says how a media connection does, as the client sees it.
+    MediaReport(MediaReport),
     /// Asks for a `pong`.
     Ping,
 }
@@ -216,6 +218,95 @@ pub enum Target {
     Publish,
     /// The client receives media.
     Subscribe,
+}
+
+/// `media-report`: how one of the two media connections does, as the client sees it. Believed of that client's own connection
+/// alone, and for no more than naming a cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaReport {
+    /// Which of the two.
+    pub target: Target,
+    /// `RTCPeerConnection.iceConnectionState`.
+    pub ice: IceState,
+    /// `RTCPeerConnection.connectionState`, when it says more.
+    #[serde(default)]
+    pub connection: Option<ConnectionState>,
+    /// How many candidates of its own the client gathered, by protocol.
+    #[serde(default)]
+    pub candidates: Option<CandidateCounts>,
+}
+
+impl MediaReport {
+    /// Whether the client gathered candidates, and none of them by UDP: its network or its settings forbid it.
+    pub fn lacks_udp(&self) -> bool {
+        self.candidates
+            .is_some_and(|count| count.udp == 0 && count.relay == 0 && count.tcp > 0)
+    }
+}
+
+/// Candidates by protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CandidateCounts {
+    /// Host and server-reflexive ones by UDP.
+    pub udp: u16,
+    /// Host ones by TCP.
+    pub tcp: u16,
+    /// Of a TURN server.
+    pub relay: u16,
+}
+
+/// W3C `RTCIceConnectionState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IceState {
+    /// Nothing yet.
+    New,
+    /// Checks are under way.
+    Checking,
+    /// A pair works.
+    Connected,
+    /// No better one is looked for.
+    Completed,
+    /// It works no more, for now.
+    Disconnected,
+    /// No pair works.
+    Failed,
+    /// Closed by the client.
+    Closed,
+}
+
+impl IceState {
+    /// As written on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Checking => "checking",
+            Self::Connected => "connected",
+            Self::Completed => "completed",
+            Self::Disconnected => "disconnected",
+            Self::Failed => "failed",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// W3C `RTCPeerConnectionState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionState {
+    /// Nothing yet.
+    New,
+    /// ICE or DTLS is under way.
+    Connecting,
+    /// Media may flow.
+    Connected,
+    /// ICE works no more, for now.
+    Disconnected,
+    /// ICE or DTLS failed.
+    Failed,
+    /// Closed by the client.
+    Closed,
 }
 
 /// What a client says of an m-line it publishes.

@@ -202,6 +202,7 @@ fn message(kind: &str, payload: Payload<'_>) -> Result<ClientMessage, Refusal> {
         "end-call" => M::EndCall,
         "get-room-info" => M::GetRoomInfo,
         "stats" => M::Stats,
+        "media-report" => M::MediaReport(payload.parse()?),
         "ping" => M::Ping,
         other => {
             let shown: String = other.chars().take(32).collect();

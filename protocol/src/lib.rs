@@ -6,6 +6,7 @@ pub mod claims;
 pub mod client;
 pub mod codec;
 pub mod error;
+pub mod explain;
 pub mod id;
 pub mod node;
 pub mod rest;

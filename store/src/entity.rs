@@ -106,6 +106,14 @@ entity!(call_owners, "call_owners", {
     epoch: i64,
 });
 
+entity!(call_timelines, "call_timelines", {
+    #[sea_orm(primary_key, auto_increment = false)]
+    call_id: Uuid,
+    written_at: OffsetDateTime,
+    #[sea_orm(column_type = "JsonBinary")]
+    explained: Json,
+});
+
 // Without `client_ip`: its type differs between the databases (`participants.rs`).
 entity!(participants, "participants", {
     #[sea_orm(primary_key, auto_increment = false)]

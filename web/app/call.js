@@ -2,7 +2,7 @@
 import { Chat } from './chat.js';
 import { Controls } from './controls.js';
 import { byId, toast } from './dom.js';
-import { explain, isSecondThought } from './messages.js';
+import { explain, explainCause, isSecondThought } from './messages.js';
 import { Sounds } from './sounds.js';
 import { Tiles } from './tiles.js';
 
@@ -37,6 +37,7 @@ export class CallView {
     room.on('reconnected', () => this.#away(false));
     room.on('role-changed', ({ role }) => toast(`You are now ${role === 'host' ? 'the host' : `a ${role}`}.`));
     room.on('left', () => this.#close());
+    room.on('connection-quality', (participant) => this.#troubled(participant));
     const changes = /** @type {const} */ ([
       'participant-joined', 'participant-left', 'participant-updated', 'track', 'track-removed', 'track-updated', 'local-track',
       'local-track-removed', 'active-speakers', 'connection-quality', 'recording-started', 'recording-stopped', 'role-changed',
@@ -81,6 +82,12 @@ export class CallView {
     if (deaf && error.code === 'device_not_found') toast('No camera or microphone was found. You can watch, listen and chat.', { ms: 10_000 });
     else if (deaf && error.code === 'device_denied') toast('Camera and microphone are blocked. You can watch, listen and chat; allow them in the address bar to be seen and heard.', { ms: 10_000 });
     else toast(explain(error), { error: true });
+  }
+
+  /** @param {Participant} participant whose quality was told */
+  #troubled({ isLocal, qualityCause }) {
+    const words = isLocal ? explainCause(qualityCause) : undefined;
+    if (words) toast(words, { ms: 10_000 });
   }
 
   /** @param {boolean} away */

@@ -39,6 +39,30 @@ const SENTENCES = {
   unsupported: 'This needs a secure page (https or localhost) and a current browser.',
 };
 
+/** @type {Record<string, string>} what each cause of `connection-quality` means, of one's own connection */
+const CAUSES = {
+  udp_blocked: 'Your network blocks UDP, which calls work best with. Another network may help.',
+  address_unreachable: 'The server’s media address cannot be reached. Tell whoever runs this service.',
+  path_lost: 'Your network connection dropped. Sound and picture come back when it does.',
+  dtls_blocked: 'Something in your network lets the call begin but blocks sound and picture.',
+  dtls_failed: 'Your browser and the server could not agree on keys for sound and picture.',
+  fingerprint_mismatch: 'Sound and picture were refused: something changed the call’s description on its way.',
+  no_key_frame: 'Your camera’s picture arrives broken. Turn the camera off and on again.',
+  source_muted: 'Nothing comes from your camera or microphone. Check that it is not muted or used by another program.',
+  owner_lost: 'The call’s server failed. The call is moving to another one.',
+  directory_away: 'Part of the service is not available. The call goes on.',
+  internal: 'Something went wrong on the server. Sound and picture are being set up anew.',
+};
+
+/**
+ * A cause of one's own connection as a sentence; nothing of those that need none.
+ *
+ * @param {string | undefined} cause
+ */
+export function explainCause(cause) {
+  return cause === undefined ? undefined : CAUSES[cause];
+}
+
 /** @type {Record<string, Record<string, string>>} */
 const DEVICES = {
   device_denied: {

@@ -1,9 +1,12 @@
 // @ts-check
 import { Emitter } from './emitter.js';
-import { CasideError, asCasideError } from './errors.js';
+import { CasideError, asCasideError, errorFromWire } from './errors.js';
 import { Room } from './room.js';
 import { Session } from './session.js';
 import { Signaling } from './signaling.js';
+
+/** How long the server has to say why it took no socket. */
+const REASON_MS = 2_000;
 
 /**
  * @import { JoinOptions } from './types.js'
@@ -119,7 +122,11 @@ export class Caside extends Emitter {
       this.room?.over(error.code);
       this.emit('closed', error);
     });
-    await signaling.open();
+    try {
+      await signaling.open();
+    } catch (thrown) {
+      throw await reasonOf(asCasideError(thrown, 'connection_failed'), this.url);
+    }
     return /** @type {{id: string, name: string}} */ (this.user);
   }
 
@@ -279,5 +286,22 @@ export class Caside extends Emitter {
       if (session !== this.session || this.#signaling?.state !== 'open') return;
       this.#signaling.request('auth', { token }).catch((thrown) => this.emit('error', asCasideError(thrown, 'unauthorized')));
     };
+  }
+}
+
+/**
+ * Why a first socket was refused: a browser tells a page only that it was, but a plain request to the same path is answered.
+ *
+ * @param {CasideError} error
+ * @param {URL | string} base
+ */
+async function reasonOf(error, base) {
+  if (error.code !== 'connection_failed') return error;
+  try {
+    const answer = await fetch(new URL('/ws', base), { signal: AbortSignal.timeout(REASON_MS) });
+    const body = answer.status === 426 ? null : await answer.json();
+    return body?.error ? errorFromWire(body.error) : error;
+  } catch {
+    return error;
   }
 }

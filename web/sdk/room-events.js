@@ -55,6 +55,7 @@ import { MUTE_TOPIC } from './media/media.js';
  *   - `room-updated`: locked or unlocked, another name or other metadata
  *   - `local-track`: one's own track was added or changed
  *   - `active-speakers`: loudest first
+ *   - `connection-quality`: of `quality` and `qualityCause`, which names why it is not better (docs/troubleshooting.md)
  *   - `cameras-selected`: the cameras that are received by `lastN`; null: all
  *   - `recording-stopped`: nothing more is recorded; the files are being made
  *   - `recording-finished`: they are there, or will not be; told to whoever is still in the call

@@ -96,6 +96,13 @@ async fn find(shared: &Arc<Shared>, question: Question) -> Answer {
             Answer::Done(Ok(answered.await.unwrap_or(false)))
         }
         Question::FindOrphan { resume } => Answer::Orphan(shared.gateway.take_orphan(resume.into()).map(Box::new)),
+        Question::Explain { id } => {
+            let (call, refused) = shared.explain_here(&id).await;
+            Answer::Explained {
+                call: call.map(Box::new),
+                refused,
+            }
+        }
         _ => Answer::Unsupported,
     }
 }

@@ -109,7 +109,7 @@ impl Shared {
     }
 
     /// Asks a room of this node; `None` when it does not run here.
-    async fn ask_here<T: Send + 'static>(
+    pub(super) async fn ask_here<T: Send + 'static>(
         &self,
         room: &RoomId,
         message: impl FnOnce(oneshot::Sender<T>) -> RoomMsg,

@@ -10,6 +10,7 @@ use caside_store::JournalEntry;
 use ractor::ActorCell;
 
 use super::NodeArgs;
+use super::refusals::Refusals;
 use crate::gateway::Gateway;
 use crate::invites::InvitesMsg;
 use crate::mailbox::{Counters, Mailbox};
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) plans: Plans,
     pub(crate) allowances: Allowances,
+    pub(crate) refusals: Refusals,
     pub(crate) gateway: Arc<Gateway>,
     pub(super) draining: AtomicBool,
     /// Replaced when one of them fails and is started anew.
@@ -67,6 +69,7 @@ impl Shared {
             rooms: RoomTable::default(),
             sessions: Sessions::default(),
             plans: Plans::default(),
+            refusals: Refusals::default(),
             draining: AtomicBool::new(false),
             supervisors: Mutex::default(),
             unwritten: AtomicU64::new(0),

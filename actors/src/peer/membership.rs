@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use caside_protocol::codec::Tag;
 use caside_protocol::error::{ErrorCode, Refusal, close};
+use caside_protocol::explain::Stage;
 use caside_protocol::node::ReleaseCause;
 use caside_protocol::server::{Joined, ServerMessage};
-use caside_protocol::{InviteId, ParticipantId};
+use caside_protocol::{InviteId, ParticipantId, RoomId};
 
 use super::actor::{Deferred, Session};
 use super::message::PeerMsg;
@@ -33,12 +34,13 @@ impl Session {
     }
 
     pub(super) fn kept_out(&mut self, participant: ParticipantId, reply: Reply, refusal: Refusal, log: EventLog) {
-        let Place::Joining { invite, .. } = &self.place else {
+        let Place::Joining { invite, room, .. } = &self.place else {
             return;
         };
         if !self.place.is_of(participant) {
             return;
         }
+        self.turned_away(room, &refusal);
         self.told_invite(*invite, false);
         self.place = Place::Outside(log);
         if refusal.code == ErrorCode::RoomFull {
@@ -46,6 +48,12 @@ impl Session {
         }
         self.answer(reply, refusal);
         self.settle();
+    }
+
+    /// Remembers who was not let in, and why: of that no room can tell.
+    pub(super) fn turned_away(&self, room: &RoomId, refusal: &Refusal) {
+        let user = self.claims.as_deref().map(|claims| &claims.sub);
+        self.shared.turned_away(Stage::Join, Some(room), user, refusal);
     }
 
     /// Says whether an invitation that was taken led into its room.

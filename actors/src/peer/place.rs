@@ -12,6 +12,7 @@ pub(super) enum Place {
     /// At a room's door.
     Joining {
         participant: ParticipantId,
+        room: RoomId,
         /// The invitation that led there, to be answered when it is known whether the door opened.
         invite: Option<InviteId>,
     },

@@ -64,7 +64,7 @@ impl Session {
                 reply: None,
                 result: Box::new(failed),
             });
-            let checking = shared.args.authenticator.authenticate(token);
+            let checking = shared.args.authenticator.authenticate(token.clone());
             let result = match tokio::time::timeout(shared.args.limits.call_timeout, checking).await {
                 Ok(result) => result,
                 Err(_) => Err(Refusal::new(
@@ -72,6 +72,9 @@ impl Session {
                     "checking the token took too long; try again",
                 )),
             };
+            if let Err(refusal) = &result {
+                shared.turned_away_with(Some(&token), refusal);
+            }
             promise.keep(PeerMsg::Authenticated {
                 reply: Some(reply),
                 result: Box::new(result),
@@ -218,19 +221,26 @@ impl Session {
             return;
         }
         let Some(claims) = self.claims.as_deref().filter(|claims| claims.admits(&join.room)) else {
-            return self.answer(
-                reply,
-                Refusal::new(ErrorCode::Forbidden, "your token is for another room"),
-            );
+            let refusal = Refusal::new(ErrorCode::Forbidden, "your token is for another room");
+            self.turned_away(&join.room, &refusal);
+            return self.answer(reply, refusal);
         };
         // A socket outlives its token, but only where it is.
         if claims.has_expired(Timestamp::now_utc()) {
-            let text = "your token has expired; send auth with a new one";
-            return self.answer(reply, Refusal::new(ErrorCode::TokenExpired, text));
+            let refusal = Refusal::new(
+                ErrorCode::TokenExpired,
+                "your token has expired; send auth with a new one",
+            );
+            self.turned_away(&join.room, &refusal);
+            return self.answer(reply, refusal);
         }
         let Some(credentials) = self.credentials() else { return };
         let participant = ParticipantId::new();
-        let entering = Place::Joining { participant, invite };
+        let entering = Place::Joining {
+            participant,
+            room: join.room.clone(),
+            invite,
+        };
         let display_name = join.display_name.filter(|name| !name.trim().is_empty());
         let caller = caller.or_else(|| self.shared.plans.find(&join.room));
         let mut request = JoinRequest {

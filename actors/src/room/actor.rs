@@ -123,6 +123,9 @@ impl Actor for Room {
             running.inherit(&kept, effects);
             running.settle();
         }
+        if running.shared.args.directory.is_away() {
+            running.apply(Command::DirectoryAway(true));
+        }
         Ok(running)
     }
 
@@ -207,6 +210,8 @@ impl Running {
             RoomMsg::HandedOver { to, handing } => self.handed_over(to, handing),
             RoomMsg::LetGo => self.let_go(),
             RoomMsg::View(answer) => tell(answer, self.state.view()),
+            RoomMsg::Explain(answer) => tell(answer, Box::new(self.state.explained())),
+            RoomMsg::DirectoryAway(away) => self.apply(Command::DirectoryAway(away)),
             RoomMsg::Act { by, act, answer } => {
                 let ticket = Ticket(self.number());
                 self.tickets.insert(ticket, answer);

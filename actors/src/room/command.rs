@@ -201,6 +201,8 @@ pub(crate) enum Command {
         /// What.
         event: RecorderEvent,
     },
+    /// The room directory does not answer, or answers again.
+    DirectoryAway(bool),
     /// A deadline may have passed.
     Tick,
 }

@@ -452,6 +452,8 @@ impl RoomState {
             SfuEvent::Stats { request, stats } => self.answer_pending(request, ServerMessage::Stats(stats)),
             // Forwarded by label on the others' own data channels, inside the SFU.
             SfuEvent::Data { .. } => {}
+            // Noted; see `explain`.
+            SfuEvent::ConnectionStep { .. } | SfuEvent::TrackStep { .. } => {}
         }
     }
 

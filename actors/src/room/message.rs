@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use caside_protocol::client::SubscribePolicy;
 use caside_protocol::error::Refusal;
+use caside_protocol::explain::ExplainedCall;
 use caside_protocol::node::{Act, Credentials, JoinOrder, Member, Report};
 use caside_protocol::rest::UpdateRoom;
 use caside_protocol::view::{self, Mode};
@@ -145,6 +146,10 @@ pub(crate) enum RoomMsg {
     /// A node cannot be reached: the sessions there are lost until they say otherwise.
     Unlinked(Member),
     View(oneshot::Sender<view::Room>),
+    /// What happened in the call, and what is wrong.
+    Explain(oneshot::Sender<Box<ExplainedCall>>),
+    /// The room directory does not answer, or answers again.
+    DirectoryAway(bool),
     Act {
         by: Authority,
         act: Act,
@@ -191,6 +196,8 @@ impl Named for RoomMsg {
             Self::LetGo => "let_go",
             Self::Unlinked(_) => "unlinked",
             Self::View(_) => "view",
+            Self::Explain(_) => "explain",
+            Self::DirectoryAway(_) => "directory_away",
             Self::Act { .. } => "act",
             Self::Update { .. } => "update",
             Self::Close { .. } => "close",

@@ -41,6 +41,7 @@ impl RoomState {
         };
         member.judged = Some((quality, cause));
         if member.lost_until.is_none() && member.down.is_empty() {
+            let (quality, cause) = self.with_cause(participant, quality, cause);
             self.tell_media_quality(participant, quality, cause);
         }
     }

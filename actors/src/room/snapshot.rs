@@ -72,6 +72,7 @@ pub(crate) struct Kept {
 pub(super) fn changes_state(command: &Command) -> bool {
     match command {
         Command::Rejoin { .. } | Command::Post { .. } | Command::Close { .. } | Command::SfuRefused { .. } => false,
+        Command::DirectoryAway(_) => false,
         Command::Ask { message, .. } => !matches!(
             message,
             ClientMessage::Offer(_)
@@ -82,6 +83,7 @@ pub(super) fn changes_state(command: &Command) -> bool {
                 | ClientMessage::Data(_)
                 | ClientMessage::Dtmf(_)
                 | ClientMessage::Stats
+                | ClientMessage::MediaReport(_)
                 | ClientMessage::GetRoomInfo
                 | ClientMessage::Invite(_)
         ),
@@ -159,6 +161,7 @@ impl RoomState {
             };
             room.participants.insert(kept.id, Box::new(participant));
         }
+        room.explain_taking_over(now, reason);
         if let Some(call) = room.call {
             // Takes the call up for this node: one that is started anew does not end what it no longer has.
             room.journal(JournalEntry::CallStarted(CallStarted {

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::command::{Command, Moment, ReplyId};
 use super::effects::Effect;
+use super::explain::Explain;
 use super::participant::Participant;
 use super::recording::RecordingRun;
 use super::snapshot::changes_state;
@@ -88,6 +89,8 @@ pub(crate) struct RoomState {
     pub(super) elapsed: Duration,
     /// Grows with each change that another owner would have to know.
     pub(super) revision: u64,
+    /// What happened, and what is wrong.
+    pub(super) explain: Box<Explain>,
 }
 
 impl RoomState {
@@ -106,6 +109,7 @@ impl RoomState {
             effects: Vec::new(),
             elapsed: Duration::ZERO,
             revision: 0,
+            explain: Box::default(),
         }
     }
 
@@ -113,6 +117,7 @@ impl RoomState {
     pub(crate) fn apply(&mut self, now: Moment, command: Command) -> Vec<Effect> {
         self.elapsed = now.elapsed;
         self.revision += u64::from(changes_state(&command));
+        self.note_command(&now, &command);
         match command {
             Command::Join(entry) => self.join(now, *entry),
             Command::Rejoin { participant, reply } => self.rejoin(participant, reply),
@@ -142,8 +147,11 @@ impl RoomState {
             Command::SfuLost => self.sfu_lost(),
             Command::RecorderStarted { recording, failure } => self.recorder_started(now, recording, failure),
             Command::Recorder { recording, event } => self.recorder_event(now, recording, event),
+            // What is to be told of it is told with what else was noted.
+            Command::DirectoryAway(_) => {}
             Command::Tick => self.tick(now),
         }
+        self.note_effects(&now);
         std::mem::take(&mut self.effects)
     }
 
@@ -153,7 +161,7 @@ impl RoomState {
         let awaited = self.participants.values().filter_map(|p| p.awaited_until);
         let awaited = awaited.chain(self.participants.values().filter_map(|p| p.to_begin));
         let pending = self.pending.values().map(|p| p.deadline);
-        lost.chain(awaited).chain(pending).min()
+        lost.chain(awaited).chain(pending).chain(self.explain.next_look()).min()
     }
 
     /// Whether nobody is here.
@@ -233,6 +241,8 @@ impl RoomState {
             ClientMessage::Subscribe(wish) => self.subscribe(participant, wish),
             ClientMessage::SubscribePolicy(change) => self.change_policy(participant, change),
             ClientMessage::Stats => self.stats(now, participant, reply),
+            // It was noted; see `explain`.
+            ClientMessage::MediaReport(_) => Ok(Some(ServerMessage::ok())),
             ClientMessage::Chat(chat) => self.chat(now, participant, chat),
             ClientMessage::Data(data) => self.data(participant, data),
             ClientMessage::Dtmf(dtmf) => self.dtmf(participant, dtmf),

@@ -166,6 +166,7 @@ impl Actor for Sfu {
             policy: args.policy,
             next_id: Box::new(next_id),
             credentials: Box::new(fresh_credentials),
+            reached: workers.reached().clone(),
         });
         Ok(Running {
             state,

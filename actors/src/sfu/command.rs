@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use caside_media::control::TapSink;
+use caside_media::control::{Flow, TapSink};
 use caside_media::parameters::{ProducerParameters, TapId};
 use caside_protocol::client::{Subscribe, SubscribePolicy, Target, TrackSource};
 use caside_protocol::error::Refusal;
@@ -151,6 +151,40 @@ pub struct PublishedTrack {
     pub parameters: ProducerParameters,
 }
 
+/// How far a media connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionStep {
+    /// It is negotiated. A client that answers may have begun its checks before.
+    Offered {
+        /// Whether the client was told of UDP addresses.
+        udp: bool,
+        /// Of TCP addresses.
+        tcp: bool,
+        /// Whether any client reached this node's UDP addresses since it started.
+        reached: bool,
+    },
+    /// The client's first ICE check came, by this protocol.
+    Checked {
+        /// Over TCP; else UDP.
+        tcp: bool,
+    },
+    /// ICE has a path.
+    Connected,
+    /// The client's first DTLS datagram came.
+    HandshakeBegun,
+}
+
+/// What became of a track's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrackStep {
+    /// The first came.
+    Started,
+    /// The first key frame came.
+    KeyFrame,
+    /// Whether they are of use.
+    Flow(Flow),
+}
+
 /// What happened in the SFU.
 #[derive(Debug, Clone)]
 pub enum SfuEvent {
@@ -207,6 +241,26 @@ pub enum SfuEvent {
         participant: ParticipantId,
         /// Which.
         tracks: Vec<TrackId>,
+    },
+    /// A media connection came a step further.
+    ConnectionStep {
+        /// Whose.
+        participant: ParticipantId,
+        /// Which of the two.
+        target: Target,
+        /// Its number: one that takes another's place has another.
+        connection: u64,
+        /// How far.
+        step: ConnectionStep,
+    },
+    /// Something of a track came for the first time, or whether what comes is of use has changed.
+    TrackStep {
+        /// Whose.
+        participant: ParticipantId,
+        /// The track.
+        track: TrackId,
+        /// What.
+        step: TrackStep,
     },
     /// A media connection is up.
     Connected {

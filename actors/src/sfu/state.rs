@@ -8,6 +8,8 @@ mod subscribing;
 mod viewing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use caside_media::control::{CloseReason, Command, EventKind};
 use caside_media::layers::{Content, Preference};
@@ -25,7 +27,7 @@ use caside_protocol::view::{Source, Track, TrackKind};
 use caside_protocol::{ErrorCode, ParticipantId, TrackId};
 
 pub(super) use self::seats::{Seat, Taken};
-use super::command::{PublishedTrack, SfuCommand, SfuEvent};
+use super::command::{ConnectionStep, PublishedTrack, SfuCommand, SfuEvent, TrackStep};
 use super::member::{Consumption, Member, Publishing, Subscribing, Wish};
 use super::stats;
 use crate::media_worker::WorkerLoad;
@@ -55,13 +57,15 @@ pub(super) struct Setting {
     pub(super) next_id: Box<dyn FnMut() -> u64 + Send>,
     /// Makes fresh ICE credentials.
     pub(super) credentials: Box<dyn FnMut() -> IceCredentials + Send>,
+    /// Whether any client reached this node by UDP.
+    pub(super) reached: Arc<AtomicBool>,
 }
 
 /// A published track.
 #[derive(Debug)]
-struct Producer {
-    participant: ParticipantId,
-    published: PublishedTrack,
+pub(super) struct Producer {
+    pub(super) participant: ParticipantId,
+    pub(super) published: PublishedTrack,
     /// The publisher's seat, and the transport that it comes over.
     home: Seat,
     transport: TransportId,
@@ -80,11 +84,13 @@ impl Producer {
 
 /// One room's SFU.
 pub(super) struct SfuState {
-    setting: Setting,
+    pub(super) setting: Setting,
     members: HashMap<ParticipantId, Member>,
-    producers: HashMap<ProducerId, Producer>,
+    pub(super) producers: HashMap<ProducerId, Producer>,
     tracks: HashMap<TrackId, ProducerId>,
-    transports: HashMap<TransportId, (ParticipantId, Target)>,
+    pub(super) transports: HashMap<TransportId, (ParticipantId, Target)>,
+    /// Those that were told to the room as negotiated.
+    pub(super) offered: HashSet<TransportId>,
     /// What each tap observes.
     taps: HashMap<TapId, ProducerId>,
     /// The oldest first: its engine says who speaks.
@@ -100,7 +106,7 @@ pub(super) struct SfuState {
     /// How many cameras members receive and how many voices are heard; 0: all.
     last_n: u32,
     audio_last_n: u32,
-    effects: Effects,
+    pub(super) effects: Effects,
 }
 
 /// Statistics asked for and not yet answered, at most; older ones are forgotten.
@@ -114,6 +120,7 @@ impl SfuState {
             producers: HashMap::new(),
             tracks: HashMap::new(),
             transports: HashMap::new(),
+            offered: HashSet::new(),
             taps: HashMap::new(),
             seats: Vec::new(),
             looking_for_seats: false,
@@ -222,6 +229,7 @@ impl SfuState {
                 }
             }
         }
+        self.tell_offered();
         std::mem::take(&mut self.effects)
     }
 
@@ -234,7 +242,12 @@ impl SfuState {
     /// Takes an event of the engine that has this router.
     pub(super) fn media(&mut self, router: RouterId, event: EventKind) -> Effects {
         match event {
-            EventKind::TransportConnected { .. } | EventKind::ProducerStarted { .. } => {}
+            EventKind::TransportChecked { transport, tcp } => self.stepped(transport, ConnectionStep::Checked { tcp }),
+            EventKind::TransportConnected { transport } => self.stepped(transport, ConnectionStep::Connected),
+            EventKind::HandshakeBegun { transport } => self.stepped(transport, ConnectionStep::HandshakeBegun),
+            EventKind::ProducerStarted { producer } => self.came(producer, TrackStep::Started),
+            EventKind::ProducerKeyFrame { producer } => self.came(producer, TrackStep::KeyFrame),
+            EventKind::ProducerFlow { producer, flow } => self.came(producer, TrackStep::Flow(flow)),
             EventKind::TransportSecured { transport } => {
                 if let Some((participant, target)) = self.transports.get(&transport).copied() {
                     self.effects.events.push(SfuEvent::Connected { participant, target });

@@ -68,6 +68,7 @@ fn state_on(loads: Arc<Mutex<Vec<WorkerLoad>>>) -> SfuState {
                 pwd: "p".repeat(24),
             }
         }),
+        reached: Arc::default(),
     })
 }
 

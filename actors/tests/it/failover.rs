@@ -28,6 +28,9 @@ async fn moved(client: &mut Client) -> Value {
         let event = client.next().await;
         assert_ne!(event["type"], "peer-left", "{event}");
         if event["type"] == "room-moved" {
+            if event["payload"]["reason"] == "failover" {
+                assert_eq!(client.event("connection-quality").await["cause"], "owner_lost");
+            }
             return event["payload"].clone();
         }
     }

@@ -24,6 +24,10 @@ impl Directory for RedisDirectory {
         self.core.judge() != Standing::None
     }
 
+    fn is_away(&self) -> bool {
+        self.core.is_away()
+    }
+
     fn claim<'a>(&'a self, room: &'a RoomId) -> Later<'a, Result<Claim, DirectoryAway>> {
         Box::pin(self.core.claim(room))
     }

@@ -30,6 +30,8 @@ pub(crate) struct Association {
     /// Our ufrags in the engine's table that lead here, newest last; two at most.
     pub(crate) ufrags: Vec<String>,
     pub(crate) planned: Planned,
+    /// Whether a check came by UDP, and by TCP.
+    pub(crate) checked: [bool; 2],
     /// What its client may still ask of us.
     pub(crate) budget: Budget,
     /// Where and when something authentic came last, to the round.
@@ -77,6 +79,7 @@ impl Association {
             paths: Vec::new(),
             ufrags: vec![ufrag],
             planned: Planned::default(),
+            checked: [false; 2],
             budget: Budget::default(),
             heard: None,
             producers: Vec::new(),

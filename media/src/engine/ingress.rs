@@ -285,6 +285,8 @@ impl Engine {
         producer.stats.recovered += recovered.len() as u64;
         let router = producer.router;
         let started = !std::mem::replace(&mut producer.started, true) && !producer.is_piped();
+        let begun =
+            is_video && info.key_frame && !producer.is_piped() && !std::mem::replace(&mut producer.has_begun, true);
         let id = producer.id;
         if !is_video && !producer.paused {
             let loud = producer.level.packet(now, info.timestamp, info.audio_level);
@@ -329,6 +331,9 @@ impl Engine {
         }
         if started {
             self.emit(router, EventKind::ProducerStarted { producer: id });
+        }
+        if begun {
+            self.emit(router, EventKind::ProducerKeyFrame { producer: id });
         }
         Some((info, recovered))
     }

@@ -24,12 +24,19 @@ impl Engine {
                     self.emit(router, EventKind::TransportConnected { transport });
                     self.begin_media(now, key);
                 }
+                TransportEvent::HandshakeBegun => self.emit(router, EventKind::HandshakeBegun { transport }),
                 TransportEvent::Secured => {
                     association.report_due = Some(Self::first_report(now));
                     self.emit(router, EventKind::TransportSecured { transport });
                     self.begin_media(now, key);
                 }
-                TransportEvent::PathAdded(path) => self.add_path(key, path),
+                TransportEvent::PathAdded(path) => {
+                    if !std::mem::replace(&mut association.checked[usize::from(path.tcp)], true) {
+                        let tcp = path.tcp;
+                        self.emit(router, EventKind::TransportChecked { transport, tcp });
+                    }
+                    self.add_path(key, path);
+                }
                 TransportEvent::PathRemoved(path) => self.remove_path(key, path),
                 // Each packet asks the transport for its path.
                 TransportEvent::PathChanged { .. } => {}

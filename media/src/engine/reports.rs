@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::consumer::sender_report::timestamp_at;
+use crate::control::EventKind;
 use crate::engine::association::mix;
 use crate::engine::feedback::FEEDBACK_SSRC;
 use crate::engine::quality::Observed;
@@ -84,10 +85,15 @@ impl Engine {
         let mut blocks: Vec<ReportBlock> = Vec::new();
         let (mut has_remb, mut has_transport_cc) = (false, false);
         let mut received = Observed::default();
+        let mut flows = Vec::new();
         for producer in &association.producers {
             let Some(producer) = self.producers.get_mut(*producer) else {
                 continue;
             };
+            let asks = producer.streams.iter().any(|stream| stream.key_frames.is_unheeded());
+            if let Some(flow) = producer.flow.look(producer.stats.packets, producer.paused, asks) {
+                flows.push((producer.router, producer.id, flow));
+            }
             for stream in &mut producer.streams {
                 let Some(ssrc) = stream.ssrc else { continue };
                 let feedback = stream.feedback(&producer.codecs);
@@ -112,6 +118,9 @@ impl Engine {
             batch.add(|writer| writer.remb(FEEDBACK_SSRC, cap, ssrcs.as_slice()));
         }
         self.dropped.unsealed += batch.finish();
+        for (router, producer, flow) in flows {
+            self.emit(router, EventKind::ProducerFlow { producer, flow });
+        }
         self.judge(key, &received);
     }
 }

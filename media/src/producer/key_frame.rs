@@ -15,6 +15,9 @@ const MAX_HELD: Duration = Duration::from_secs(1);
 /// How often a request is sent before only packets without a key frame bring a new one.
 const MAX_TRIES: u8 = 10;
 
+/// So often a request is sent until it counts as unheeded: after two seconds.
+const UNHEEDED: u8 = 3;
+
 /// The key frame requests of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct KeyFrameRequests {
@@ -68,6 +71,11 @@ impl KeyFrameRequests {
     /// Nothing that was asked for comes any more; the next request waits for no answer.
     pub(crate) fn forget(&mut self) {
         (self.due, self.held_since, self.tries) = (None, None, 0);
+    }
+
+    /// Whether a key frame was asked for again and again, and did not come.
+    pub(crate) fn is_unheeded(&self) -> bool {
+        self.due.is_some() && self.tries >= UNHEEDED
     }
 
     /// When [`take_due`](Self::take_due) has something.

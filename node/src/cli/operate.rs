@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 
 use super::ask::ask;
+use super::explain::CallArgs;
 use crate::config::Settings;
 use crate::output;
 
@@ -32,6 +33,8 @@ enum What {
     Nodes,
     /// The rooms that run, and on which node
     Rooms,
+    /// What happened in a call, and why something in it does not work
+    Call(CallArgs),
 }
 
 #[derive(Debug, Args)]
@@ -44,7 +47,7 @@ impl InspectArgs {
     /// Prints what is asked for.
     pub(super) async fn run(self, settings: &Settings) -> anyhow::Result<()> {
         loop {
-            match self.what {
+            match &self.what {
                 What::Nodes => {
                     let nodes: Nodes = ask(settings, Method::GET, "/admin/nodes", None).await?;
                     output::line(if self.json {
@@ -61,6 +64,7 @@ impl InspectArgs {
                         table_of_rooms(&rooms)
                     });
                 }
+                What::Call(call) => output::line(call.ask(settings, self.json).await?),
             }
             if !self.watch {
                 return Ok(());

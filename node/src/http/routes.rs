@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod auth;
 pub(crate) mod calls;
+pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod moderation;
@@ -26,6 +27,7 @@ pub(crate) fn table(app: &SharedApp) -> Vec<Endpoint> {
     table.extend(recordings::endpoints(app));
     table.extend(whip::endpoints(app));
     table.extend(admin::endpoints(app));
+    table.push(explain::endpoint(app));
     table.push(playback::endpoint(app));
     table.push(metrics::endpoint(app));
     table.push(ws::upgrade::endpoint(app));

@@ -26,25 +26,49 @@ use crate::http::problem::Problem;
 
 /// `/ws`.
 pub(crate) fn endpoint(app: &SharedApp) -> Endpoint {
-    let filter =
-        extract::app(app)
-            .and(warp::header::headers_cloned())
-            .and(warp::ext::optional::<OnUpgrade>())
-            .and(extract::client())
-            .and(extract::maybe_caller(app))
-            .then(
-                |app: SharedApp,
-                 headers: HeaderMap,
-                 upgrade: Option<OnUpgrade>,
-                 from: Client,
-                 caller: Option<Caller>| async move {
-                    match (upgrade, accept_key(&headers)) {
-                        (Some(upgrade), Some(key)) => open(&app, &headers, key, upgrade, from, caller).await,
-                        _ => Ok(Problem::upgrade_required().into_response()),
+    let filter = extract::app(app)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and(extract::client())
+        .and(extract::credential())
+        .then(
+            |app: SharedApp,
+             headers: HeaderMap,
+             upgrade: Option<OnUpgrade>,
+             from: Client,
+             credential: Option<String>| async move {
+                let caller = caller(&app, credential).await?;
+                match (upgrade, accept_key(&headers)) {
+                    (Some(upgrade), Some(key)) => {
+                        let claims = caller.as_ref().map(|caller| &caller.claims);
+                        let (room, user) = (claims.and_then(|it| it.room.clone()), claims.map(|it| it.sub.clone()));
+                        let opened = open(&app, &headers, key, upgrade, from, caller).await;
+                        if let Err(refusal) = &opened {
+                            app.node.turned_away(room.as_ref(), user.as_ref(), refusal);
+                        }
+                        opened
                     }
-                },
-            );
+                    // A browser does not tell a page why its upgrade was refused; the page may ask in this way.
+                    _ => match app.sockets.full() {
+                        Some(refusal) => Err(refusal),
+                        None => Ok(Problem::upgrade_required().into_response()),
+                    },
+                }
+            },
+        );
     Endpoint::new(Method::GET, "/ws", filter)
+}
+
+/// Who asks, if they say so; a credential that does not hold is refused here, and remembered.
+async fn caller(app: &SharedApp, credential: Option<String>) -> Result<Option<Caller>, Refusal> {
+    let Some(credential) = credential else { return Ok(None) };
+    match app.auth.authenticate(&credential).await {
+        Ok(caller) => Ok(Some(caller)),
+        Err(refusal) => {
+            app.node.turned_away_with(&credential, &refusal);
+            Err(refusal)
+        }
+    }
 }
 
 /// The answer to the client's key, if this is a WebSocket upgrade of the one version there is.

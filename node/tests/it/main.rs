@@ -19,6 +19,7 @@ mod audit;
 mod auth;
 mod cli;
 mod dependencies;
+mod explain;
 mod lifecycle;
 mod limits;
 mod playback;

@@ -6,6 +6,7 @@ use super::Member;
 use super::room::{Credentials, LogState};
 use crate::claims::Claims;
 use crate::error::Refusal;
+use crate::explain::{ExplainedCall, KnownRefusal};
 use crate::rest::{Recording, RunningRoom, UpdateRoom};
 use crate::view::{Participant, Room};
 use crate::{CallId, InviteId, ParticipantId, Role, RoomId, SessionId, TrackId, UserId};
@@ -89,6 +90,11 @@ pub enum Question {
         /// SHA-256 of the token.
         resume: [u8; 32],
     },
+    /// What is known there of a call, by its id or its room's; answered by [`Answer::Explained`].
+    Explain {
+        /// A call's id, or a room's.
+        id: String,
+    },
 }
 
 /// An answer.
@@ -115,6 +121,13 @@ pub enum Answer {
     Invited(Option<Invited>),
     /// Answers [`Question::FindOrphan`].
     Orphan(Option<Box<Orphan>>),
+    /// Answers [`Question::Explain`].
+    Explained {
+        /// As its room tells it; `None` when it does not run there.
+        call: Option<Box<ExplainedCall>>,
+        /// Who was not let in there; of very many the last.
+        refused: Vec<KnownRefusal>,
+    },
     /// The question is of a kind that the other node does not know.
     Unsupported,
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::JournalEntry;
 use crate::entity::api_keys;
 use crate::names::second;
-use crate::{Store, StoreError, calls, invites, participants, recordings, rooms};
+use crate::{Store, StoreError, calls, invites, participants, recordings, rooms, timelines};
 
 impl Store {
     /// Applies entries in order and in one transaction, waiting for it: for writes that somebody waits for.
@@ -75,6 +75,7 @@ async fn apply_one(db: &impl ConnectionTrait, entry: &JournalEntry) -> Result<()
         JournalEntry::ParticipantRole { participant, role } => participants::set_role(db, *participant, *role).await,
         JournalEntry::CallRecording { call } => calls::mark_recorded(db, *call).await,
         JournalEntry::CallEnded { call, ended_at } => calls::end(db, &[call.0], *ended_at).await.map(drop),
+        JournalEntry::CallExplained { call, at, explained } => timelines::keep(db, *call, *at, explained).await,
         JournalEntry::RecordingStarted(started) => {
             recordings::begin(db, started).await?;
             match started.call {

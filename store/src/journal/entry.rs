@@ -56,6 +56,15 @@ pub enum JournalEntry {
         /// When.
         ended_at: OffsetDateTime,
     },
+    /// What happened in a call that went badly, and why; in place of what was written of it before.
+    CallExplained {
+        /// Which call.
+        call: CallId,
+        /// When it was written down.
+        at: OffsetDateTime,
+        /// An `ExplainedCall`, bounded by whoever makes it.
+        explained: Value,
+    },
     /// A recording was begun; also marks its call as recorded.
     RecordingStarted(RecordingStarted),
     /// Media is no longer written; the files are being made whole.
@@ -179,6 +188,7 @@ impl JournalEntry {
             Self::ParticipantRole { .. } => "participant_role",
             Self::CallRecording { .. } => "call_recording",
             Self::CallEnded { .. } => "call_ended",
+            Self::CallExplained { .. } => "call_explained",
             Self::RecordingStarted(_) => "recording_started",
             Self::RecordingStopped { .. } => "recording_stopped",
             Self::RecordingState { .. } => "recording_state",
@@ -201,7 +211,9 @@ impl JournalEntry {
             Self::ParticipantLeft { participant, .. } | Self::ParticipantRole { participant, .. } => {
                 participant.to_string()
             }
-            Self::CallRecording { call } | Self::CallEnded { call, .. } => call.to_string(),
+            Self::CallRecording { call } | Self::CallEnded { call, .. } | Self::CallExplained { call, .. } => {
+                call.to_string()
+            }
             Self::RecordingStarted(started) => started.recording.to_string(),
             Self::RecordingStopped { recording, .. } | Self::RecordingState { recording, .. } => recording.to_string(),
             Self::RecordingFileAdded(file) => format!("{}/{}", file.recording, file.name),

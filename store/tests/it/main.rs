@@ -13,3 +13,4 @@ mod rooms;
 mod s3;
 mod schema;
 mod spool;
+mod timelines;

@@ -119,4 +119,8 @@ async fn postgres_has_the_types_that_others_query() {
             "user_id text",
         ]
     );
+    assert_eq!(
+        columns("call_timelines").await,
+        ["call_id uuid", "explained jsonb", "written_at timestamp with time zone",]
+    );
 }

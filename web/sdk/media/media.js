@@ -343,6 +343,8 @@ export class Media extends Emitter {
       },
       received: (receiver) => this.#how.encryption?.transform(receiver),
       answer: (sdp) => this.#signaling.request('answer', { target: 'subscribe', sdp }, { idempotent: true, wanted: () => !link.retired }),
+      // Only helps to name the cause; a server that does not know it goes without.
+      trouble: (report) => this.#signaling.request('media-report', report, { wanted: () => !link.retired }).catch(() => {}),
       broken: () => {
         if (link === this.#link) this.#reopen(BROKEN_MS);
       },

@@ -2,6 +2,7 @@
 import { watchHealth } from './health.js';
 import { watchSound } from './patience.js';
 import { Publisher } from './publisher.js';
+import { watchTrouble } from './report.js';
 import { withSound } from './sound.js';
 import { Subscriber } from './subscriber.js';
 
@@ -17,6 +18,7 @@ import { Subscriber } from './subscriber.js';
  * @property {(sdp: string) => Promise<unknown>} answer
  * @property {import('../types.js').VideoOptions} [video]
  * @property {(receiver: RTCRtpReceiver) => void} [received] before its first frame
+ * @property {(report: import('./report.js').MediaReport) => void} [trouble] a connection does not come up, or breaks
  * @property {() => void} broken neither connection is coming back: open another link
  */
 
@@ -46,6 +48,7 @@ export class SfuLink {
     this.#hooks = hooks;
     const connection = new RTCPeerConnection(config);
     watchHealth(connection, () => this.#broke());
+    watchTrouble(connection, 'publish', (report) => this.#trouble(report));
     this.publisher = new Publisher(connection, hooks.exchange, hooks.ready, hooks.video);
     this.subscriber = this.#newSubscriber();
   }
@@ -112,6 +115,11 @@ export class SfuLink {
     this.#hooks.broken();
   }
 
+  /** @param {import('./report.js').MediaReport} report */
+  #trouble(report) {
+    if (!this.retired) this.#hooks.trouble?.(report);
+  }
+
   #newSubscriber() {
     const connection = new RTCPeerConnection(this.#config);
     const subscriber = new Subscriber(connection, {
@@ -125,6 +133,7 @@ export class SfuLink {
     watchHealth(connection, () => {
       if (this.subscriber === subscriber) this.#broke();
     });
+    watchTrouble(connection, 'subscribe', (report) => this.#trouble(report));
     watchSound(connection);
     return subscriber;
   }

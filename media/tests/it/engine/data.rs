@@ -111,7 +111,12 @@ fn messages_go_both_ways_on_channels_of_their_labels() {
     for events in &pair.events {
         assert!(matches!(
             events[..],
-            [EventKind::TransportConnected { .. }, EventKind::TransportSecured { .. }]
+            [
+                EventKind::TransportChecked { tcp: false, .. },
+                EventKind::TransportConnected { .. },
+                EventKind::HandshakeBegun { .. },
+                EventKind::TransportSecured { .. }
+            ]
         ));
     }
     for (index, label, text) in [(0, "chat", true), (1, "cursor", false), (0, "chat", true)] {

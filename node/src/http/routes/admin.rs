@@ -57,7 +57,7 @@ async fn drain(app: SharedApp, caller: Caller, trail: Trail, asked: DrainNode) -
     Ok(reply::with(StatusCode::ACCEPTED, &asked))
 }
 
-fn admin(caller: &Caller) -> Result<(), Refusal> {
+pub(super) fn admin(caller: &Caller) -> Result<(), Refusal> {
     if caller.is_admin() {
         return Ok(());
     }
