@@ -8,6 +8,7 @@ mod invites;
 pub mod mailbox;
 pub mod media_worker;
 pub mod node;
+pub mod observed;
 pub mod outbound;
 pub mod peer;
 pub mod ports;

@@ -5,6 +5,7 @@
 
 mod actor;
 mod arrival;
+mod inspect;
 mod link;
 mod membership;
 mod message;

@@ -7,6 +7,7 @@ mod actor;
 mod command;
 mod effects;
 mod history;
+mod inspect;
 mod join;
 mod keeping;
 mod media;

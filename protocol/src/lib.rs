@@ -7,6 +7,7 @@ pub mod client;
 pub mod codec;
 pub mod error;
 pub mod id;
+pub mod inspect;
 pub mod node;
 pub mod rest;
 pub mod role;

@@ -90,6 +90,8 @@ async fn find(shared: &Arc<Shared>, question: Question) -> Answer {
             Answer::Done(Ok(answered.await.unwrap_or(false)))
         }
         Question::FindOrphan { resume } => Answer::Orphan(shared.gateway.take_orphan(resume.into()).map(Box::new)),
+        Question::Actors(query) => Answer::Actors(Box::new(shared.actors_here(&query).await)),
+        Question::Examine(room) => Answer::Examined(shared.examine_here(&room).await),
         _ => Answer::Unsupported,
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use caside_protocol::client::SubscribePolicy;
 use caside_protocol::error::Refusal;
+use caside_protocol::inspect::RoomInspection;
 use caside_protocol::node::{Act, Credentials, JoinOrder, Member, Report};
 use caside_protocol::rest::UpdateRoom;
 use caside_protocol::view::{self, Mode};
@@ -14,7 +15,8 @@ use super::command::{Authority, Standing};
 use super::history::EventLog;
 use super::way::Order;
 use super::wiring::{OwnSfu, Recorder};
-use crate::mailbox::{Mailbox, Named, Overloaded};
+use crate::mailbox::{Inspected, Mailbox, Named, Overloaded};
+use crate::observed::Asked;
 use crate::peer::{DrainGuard, PeerLink, Reply};
 use crate::ports::RecorderEvent;
 use crate::sfu::SfuEvent;
@@ -172,6 +174,10 @@ pub(crate) enum RoomMsg {
         event: RecorderEvent,
     },
     Tick,
+    /// An operator wants it in full.
+    Examine(oneshot::Sender<Box<RoomInspection>>),
+    /// An operator looks.
+    Inspect(Asked),
 }
 
 impl Named for RoomMsg {
@@ -196,7 +202,15 @@ impl Named for RoomMsg {
             Self::RecorderStarted { .. } => "recorder_started",
             Self::Recorder { .. } => "recorder",
             Self::Tick => "tick",
+            Self::Examine(_) => "examine",
+            Self::Inspect(_) => "inspect",
         }
+    }
+}
+
+impl Inspected for RoomMsg {
+    fn inspect(asked: Asked) -> Self {
+        Self::Inspect(asked)
     }
 }
 

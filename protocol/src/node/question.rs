@@ -6,6 +6,7 @@ use super::Member;
 use super::room::{Credentials, LogState};
 use crate::claims::Claims;
 use crate::error::Refusal;
+use crate::inspect::{ActorPage, ActorQuery, RoomInspection};
 use crate::rest::{Recording, RunningRoom, UpdateRoom};
 use crate::view::{Participant, Room};
 use crate::{CallId, InviteId, ParticipantId, Role, RoomId, SessionId, TrackId, UserId};
@@ -89,6 +90,10 @@ pub enum Question {
         /// SHA-256 of the token.
         resume: [u8; 32],
     },
+    /// The actors that run there; answered by [`Answer::Actors`].
+    Actors(Box<ActorQuery>),
+    /// A room in full; answered by [`Answer::Examined`].
+    Examine(RoomId),
 }
 
 /// An answer.
@@ -115,6 +120,10 @@ pub enum Answer {
     Invited(Option<Invited>),
     /// Answers [`Question::FindOrphan`].
     Orphan(Option<Box<Orphan>>),
+    /// Answers [`Question::Actors`]; of very many those that fit.
+    Actors(Box<ActorPage>),
+    /// Answers [`Question::Examine`]; `None` when it does not run there.
+    Examined(Result<Option<Box<RoomInspection>>, Refusal>),
     /// The question is of a kind that the other node does not know.
     Unsupported,
 }
