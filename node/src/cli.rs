@@ -3,6 +3,7 @@
 mod accounts;
 mod ask;
 mod flags;
+mod inspect;
 mod operate;
 mod schema;
 mod token;

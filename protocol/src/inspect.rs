@@ -129,7 +129,7 @@ pub struct ActorFailure {
     pub error: ActorError,
 }
 
-/// `GET /admin/rooms/{room}`: a room that runs, in full.
+/// `GET /admin/rooms/{id}`: a room that runs, in full.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RoomInspection {
     /// As `GET /rooms/{room}` shows it, with who is in it and what they publish.

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use caside_protocol::NodeId;
+use caside_protocol::inspect::{Actors, RoomInspection};
 use caside_protocol::rest::{DrainNode, Nodes, RunningRooms};
+use caside_protocol::{NodeId, RoomId};
 use clap::{Args, Subcommand};
 use hyper::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::ask::ask;
+use super::inspect;
 use crate::config::Settings;
 use crate::output;
 
@@ -30,8 +34,13 @@ pub(super) struct InspectArgs {
 enum What {
     /// The nodes, and how each is
     Nodes,
-    /// The rooms that run, and on which node
-    Rooms,
+    /// The rooms that run and on which node, or one of them in full
+    Rooms {
+        /// This one
+        room: Option<RoomId>,
+    },
+    /// The actors: what each is there for, what waits in its mailbox, what went wrong
+    Actors(inspect::ActorsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -43,31 +52,49 @@ pub(super) struct DrainArgs {
 impl InspectArgs {
     /// Prints what is asked for.
     pub(super) async fn run(self, settings: &Settings) -> anyhow::Result<()> {
+        if !self.watch {
+            output::line(self.what.ask(settings, self.json).await?);
+            return Ok(());
+        }
+        let mut screen = inspect::Screen::new();
         loop {
-            match self.what {
-                What::Nodes => {
-                    let nodes: Nodes = ask(settings, Method::GET, "/admin/nodes", None).await?;
-                    output::line(if self.json {
-                        serde_json::to_string(&nodes)?
-                    } else {
-                        table_of_nodes(&nodes)
-                    });
-                }
-                What::Rooms => {
-                    let rooms: RunningRooms = ask(settings, Method::GET, "/admin/rooms", None).await?;
-                    output::line(if self.json {
-                        serde_json::to_string(&rooms)?
-                    } else {
-                        table_of_rooms(&rooms)
-                    });
-                }
-            }
-            if !self.watch {
-                return Ok(());
+            // A node that is being started anew answers again by and by.
+            match self.what.ask(settings, self.json).await {
+                Ok(text) => screen.show(&text),
+                Err(error) => screen.show(&format!("{error:#}")),
             }
             tokio::time::sleep(AGAIN).await;
         }
     }
+}
+
+impl What {
+    async fn ask(&self, settings: &Settings, json: bool) -> anyhow::Result<String> {
+        match self {
+            Self::Nodes => answer::<Nodes>(settings, "/admin/nodes", json, table_of_nodes).await,
+            Self::Rooms { room: None } => answer::<RunningRooms>(settings, "/admin/rooms", json, table_of_rooms).await,
+            Self::Rooms { room: Some(room) } => {
+                let path = format!("/admin/rooms/{room}");
+                answer::<RoomInspection>(settings, &path, json, inspect::room).await
+            }
+            Self::Actors(args) => answer::<Actors>(settings, &args.path(), json, inspect::actors).await,
+        }
+    }
+}
+
+/// Asks, and gives the answer as it is or as people read it.
+async fn answer<T: DeserializeOwned + Serialize>(
+    settings: &Settings,
+    path: &str,
+    json: bool,
+    shown: fn(&T) -> String,
+) -> anyhow::Result<String> {
+    let answer: T = ask(settings, Method::GET, path, None).await?;
+    Ok(if json {
+        serde_json::to_string(&answer)?
+    } else {
+        shown(&answer)
+    })
 }
 
 impl DrainArgs {
@@ -115,7 +142,7 @@ fn table_of_rooms(rooms: &RunningRooms) -> String {
 }
 
 /// Columns as wide as what is in them.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {

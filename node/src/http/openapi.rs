@@ -14,7 +14,7 @@ use warp::reply::Response;
 
 use super::endpoint::Endpoint;
 use super::extract;
-use super::routes::{admin, auth, calls, health, metrics, moderation, playback, recordings, rooms, whip};
+use super::routes::{admin, auth, calls, health, inspect, metrics, moderation, playback, recordings, rooms, whip};
 
 /// Without a credential that holds.
 #[derive(IntoResponses)]
@@ -104,7 +104,8 @@ impl Modify for Bearer {
     paths(
         health::alive, health::live, health::ready,
         auth::login, auth::token, auth::logout, auth::public_keys,
-        admin::nodes, admin::rooms, admin::drain, rooms::create, rooms::list, rooms::read, rooms::update, rooms::delete,
+        admin::nodes, admin::rooms, admin::drain, inspect::actors, inspect::room,
+        rooms::create, rooms::list, rooms::read, rooms::update, rooms::delete,
         moderation::list, moderation::mute, moderation::kick, moderation::set_role,
         calls::create, calls::list, calls::read, calls::end,
         recordings::start, recordings::stop, recordings::list, recordings::read, recordings::delete,

@@ -17,6 +17,7 @@ mod addresses;
 mod auth;
 mod cli;
 mod dependencies;
+mod inspect;
 mod lifecycle;
 mod limits;
 mod playback;

@@ -50,7 +50,7 @@ async fn drain(app: SharedApp, caller: Caller, asked: DrainNode) -> Result<Respo
     Ok(reply::with(StatusCode::ACCEPTED, &asked))
 }
 
-fn admin(caller: &Caller) -> Result<(), Refusal> {
+pub(super) fn admin(caller: &Caller) -> Result<(), Refusal> {
     if caller.is_admin() {
         return Ok(());
     }
