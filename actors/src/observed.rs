@@ -114,7 +114,8 @@ struct Entry {
     cell: ActorCell,
     vitals: Arc<dyn Observable>,
     ask: Option<Ask>,
-    started_at: Timestamp,
+    /// Unix time.
+    started_ms: i64,
     kind: Kind,
 }
 
@@ -178,7 +179,7 @@ impl Observed {
             cell,
             vitals,
             ask,
-            started_at: Timestamp::now_utc(),
+            started_ms: i64::try_from(Timestamp::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
             kind,
         };
         self.shard(id).entries.insert(id, entry);
@@ -237,4 +238,20 @@ impl Observed {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics half-way through a change, so what a poisoned lock guards is whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_is_small_for_there_are_tens_of_thousands() {
+        // A table is half full at worst after it has grown, and a session keeps its guard and where it was seen.
+        let listing = size_of::<(u64, Entry)>() + 1;
+        assert!(
+            listing <= 88 && size_of::<Vitals>() <= 48,
+            "{listing} {}",
+            size_of::<Vitals>()
+        );
+    }
 }

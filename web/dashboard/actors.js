@@ -107,6 +107,11 @@ function row(actor, depth) {
       actor.state ? h('details', { 'data-key': 'state' }, h('summary', {}, summary(actor)), h('pre', {}, JSON.stringify(actor.state, null, 2))) : h('span', { class: 'quiet' }, actor.children > 0 ? `${actor.children} below it` : '')));
 }
 
+/** A user's id that was made up, shortened. @param {string} user */
+function name(user) {
+  return /^[0-9a-f-]{36}$/.test(user) ? `…${user.slice(-8)}` : user;
+}
+
 /** What matters of a state, by kind. @param {any} actor */
 function summary(actor) {
   const state = actor.state;
@@ -116,7 +121,7 @@ function summary(actor) {
     case 'room':
       return [of(state.participants, 'participant'), of(state.tracks, 'track'), state.mode, state.recording ? 'recording' : null].filter(Boolean).join(', ');
     case 'peer':
-      return [state.user ?? 'nobody yet', state.room ?? state.place, state.socket ? (state.socket.queued_messages > 0 ? `${state.socket.queued_messages} queued` : null) : 'no socket'].filter(Boolean).join(', ');
+      return [state.user ? name(state.user) : 'nobody yet', state.room ?? state.place, state.socket ? (state.socket.queued_messages > 0 ? `${state.socket.queued_messages} queued` : null) : 'no socket'].filter(Boolean).join(', ');
     case 'sfu':
       return [of(state.members, 'member'), of(state.tracks, 'track'), of(state.connections, 'connection')].join(', ');
     case 'rooms':

@@ -49,7 +49,7 @@ function children(parent, wanted) {
     const key = next instanceof Element ? next.getAttribute('data-key') : null;
     const known = key === null ? at : keyed.get(key);
     if (known && alike(known, next)) {
-      if (known === at) at = at.nextSibling;
+      if (at && known === at) at = at.nextSibling;
       else parent.insertBefore(known, at);
       same(known, next);
     } else {

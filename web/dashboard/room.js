@@ -13,6 +13,8 @@ export class Room {
   every = 2_000;
   /** @type {Map<string, number[]>} the last bit rates, by track */
   #rates = new Map();
+  /** @type {Map<string, {bytes: number, at: number}>} what had come, by track */
+  #counted = new Map();
   /** @type {any} */
   seen;
 
@@ -32,10 +34,22 @@ export class Room {
       return;
     }
     for (const sent of this.seen.members.flatMap((/** @type {any} */ member) => lists(member, 'published'))) {
+      const now = this.#rate(sent);
+      if (now === undefined) continue;
       const values = this.#rates.get(sent.track) ?? [];
-      values.push(sent.bitrate_bps ?? 0);
+      values.push(now);
       this.#rates.set(sent.track, values.slice(-KEPT));
     }
+  }
+
+  /** What a track has now: as measured, or of sound, which is not, by what has come since the last time. @param {any} sent */
+  #rate(sent) {
+    const before = this.#counted.get(sent.track);
+    const now = { bytes: sent.bytes_received, at: Date.now() };
+    this.#counted.set(sent.track, now);
+    if (sent.bitrate_bps > 0) return sent.bitrate_bps;
+    if (!before || now.at <= before.at) return undefined;
+    return (Math.max(0, now.bytes - before.bytes) * 8000) / (now.at - before.at);
   }
 
   /** @param {Element} at */
@@ -53,7 +67,7 @@ export class Room {
         h('div', {},
           h('h1', {}, seen.room.name ?? this.id),
           h('p', { class: 'chips' },
-            pill(`on ${seen.node}`), pill(seen.standby ? `standby ${seen.standby}` : 'no standby', seen.standby ? '' : 'warn'), pill(`epoch ${seen.epoch}`),
+            pill(`on ${seen.node}`), pill(seen.standby ? `standby ${seen.standby}` : 'no standby'), pill(`epoch ${seen.epoch}`),
             pill(seen.mode === 'p2p' ? 'peer to peer' : `SFU ${seen.sfu}`), seen.room.locked ? pill('locked', 'warn') : null,
             recording ? pill('recording', 'bad') : null)),
         h('div', { class: 'acts' },
@@ -83,13 +97,13 @@ export class Room {
     const speaks = seen.active_speakers.includes(id);
     return h('article', { class: speaks ? 'card member speaks' : 'card member', 'data-key': id, 'data-testid': `member-${participant.user}` },
       h('header', {},
-        h('div', {}, h('h2', {}, participant.display_name), h('p', { class: 'quiet' }, `${participant.user} · ${participant.role} · ${ago(participant.joined_at)}`)),
+        h('div', {}, h('h2', {}, participant.display_name), h('p', { class: 'quiet' }, short(participant.user), ` · ${participant.role} · ${ago(participant.joined_at)}`)),
         pill(member?.cause ? `${member.quality}: ${member.cause}` : (member?.quality ?? '–'), QUALITY[member?.quality] ?? '')),
       h('dl', { class: 'facts' },
         fact('Session on', member?.node ?? '–'),
         fact('Round trip', rtts.length > 0 ? `${Math.round(Math.max(...rtts))} ms` : '–'),
         fact('Can receive', down ? rate(down.estimate_bps) : '–'),
-        fact('Is given', down ? `${rate(down.given_bps)} of ${rate(down.desired_bps)}` : '–')),
+        fact('Is given', !down ? '–' : down.desired_bps > down.given_bps ? `${rate(down.given_bps)} of ${rate(down.desired_bps)}` : rate(down.given_bps))),
       h('h3', {}, 'Sends'),
       participant.tracks.length === 0 ? h('p', { class: 'quiet' }, 'nothing') : h('ul', { class: 'tracks' },
         participant.tracks.map((/** @type {any} */ track) => this.#sent(track, lists(member, 'published').find((/** @type {any} */ it) => it.track === track.track), who))),
@@ -107,12 +121,13 @@ export class Room {
   #sent(track, sent, who) {
     const lost = sent ? loss(sent.packets_lost, sent.packets_received) : null;
     const state = track.muted ? pill('muted', 'warn') : track.held ? pill('held', 'warn') : null;
-    const layers = (sent?.layers ?? []).filter((/** @type {any} */ it) => it.active);
+    const layers = sizes(sent?.layers ?? []);
+    const rates = this.#rates.get(track.track) ?? [];
     return h('li', { 'data-key': track.track, title: track.track },
       h('div', { class: 'track-head' },
         h('strong', {}, SOURCES[track.source] ?? track.source), h('span', { class: 'quiet' }, track.codec), state, track.encryption ? pill('end to end') : null,
-        h('span', { class: 'value' }, rate(sent?.bitrate_bps))),
-      spark(this.#rates.get(track.track) ?? [], `bit rate of ${track.source}`),
+        h('span', { class: 'value' }, rate(rates.at(-1)))),
+      spark(rates, `bit rate of ${track.source}`),
       layers.length > 0 && track.kind === 'video' ? h('ul', { class: 'layers', 'aria-label': 'layers' }, layers.map(layer)) : null,
       h('p', { class: 'quiet' }, [lost, typeof sent?.jitter_ms === 'number' ? `jitter ${Math.round(sent.jitter_ms)} ms` : null, sent?.plis_sent ? `${sent.plis_sent} key frames asked` : null].filter(Boolean).join(' · ')),
       track.muted ? null : h('button', { class: 'link small', type: 'button', 'data-act': 'mute', 'data-track': track.track, 'data-source': track.source, ...who }, 'Mute'));
@@ -154,10 +169,19 @@ function received(member, seen) {
     })));
 }
 
+/** The sizes that are sent, each with all of its layers in time. @param {any[]} layers */
+function sizes(layers) {
+  /** @type {Map<number, any>} */
+  const whole = new Map();
+  for (const it of layers) {
+    if (it.active && it.temporal >= (whole.get(it.spatial)?.temporal ?? 0)) whole.set(it.spatial, it);
+  }
+  return [...whole.values()];
+}
+
 /** @param {any} it */
 function layer(it) {
-  const size = it.width > 0 ? `${it.width}×${it.height}` : `layer ${it.spatial}`;
-  return h('li', {}, h('span', {}, it.temporal > 0 ? `${size} t${it.temporal}` : size), h('span', {}, rate(it.bitrate_bps)));
+  return h('li', {}, h('span', {}, it.width > 0 ? `${it.width}×${it.height}` : `layer ${it.spatial}`), h('span', {}, rate(it.bitrate_bps)));
 }
 
 /**

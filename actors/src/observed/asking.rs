@@ -22,6 +22,13 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// A question, and where its answer comes.
+    #[cfg(test)]
+    pub(crate) fn for_test(full: bool) -> (Self, watch::Receiver<Answer>) {
+        let (answer, waiting) = watch::channel(None);
+        (Self { full, answer }, waiting)
+    }
+
     /// Whether all is asked for, not only what fits a list.
     pub(crate) fn is_full(&self) -> bool {
         self.full

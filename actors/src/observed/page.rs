@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use caside_protocol::inspect::{ActorPage, ActorQuery, ActorView};
-use caside_protocol::{NodeId, RoomId};
+use caside_protocol::{NodeId, RoomId, Timestamp};
 use futures_util::future::join_all;
 use ractor::ActorId;
 use serde_json::Value;
@@ -76,7 +76,7 @@ impl Observed {
             room: entry.label.room().cloned(),
             parent: parent.map(|parent| name(parent.get_id(), node)),
             children: children.get(&id.pid()).copied().unwrap_or_default(),
-            started_at: entry.started_at,
+            started_at: started_at(entry.started_ms),
             mailbox: entry.vitals.vitals().view(),
             restarts: fate.as_ref().map_or(0, |fate| fate.failures),
             last_error: fate.map(|fate| fate.error),
@@ -99,6 +99,11 @@ impl Entry {
 fn wants(query: &ActorQuery, kind: Kind, label: &Label) -> bool {
     query.kind.as_ref().is_none_or(|wanted| wanted == kind.as_str())
         && query.room.as_ref().is_none_or(|room| label.room() == Some(room))
+}
+
+fn started_at(ms: i64) -> Timestamp {
+    let nanos = i128::from(ms) * 1_000_000;
+    Timestamp::from_unix_timestamp_nanos(nanos).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Names an actor in the cluster.

@@ -316,8 +316,8 @@ impl Actor for Supervisor {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).len();
         asked.answer(json!({
             "running": running,
-            // Of those that run each has one of the tasks.
-            "being_finished": self.keeping.tasks.len().saturating_sub(running),
+            // A recorder that runs holds a token, and its entry here another.
+            "being_finished": self.keeping.tasks.len().saturating_sub(2 * running),
             "ships_while_recording": self.keeping.shipping.is_on(),
         }));
         Ok(())
