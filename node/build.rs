@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// What of `web/` is served; its tests are not.
-const SERVED: [&str; 3] = ["app", "icons", "sdk"];
+const SERVED: [&str; 4] = ["app", "dashboard", "icons", "sdk"];
 /// The kinds of files that are served.
 const KINDS: [&str; 8] = ["html", "css", "js", "svg", "png", "ico", "webmanifest", "woff2"];
 

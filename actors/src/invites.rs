@@ -25,8 +25,9 @@ use tokio::time::Instant;
 
 use book::{Book, Invite, Noted};
 
-use crate::mailbox::{Alive, Mailbox, Named, Traced};
+use crate::mailbox::{Alive, Inspected, Mailbox, Named, Traced};
 use crate::node::Shared;
+use crate::observed::{Asked, Kind, Label, Seen};
 use crate::peer::{PeerMsg, PeerWay, Reply};
 
 /// Requests that may wait.
@@ -128,6 +129,8 @@ pub(crate) enum InvitesMsg {
     },
     /// An invitation may have run out.
     Tick,
+    /// An operator looks.
+    Inspect(Asked),
 }
 
 impl Named for InvitesMsg {
@@ -149,7 +152,14 @@ impl Named for InvitesMsg {
             Self::ReadAgain => "read_again",
             Self::Found { .. } => "found",
             Self::Tick => "tick",
+            Self::Inspect(_) => "inspect",
         }
+    }
+}
+
+impl Inspected for InvitesMsg {
+    fn inspect(asked: Asked) -> Self {
+        Self::Inspect(asked)
     }
 }
 
@@ -174,6 +184,7 @@ pub(crate) struct Running {
     answered_early: Option<HashSet<InviteId>>,
     shelf: JoinHandle<()>,
     _alive: Alive,
+    _seen: Seen,
 }
 
 impl Actor for Invites {
@@ -191,6 +202,7 @@ impl Actor for Invites {
         args.started
             .send(myself.clone())
             .map_err(|_| "nobody waits for the invitations")?;
+        let _seen = myself.list(&args.shared.args.observed, Kind::Invites, Label::Only);
         let (_alive, book) = (counters.alive(), Book::new(args.shared.args.limits.max_invites));
         Ok(Running {
             shelf: shelf::keep(args.shared.clone(), myself.clone()),
@@ -201,6 +213,7 @@ impl Actor for Invites {
             timer: None,
             answered_early: Some(HashSet::new()),
             _alive,
+            _seen,
         })
     }
 
@@ -338,6 +351,10 @@ impl Running {
                 self.shelf = shelf::keep(self.shared.clone(), self.myself.clone());
             }
             InvitesMsg::Found { found, complete } => self.found(found, complete),
+            InvitesMsg::Inspect(asked) => asked.answer(serde_json::json!({
+                "waiting": self.book.len(),
+                "reading": self.answered_early.is_some(),
+            })),
             InvitesMsg::Tick => {
                 self.timer = None;
                 let noted = self.book.expire(self.began.elapsed());

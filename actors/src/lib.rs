@@ -10,6 +10,7 @@ pub mod limit;
 pub mod mailbox;
 pub mod media_worker;
 pub mod node;
+pub mod observed;
 pub mod outbound;
 pub mod peer;
 pub mod ports;

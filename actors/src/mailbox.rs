@@ -9,11 +9,14 @@ use ractor::{ActorCell, ActorRef, Message};
 use tokio::time::Instant;
 use tracing::Span;
 
+use crate::observed::{Asked, Kind, Label, Observable, Observed, Seen, Vitals};
+
 /// A message on its way, with what telemetry wants to know of it.
 pub(crate) struct Traced<M> {
     context: Span,
     enqueued_at: Instant,
-    gauge: Arc<Gauge>,
+    /// `None` of a question for the actor's state, which counts nowhere.
+    gauge: Option<Arc<Gauge>>,
     message: M,
 }
 
@@ -34,8 +37,11 @@ impl<M: Named> Traced<M> {
             gauge,
             message,
         } = self;
+        let Some(gauge) = gauge else {
+            return work(message);
+        };
         let started = Instant::now();
-        gauge.depth.fetch_sub(1, Ordering::Relaxed);
+        gauge.vitals.taken(started);
         let counters = &gauge.counters;
         counters
             .waited_us
@@ -43,6 +49,7 @@ impl<M: Named> Traced<M> {
         let span =
             tracing::debug_span!(parent: &context, "actor.handle", actor = counters.actor, message = message.name());
         let result = span.in_scope(|| work(message));
+        gauge.vitals.done();
         counters.handled.fetch_add(1, Ordering::Relaxed);
         counters
             .worked_us
@@ -59,6 +66,12 @@ fn micros(from: Instant, to: Instant) -> u64 {
 pub(crate) trait Named {
     /// A stable word.
     fn name(&self) -> &'static str;
+}
+
+/// A message to an actor that can be asked for its state.
+pub(crate) trait Inspected: Named + Send + Sized + 'static {
+    /// The question.
+    fn inspect(asked: Asked) -> Self;
 }
 
 /// The mailbox takes no more messages now, or its actor is gone; the message comes back.
@@ -139,9 +152,14 @@ impl Counters {
 /// How full one mailbox is.
 #[derive(Debug)]
 struct Gauge {
-    depth: AtomicUsize,
-    bound: usize,
+    vitals: Vitals,
     counters: Arc<Counters>,
+}
+
+impl Observable for Gauge {
+    fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
 }
 
 /// Counts an actor as running until it is dropped; kept in the actor's state, so that a panic counts too.
@@ -183,11 +201,34 @@ impl<M: Send + 'static> Mailbox<M> {
         Self {
             actor,
             gauge: Arc::new(Gauge {
-                depth: AtomicUsize::new(0),
-                bound,
+                vitals: Vitals::new(bound),
                 counters,
             }),
         }
+    }
+
+    /// Lists the actor for operators.
+    pub(crate) fn list(&self, observed: &Observed, kind: Kind, label: Label) -> Seen
+    where
+        M: Inspected,
+    {
+        let ask = |cell: &ActorCell, asked: Asked| {
+            let question = Traced {
+                context: Span::none(),
+                enqueued_at: Instant::now(),
+                gauge: None,
+                message: M::inspect(asked),
+            };
+            if ActorRef::from(cell.clone()).cast(question).is_err() {
+                tracing::debug!(actor = %cell.get_id(), "an actor that was asked for its state is gone");
+            }
+        };
+        observed.list(kind, label, self.cell(), self.gauge.clone(), Some(ask))
+    }
+
+    /// How the actor does with its messages.
+    pub(crate) fn vitals(&self) -> &Vitals {
+        &self.gauge.vitals
     }
 
     /// Puts a message in.
@@ -195,7 +236,8 @@ impl<M: Send + 'static> Mailbox<M> {
     /// # Errors
     /// [`Overloaded`] when as many wait as may, or the actor is gone.
     pub(crate) fn send(&self, message: M) -> Result<(), Overloaded<M>> {
-        if self.gauge.depth.load(Ordering::Relaxed) >= self.gauge.bound {
+        if self.gauge.vitals.is_full() {
+            self.gauge.vitals.refused();
             self.gauge.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Overloaded(message));
         }
@@ -209,15 +251,15 @@ impl<M: Send + 'static> Mailbox<M> {
     }
 
     fn put(&self, message: M) -> Result<(), M> {
-        self.gauge.depth.fetch_add(1, Ordering::Relaxed);
+        self.gauge.vitals.arrived();
         let traced = Traced {
             context: Span::current(),
             enqueued_at: Instant::now(),
-            gauge: self.gauge.clone(),
+            gauge: Some(self.gauge.clone()),
             message,
         };
         self.actor.cast(traced).map_err(|e| {
-            self.gauge.depth.fetch_sub(1, Ordering::Relaxed);
+            self.gauge.vitals.returned();
             match e {
                 ractor::MessagingErr::SendErr(traced) => traced.message,
                 ractor::MessagingErr::ChannelClosed | ractor::MessagingErr::InvalidActorType => {
@@ -237,7 +279,7 @@ impl<M: Send + 'static> Mailbox<M> {
 
     /// Messages that wait.
     pub(crate) fn depth(&self) -> usize {
-        self.gauge.depth.load(Ordering::Relaxed)
+        usize::try_from(self.gauge.vitals.depth()).unwrap_or(usize::MAX)
     }
 
     /// The actor, for supervision.

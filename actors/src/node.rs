@@ -2,6 +2,7 @@
 
 mod counts;
 mod explain;
+mod inspect;
 mod limits;
 mod refusals;
 mod rooms;
@@ -33,6 +34,7 @@ pub(crate) use shared::Shared;
 
 use crate::gateway::NodeInbox;
 use crate::mailbox::MailboxReport;
+use crate::observed::Observed;
 use crate::outbound::OutboundQueue;
 use crate::peer::{DrainGuard, Peer, PeerArgs, PeerHandle, PeerMsg};
 use crate::ports::{Authenticator, CallJournal, InviteShelf, RecorderFactory, RoomCatalog, SfuFactory};
@@ -63,6 +65,8 @@ pub struct NodeArgs {
     pub sfu: Arc<dyn SfuFactory>,
     /// Starts recorders.
     pub recorders: Arc<dyn RecorderFactory>,
+    /// Where actors are listed; recorders and SFUs that are made for the node know the same one.
+    pub observed: Observed,
     /// Bounds and times.
     pub limits: Limits,
     /// Notified when somebody wants this node to drain and end.

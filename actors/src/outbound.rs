@@ -115,6 +115,12 @@ impl OutboundQueue {
         Ok(())
     }
 
+    /// How many frames and bytes wait.
+    pub fn waiting(&self) -> (usize, usize) {
+        let state = self.0.state();
+        (state.frames.len(), state.bytes)
+    }
+
     /// Closes the socket after what waits is written. Of several closes the first counts.
     pub fn close(&self, code: u16, reason: &'static str) {
         self.0.close(code, reason, false);

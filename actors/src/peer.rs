@@ -6,6 +6,7 @@
 mod actor;
 mod allowance;
 mod arrival;
+mod inspect;
 mod link;
 mod membership;
 mod message;

@@ -8,6 +8,7 @@ mod command;
 mod effects;
 mod explain;
 mod history;
+mod inspect;
 mod join;
 mod keeping;
 mod media;

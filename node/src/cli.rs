@@ -4,6 +4,7 @@ mod accounts;
 mod ask;
 mod explain;
 mod flags;
+mod inspect;
 mod operate;
 mod schema;
 mod token;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use caside_actors::media_worker::{MediaWorkers, MediaWorkersConfig};
 use caside_actors::node::{IceServers, Limits, NodeArgs, NodeHandle};
+use caside_actors::observed::Observed;
 use caside_actors::ports::{Authenticator, Later};
 use caside_actors::recorder::{Recordings, RecordingsArgs};
 use caside_actors::sfu::LocalSfus;
@@ -283,7 +284,9 @@ impl Running {
         }
         let journal = Journal::start(store.clone(), JournalOptions::default());
         let auth = Arc::new(Auth::new(keys, passwords, store.clone(), journal.clone()));
+        let observed = Observed::default();
         let recordings = RecordingsArgs {
+            observed: observed.clone(),
             node: settings.node_id.clone(),
             spool,
             objects: objects.clone(),
@@ -318,8 +321,9 @@ impl Running {
             invites: Arc::new(store.clone()),
             journal: Arc::new(journal.clone()),
             authenticator: Arc::new(Tokens(auth.clone())),
-            sfu: Arc::new(LocalSfus::new(workers.clone(), codec_policy(settings))),
+            sfu: Arc::new(LocalSfus::new(workers.clone(), codec_policy(settings)).observed_by(observed.clone())),
             recorders: Arc::new(recordings.clone()),
+            observed,
             limits,
             ice_servers: ice_servers.clone(),
         });

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod error;
 pub mod explain;
 pub mod id;
+pub mod inspect;
 pub mod node;
 pub mod rest;
 pub mod role;

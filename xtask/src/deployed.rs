@@ -269,17 +269,70 @@ fn the_other_files_can_be_read() {
             1
         );
     }
-    let dashboard: Value = serde_json::from_str(&text("deploy/grafana/dashboards/caside.json")).unwrap();
-    let metrics = text("node/src/http/routes/metrics.rs");
-    for panel in list(&dashboard["panels"], "panels") {
-        for target in list(&panel["targets"], "targets") {
-            let expression = word(&target["expr"], "an expression");
-            let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            for name in words.filter(|word| word.starts_with("caside_")) {
-                assert!(metrics.contains(&format!("\"{name}\"")), "no metric is named {name}");
+}
+
+/// Every metric of ours in an expression is one that nodes have; `node/tests/it/inspect.rs` asks a running one.
+fn assert_metrics(expression: &str, place: &str) -> usize {
+    let sources = ["node/src/http/routes/metrics.rs"].map(text);
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named: BTreeSet<&str> = words.filter(|word| word.starts_with("caside_")).collect();
+    for name in &named {
+        let known = sources.iter().any(|source| source.contains(&format!("\"{name}\"")));
+        assert!(known, "{place}: no metric is named {name}");
+    }
+    named.len()
+}
+
+#[test]
+fn dashboards_ask_for_metrics_that_nodes_have() {
+    let folder = "deploy/grafana/dashboards";
+    let mut uids = BTreeSet::new();
+    for entry in fs::read_dir(repository().join(folder)).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let dashboard: Value = serde_json::from_str(&text(&format!("{folder}/{name}"))).unwrap();
+        assert!(
+            uids.insert(word(&dashboard["uid"], "a uid").to_owned()),
+            "{name}: another has its uid"
+        );
+        let mut ids = BTreeSet::new();
+        for panel in list(&dashboard["panels"], "panels") {
+            assert!(
+                ids.insert(number(&panel["id"], "a panel's id")),
+                "{name}: two panels of one id"
+            );
+            assert_eq!(panel["datasource"]["uid"], "prometheus", "{name}");
+            for target in list(&panel["targets"], "targets") {
+                assert_metrics(word(&target["expr"], "an expression"), &name);
             }
         }
     }
+    assert_eq!(uids.len(), 3);
+}
+
+#[test]
+fn alerts_are_of_metrics_that_nodes_have_and_prometheus_reads_them() {
+    let rules = yaml("deploy/prometheus/alerts.yml");
+    let mut named = 0;
+    for group in list(&rules["groups"], "groups") {
+        for rule in list(&group["rules"], "rules") {
+            let name = word(&rule["alert"], "an alert");
+            named += assert_metrics(word(&rule["expr"], name), name);
+            let severity = word(&rule["labels"]["severity"], name);
+            assert!(["page", "ticket"].contains(&severity), "{name}: {severity}");
+            for said in ["summary", "description"] {
+                assert!(!word(&rule["annotations"][said], name).is_empty(), "{name}");
+            }
+        }
+    }
+    assert!(named >= 10, "{named}");
+    let read = &yaml("deploy/prometheus.yml")["rule_files"][0];
+    let mounted = list(
+        &yaml("docker-compose.yml")["services"]["prometheus"]["volumes"],
+        "volumes",
+    )
+    .to_vec();
+    let wanted = format!("./deploy/prometheus/alerts.yml:{}:ro", word(read, "a file of rules"));
+    assert!(mounted.contains(&Value::from(wanted)));
 }
 
 // ---- packages ------------------------------------------------------------------------------------------------------

@@ -103,6 +103,8 @@ async fn find(shared: &Arc<Shared>, question: Question) -> Answer {
                 refused,
             }
         }
+        Question::Actors(query) => Answer::Actors(Box::new(shared.actors_here(&query).await)),
+        Question::Examine(room) => Answer::Examined(shared.examine_here(&room).await),
         _ => Answer::Unsupported,
     }
 }

@@ -23,7 +23,7 @@ enum Whereabouts {
 }
 
 /// What became of a question about a room.
-enum Elsewhere {
+pub(super) enum Elsewhere {
     /// It runs here: that is for the asker to look after.
     Here,
     Nowhere,
@@ -219,7 +219,7 @@ impl Shared {
     }
 
     /// Asks about a room where it runs, unless that is here.
-    async fn elsewhere(&self, room: &RoomId, question: Question) -> Result<Elsewhere, Refusal> {
+    pub(super) async fn elsewhere(&self, room: &RoomId, question: Question) -> Result<Elsewhere, Refusal> {
         // What is remembered of a room may be wrong once.
         for is_last in [false, true] {
             let member = match self.whereabouts(room).await? {
@@ -283,7 +283,11 @@ impl Shared {
 fn says_nothing(answer: &Answer) -> bool {
     matches!(
         answer,
-        Answer::Room(Ok(None)) | Answer::Report(Ok(None)) | Answer::Done(Ok(false)) | Answer::Admits(None)
+        Answer::Room(Ok(None))
+            | Answer::Report(Ok(None))
+            | Answer::Done(Ok(false))
+            | Answer::Admits(None)
+            | Answer::Examined(Ok(None))
     )
 }
 

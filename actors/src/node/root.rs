@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::shared::{Shared, Supervisors};
 use crate::invites::{Invites, InvitesArgs};
+use crate::observed::{Kind, Seen};
 use crate::room::{Rooms, RoomsArgs};
 
 /// The root.
@@ -19,10 +20,15 @@ pub(super) enum RootMsg {}
 
 impl Actor for Root {
     type Msg = RootMsg;
-    type State = Arc<Shared>;
+    type State = (Arc<Shared>, Seen);
     type Arguments = Arc<Shared>;
 
-    async fn pre_start(&self, root: ActorRef<RootMsg>, shared: Arc<Shared>) -> Result<Arc<Shared>, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        root: ActorRef<RootMsg>,
+        shared: Arc<Shared>,
+    ) -> Result<(Arc<Shared>, Seen), ActorProcessingErr> {
+        let seen = shared.args.observed.list_supervisor(Kind::Node, root.get_cell());
         let rooms = start_rooms(&shared, root.get_cell()).await?;
         let invites = start_invites(&shared, root.get_cell()).await?;
         let (peers, _) = Actor::spawn_linked(None, Peers, shared.clone(), root.get_cell()).await?;
@@ -31,18 +37,19 @@ impl Actor for Root {
             invites,
             peers: peers.get_cell(),
         });
-        Ok(shared)
+        Ok((shared, seen))
     }
 
     async fn handle_supervisor_evt(
         &self,
         root: ActorRef<RootMsg>,
         event: SupervisionEvent,
-        shared: &mut Arc<Shared>,
+        (shared, _): &mut (Arc<Shared>, Seen),
     ) -> Result<(), ActorProcessingErr> {
         let SupervisionEvent::ActorFailed(who, error) = event else {
             return Ok(());
         };
+        shared.args.observed.failed(who.get_id(), &error);
         let mut supervisors = shared.supervisors();
         let root = root.get_cell();
         if who.get_id() == supervisors.rooms.cell().get_id() {
@@ -107,20 +114,26 @@ enum PeersMsg {}
 
 impl Actor for Peers {
     type Msg = PeersMsg;
-    type State = Arc<Shared>;
+    type State = (Arc<Shared>, Seen);
     type Arguments = Arc<Shared>;
 
-    async fn pre_start(&self, _: ActorRef<PeersMsg>, shared: Arc<Shared>) -> Result<Arc<Shared>, ActorProcessingErr> {
-        Ok(shared)
+    async fn pre_start(
+        &self,
+        peers: ActorRef<PeersMsg>,
+        shared: Arc<Shared>,
+    ) -> Result<(Arc<Shared>, Seen), ActorProcessingErr> {
+        let seen = shared.args.observed.list_supervisor(Kind::Peers, peers.get_cell());
+        Ok((shared, seen))
     }
 
     async fn handle_supervisor_evt(
         &self,
         _: ActorRef<PeersMsg>,
         event: SupervisionEvent,
-        shared: &mut Arc<Shared>,
+        (shared, _): &mut (Arc<Shared>, Seen),
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(_, error) = event {
+        if let SupervisionEvent::ActorFailed(who, error) = event {
+            shared.args.observed.failed(who.get_id(), &error);
             shared.counters.peer.failed();
             tracing::error!(error = %error, "a session failed and was closed");
         }

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use caside_protocol::SessionId;
 use caside_protocol::claims::Claims;
 use caside_protocol::client::{ClientMessage, Request, RequestId};
 use caside_protocol::codec::Tag;
 use caside_protocol::error::close;
 use caside_protocol::server::{Goodbye, ServerMessage};
+use caside_protocol::{ParticipantId, SessionId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -25,6 +25,7 @@ use super::{PeerHandle, SocketClosed};
 use crate::audit::Act;
 use crate::mailbox::{Alive, Mailbox, Traced};
 use crate::node::{SessionArgs, Shared};
+use crate::observed::{Kind, Label, Seen};
 use crate::room::{EventLog, Order};
 
 /// Messages that may wait for a session; a room beyond it waits for a resume.
@@ -67,13 +68,16 @@ pub(crate) struct Session {
     /// The socket that continues this session, once the room has said what was missed.
     pub(super) resuming: Option<TakeOver>,
     /// What waits until the session has settled.
-    deferred: VecDeque<Deferred>,
+    pub(super) deferred: VecDeque<Deferred>,
     /// The client said goodbye while the session was between places.
     leaving_for_good: bool,
     draining: Option<DrainGuard>,
     pub(super) timer: Option<JoinHandle<()>>,
     over: bool,
+    /// As whom it was last said to be in a room.
+    pub(super) seen_as: Option<ParticipantId>,
     _alive: Alive,
+    _seen: Seen,
 }
 
 #[derive(Debug)]
@@ -123,7 +127,9 @@ impl Actor for Peer {
             draining: None,
             timer: None,
             over: false,
+            seen_as: None,
             _alive: counters.alive(),
+            _seen: myself.list(&shared.args.observed, Kind::Peer, Label::Session(id)),
             shared: shared.clone(),
             myself,
         };
@@ -142,6 +148,7 @@ impl Actor for Peer {
         session: &mut Session,
     ) -> Result<(), ActorProcessingErr> {
         message.handle(|message| session.take(message));
+        session.say_where();
         if session.over {
             actor.stop(None);
         }
@@ -249,6 +256,7 @@ impl Session {
             PeerMsg::Depart(answer) => self.depart(answer),
             PeerMsg::Arrived(arrival) => self.arrived(*arrival),
             PeerMsg::Accepting { reply, invite, result } => self.accepting(reply, invite, result),
+            PeerMsg::Inspect(asked) => asked.answer(self.inspect()),
         }
     }
 

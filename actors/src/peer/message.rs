@@ -14,7 +14,8 @@ use super::SocketClosed;
 use super::arrival::Arrival;
 use super::reply::Reply;
 use super::socket::Socket;
-use crate::mailbox::{Mailbox, Named};
+use crate::mailbox::{Inspected, Mailbox, Named};
+use crate::observed::Asked;
 use crate::room::{EventLog, RoomWay};
 
 /// Names one socket of a session; later ones have higher numbers. What came over an earlier one is not answered.
@@ -138,6 +139,8 @@ pub(crate) enum PeerMsg {
         invite: InviteId,
         result: Result<Invited, Refusal>,
     },
+    /// An operator looks.
+    Inspect(Asked),
 }
 
 impl Named for PeerMsg {
@@ -172,7 +175,14 @@ impl Named for PeerMsg {
             Self::Depart(_) => "depart",
             Self::Arrived(_) => "arrived",
             Self::Accepting { .. } => "accepting",
+            Self::Inspect(_) => "inspect",
         }
+    }
+}
+
+impl Inspected for PeerMsg {
+    fn inspect(asked: Asked) -> Self {
+        Self::Inspect(asked)
     }
 }
 

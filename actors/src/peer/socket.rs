@@ -89,6 +89,16 @@ impl Socket {
         }
     }
 
+    /// For operators.
+    pub(super) fn inspect(&self) -> serde_json::Value {
+        let (frames, bytes) = self.queue.waiting();
+        let dialect = match self.dialect {
+            Dialect::Json => "json",
+            Dialect::MessagePack => "msgpack",
+        };
+        serde_json::json!({ "dialect": dialect, "queued_messages": frames, "queued_bytes": bytes })
+    }
+
     /// Closes after what waits is written.
     pub(crate) fn close(self, code: u16, reason: &'static str) {
         self.queue.close(code, reason);

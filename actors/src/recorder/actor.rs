@@ -12,6 +12,7 @@ use caside_protocol::{ParticipantId, RecordingId, TrackId};
 use caside_store::journal::RecordingStarted;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use ractor_cluster::RactorMessage;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -25,6 +26,7 @@ use super::numbering::Numbering;
 use super::part::{Part, kind_of};
 use super::recordings::{Keeping, SharedEvents};
 use super::sink::{GroupItem, GroupSink, GroupTrack};
+use crate::observed::{Asked, Kind, Label, Seen, Vitals};
 use crate::ports::{RecorderCommand, RecorderHandle};
 use crate::sfu::{PublishedTrack, SfuCommand, SfuHandle};
 
@@ -35,11 +37,14 @@ const LONGEST_START: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(30);
 /// Sentences on what is missing that a recording bears.
 pub(super) const MAX_SENTENCES: usize = 8;
+/// Sources that operators see.
+const MOST_GROUPS: usize = 32;
 
 /// A way to one recording.
 pub(super) struct Handle {
     recording: RecordingId,
     actor: ActorRef<RecorderMsg>,
+    vitals: Arc<Vitals>,
 }
 
 impl fmt::Debug for Handle {
@@ -53,7 +58,9 @@ impl fmt::Debug for Handle {
 impl RecorderHandle for Handle {
     fn send(&self, command: RecorderCommand) {
         // Tracks come and go a few times a minute, so the mailbox needs no bound; a recorder that is gone has said so.
+        self.vitals.arrived();
         if self.actor.cast(RecorderMsg::Command(command)).is_err() {
+            self.vitals.returned();
             tracing::debug!(recording.id = %self.recording, "the recorder has ended");
         }
     }
@@ -67,9 +74,13 @@ pub(super) enum RecorderMsg {
         group: u64,
         vacancy: u64,
     },
+    /// An operator looks.
+    Inspect(Asked),
 }
 
-pub(super) struct Recorder;
+pub(super) struct Recorder {
+    vitals: Arc<Vitals>,
+}
 
 pub(super) struct RecorderArgs {
     pub(super) begun: RecordingStarted,
@@ -82,8 +93,15 @@ pub(super) struct RecorderArgs {
 /// Starts the actor of a recording.
 pub(super) async fn spawn(supervisor: ActorCell, args: RecorderArgs) -> Result<(ActorId, Handle), SpawnErr> {
     let recording = args.begun.recording;
-    let (actor, _) = Actor::spawn_linked(None, Recorder, args, supervisor).await?;
-    Ok((actor.get_id(), Handle { recording, actor }))
+    let vitals = Arc::new(Vitals::new(usize::MAX));
+    let recorder = Recorder { vitals: vitals.clone() };
+    let (actor, _) = Actor::spawn_linked(None, recorder, args, supervisor).await?;
+    let handle = Handle {
+        recording,
+        actor,
+        vitals,
+    };
+    Ok((handle.actor.get_id(), handle))
 }
 
 /// A participant's source, as groups have it.
@@ -121,6 +139,7 @@ pub(super) struct State {
     stopping: CancellationToken,
     /// What is not recorded, for people.
     missing: Vec<String>,
+    _seen: Seen,
     /// A stop of the node waits for this recorder.
     _token: TaskTrackerToken,
 }
@@ -130,7 +149,7 @@ impl Actor for Recorder {
     type State = State;
     type Arguments = RecorderArgs;
 
-    async fn pre_start(&self, _: ActorRef<RecorderMsg>, args: RecorderArgs) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<RecorderMsg>, args: RecorderArgs) -> Result<State, ActorProcessingErr> {
         let RecorderArgs {
             begun,
             continued,
@@ -144,7 +163,16 @@ impl Actor for Recorder {
         let since = if continued { since } else { since.min(LONGEST_START) };
         let now = Instant::now();
         let token = keeping.token();
+        let ask = |cell: &ActorCell, asked: Asked| {
+            if ActorRef::from(cell.clone()).cast(RecorderMsg::Inspect(asked)).is_err() {
+                tracing::debug!("a recorder that was asked for its state is gone");
+            }
+        };
+        let label = Label::recording(begun.recording, begun.room.clone());
+        let vitals = self.vitals.clone();
+        let observed = &keeping.observed;
         Ok(State {
+            _seen: observed.list(Kind::Recorder, label, myself.get_cell(), vitals, Some(ask)),
             recording: begun.recording,
             begun: Arc::new(begun),
             start: now.checked_sub(since).unwrap_or(now),
@@ -169,7 +197,12 @@ impl Actor for Recorder {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         state.gather();
+        let is_counted = matches!(message, RecorderMsg::Command(_));
+        if is_counted {
+            self.vitals.taken(Instant::now());
+        }
         match message {
+            RecorderMsg::Inspect(asked) => asked.answer(state.inspect()),
             RecorderMsg::Command(RecorderCommand::TrackPublished { track, sfu, .. }) => state.published(*track, sfu),
             RecorderMsg::Command(RecorderCommand::TrackUnpublished { track }) => {
                 for lingered in state.unpublished(track) {
@@ -188,11 +221,43 @@ impl Actor for Recorder {
                 myself.stop(None);
             }
         }
+        if is_counted {
+            self.vitals.done();
+        }
         Ok(())
     }
 }
 
 impl State {
+    /// For operators. What waits in a group's queue is what its disk or its muxer is behind.
+    fn inspect(&self) -> Value {
+        let groups: Vec<Value> = self
+            .groups
+            .iter()
+            .take(MOST_GROUPS)
+            .map(|group| {
+                let (participant, source) = &group.origin;
+                json!({
+                    "participant_id": participant,
+                    "source": source,
+                    "tracks": group.tracks.values().collect::<Vec<_>>(),
+                    "lag_packets": group.queue.max_capacity() - group.queue.capacity(),
+                    "dropped_packets": group.dropped.load(Ordering::Relaxed),
+                })
+            })
+            .collect();
+        json!({
+            "state": if self.stopping.is_cancelled() { "stopping" } else { "recording" },
+            "room": self.begun.room,
+            "recorded_ms": u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "files": self.parts.values().map(|files| files.load(Ordering::Relaxed)).sum::<u32>(),
+            "lag_packets": self.groups.iter().map(|it| it.queue.max_capacity() - it.queue.capacity()).max(),
+            "dropped_packets": self.groups.iter().map(|it| it.dropped.load(Ordering::Relaxed)).sum::<u64>(),
+            "missing": self.missing,
+            "groups": groups,
+        })
+    }
+
     fn published(&mut self, published: PublishedTrack, sfu: SfuHandle) {
         let track = published.track.track;
         if self.taps.contains_key(&track) {

@@ -11,6 +11,7 @@ use caside_store::recordings::StoredRecording;
 use caside_store::{Journal, ObjectStore, Spool, Store, StoreError};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
+use serde_json::json;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use super::actor::{self, RecorderArgs};
 use super::finalize::{Ending, Outcome};
 use super::group::{self, GroupOutcome};
 use super::shipping::Shipping;
+use crate::observed::{Asked, Kind, Label, Observed, Seen, Vitals};
 use crate::ports::{
     Later, RecorderEvent, RecorderEvents, RecorderFactory, RecorderHandle, RecorderJob, RecorderStartError,
 };
@@ -48,6 +50,8 @@ pub struct RecordingsArgs {
     pub store: Store,
     /// Name and version of the program, for the files.
     pub writing_app: String,
+    /// Where recorders are listed.
+    pub observed: Observed,
 }
 
 /// A recording's way to tell its room, kept by whoever may be the last to know.
@@ -63,6 +67,7 @@ pub(super) struct Keeping {
     pub(super) store: Store,
     pub(super) writing_app: String,
     pub(super) shipping: Shipping,
+    pub(super) observed: Observed,
     /// Recordings whose files are made at one time.
     pub(super) finalizers: Semaphore,
     /// Everything that a stop waits for: recorders, and files that are being made.
@@ -160,6 +165,7 @@ impl Recordings {
             store: args.store,
             writing_app: args.writing_app,
             shipping,
+            observed: args.observed,
             finalizers: Semaphore::new(FINALIZERS),
             tasks: TaskTracker::new(),
         });
@@ -270,9 +276,11 @@ struct Entry {
 
 type Running = Arc<Mutex<HashMap<ActorId, Entry>>>;
 
-/// The supervisor hears of its children only.
+/// The supervisor hears of its children, and of operators.
 #[derive(Debug, RactorMessage)]
-enum SupervisorMsg {}
+enum SupervisorMsg {
+    Inspect(Asked),
+}
 
 /// Keeps recorders apart: one that fails is finished from its segments and hurts no other.
 struct Supervisor {
@@ -282,10 +290,36 @@ struct Supervisor {
 
 impl Actor for Supervisor {
     type Msg = SupervisorMsg;
-    type State = ();
+    type State = Seen;
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<SupervisorMsg>, (): ()) -> Result<(), ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<SupervisorMsg>, (): ()) -> Result<Seen, ActorProcessingErr> {
+        let ask = |cell: &ActorCell, asked: Asked| {
+            if ActorRef::from(cell.clone())
+                .cast(SupervisorMsg::Inspect(asked))
+                .is_err()
+            {
+                tracing::debug!("the supervisor of recorders, which was asked for its state, is gone");
+            }
+        };
+        let (cell, vitals) = (myself.get_cell(), Arc::new(Vitals::new(0)));
+        let observed = &self.keeping.observed;
+        Ok(observed.list(Kind::Recordings, Label::Only, cell, vitals, Some(ask)))
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<SupervisorMsg>,
+        SupervisorMsg::Inspect(asked): SupervisorMsg,
+        _: &mut Seen,
+    ) -> Result<(), ActorProcessingErr> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).len();
+        asked.answer(json!({
+            "running": running,
+            // A recorder that runs holds a token, and its entry here another.
+            "being_finished": self.keeping.tasks.len().saturating_sub(2 * running),
+            "ships_while_recording": self.keeping.shipping.is_on(),
+        }));
         Ok(())
     }
 
@@ -293,7 +327,7 @@ impl Actor for Supervisor {
         &self,
         _: ActorRef<SupervisorMsg>,
         event: SupervisionEvent,
-        (): &mut (),
+        _: &mut Seen,
     ) -> Result<(), ActorProcessingErr> {
         let remove = |actor: &ActorCell| {
             self.running
@@ -304,6 +338,7 @@ impl Actor for Supervisor {
         match event {
             SupervisionEvent::ActorTerminated(actor, _, _) => drop(remove(&actor)),
             SupervisionEvent::ActorFailed(actor, error) => {
+                self.keeping.observed.failed(actor.get_id(), &error);
                 let Some(entry) = remove(&actor) else { return Ok(()) };
                 let recording = entry.begun.recording;
                 tracing::error!(recording.id = %recording, %error, "a recorder failed; what it kept is made files");

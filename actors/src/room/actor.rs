@@ -23,6 +23,7 @@ use super::wiring::{Recorder, Sfu};
 use crate::invites::{Inviter, InvitesMsg};
 use crate::mailbox::{Alive, Mailbox, Overloaded, Traced};
 use crate::node::Shared;
+use crate::observed::{Kind, Label, Seen};
 use crate::peer::{PeerGone, Reply};
 
 /// Requests that may wait for a room; beyond it they are refused as overloaded.
@@ -66,6 +67,7 @@ pub(crate) struct Running {
     /// The room is another node's, or nobody's.
     pub(super) is_over: bool,
     _alive: Alive,
+    _seen: Seen,
 }
 
 impl RoomArgs {
@@ -97,8 +99,10 @@ impl Actor for Room {
                 (state, Some((kept, effects)))
             }
         };
+        let label = Label::Room(myself.id().clone());
         let mut running = Running {
             _alive: args.shared.counters.room.alive(),
+            _seen: myself.mailbox().list(&args.shared.args.observed, Kind::Room, label),
             shared: args.shared,
             myself,
             actor,
@@ -146,8 +150,10 @@ impl Actor for Room {
         event: SupervisionEvent,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(_, error) = &event {
+        if let SupervisionEvent::ActorFailed(who, error) = &event {
+            running.shared.args.observed.failed(who.get_id(), error);
             tracing::error!(room.id = %running.myself.id(), error = %error, "the room's SFU failed");
+            running.went_wrong(format_args!("its SFU failed: {error}"));
         }
         let (SupervisionEvent::ActorFailed(gone, _) | SupervisionEvent::ActorTerminated(gone, ..)) = &event else {
             return Ok(());
@@ -183,6 +189,9 @@ impl Drop for Running {
 
 impl Running {
     pub(super) fn take(&mut self, message: RoomMsg) {
+        if let RoomMsg::Inspect(asked) = message {
+            return asked.answer(self.inspect());
+        }
         if self.is_over {
             return self.too_late(message);
         }
@@ -212,6 +221,9 @@ impl Running {
             RoomMsg::View(answer) => tell(answer, self.state.view()),
             RoomMsg::Explain(answer) => tell(answer, Box::new(self.state.explained())),
             RoomMsg::DirectoryAway(away) => self.apply(Command::DirectoryAway(away)),
+            RoomMsg::Examine(answer) => tell(answer, Box::new(self.examine())),
+            // Answered above.
+            RoomMsg::Inspect(_) => {}
             RoomMsg::Act { by, act, answer } => {
                 let ticket = Ticket(self.number());
                 self.tickets.insert(ticket, answer);

@@ -44,6 +44,13 @@ pub(super) struct Mirror {
     again: bool,
 }
 
+impl Mirror {
+    /// Who keeps the room, to take it over.
+    pub(super) fn standby(&self) -> Option<&Member> {
+        self.standby.as_ref()
+    }
+}
+
 /// What is held back while the room is being handed over.
 pub(super) type HeldBack = Vec<RoomMsg>;
 

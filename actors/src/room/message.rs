@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use caside_protocol::client::SubscribePolicy;
 use caside_protocol::error::Refusal;
 use caside_protocol::explain::ExplainedCall;
+use caside_protocol::inspect::RoomInspection;
 use caside_protocol::node::{Act, Credentials, JoinOrder, Member, Report};
 use caside_protocol::rest::UpdateRoom;
 use caside_protocol::view::{self, Mode};
@@ -15,7 +16,8 @@ use super::command::{Authority, Standing};
 use super::history::EventLog;
 use super::way::Order;
 use super::wiring::{OwnSfu, Recorder};
-use crate::mailbox::{Mailbox, Named, Overloaded};
+use crate::mailbox::{Inspected, Mailbox, Named, Overloaded};
+use crate::observed::Asked;
 use crate::peer::{DrainGuard, PeerLink, Reply};
 use crate::ports::RecorderEvent;
 use crate::sfu::SfuEvent;
@@ -180,6 +182,10 @@ pub(crate) enum RoomMsg {
         event: RecorderEvent,
     },
     Tick,
+    /// An operator wants it in full.
+    Examine(oneshot::Sender<Box<RoomInspection>>),
+    /// An operator looks.
+    Inspect(Asked),
 }
 
 impl Named for RoomMsg {
@@ -206,7 +212,15 @@ impl Named for RoomMsg {
             Self::RecorderStarted { .. } => "recorder_started",
             Self::Recorder { .. } => "recorder",
             Self::Tick => "tick",
+            Self::Examine(_) => "examine",
+            Self::Inspect(_) => "inspect",
         }
+    }
+}
+
+impl Inspected for RoomMsg {
+    fn inspect(asked: Asked) -> Self {
+        Self::Inspect(asked)
     }
 }
 

@@ -18,7 +18,7 @@ use caside_protocol::view::{Mode, RecordPolicy};
 use caside_store::JournalEntry;
 use caside_store::rooms::{FormerRoom, StoredRoom};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -27,6 +27,7 @@ use super::message::{JoinRequest, RoomHandle, RoomMsg};
 use super::state::Setup;
 use crate::mailbox::{Alive, Mailbox, Overloaded, Traced};
 use crate::node::Shared;
+use crate::observed::{Kind, Label, Seen};
 use crate::peer::DrainGuard;
 use crate::ports::{CatalogEntry, CatalogRoom};
 use crate::refused::{self, Reason};
@@ -60,6 +61,7 @@ pub(crate) struct Running {
     by_actor: HashMap<ActorId, RoomId>,
     draining: bool,
     _alive: Alive,
+    _seen: Seen,
 }
 
 enum Slot {
@@ -98,6 +100,7 @@ impl Actor for Rooms {
             .send(myself.clone())
             .map_err(|_| "nobody waits for the supervisor of rooms")?;
         let _alive = counters.alive();
+        let _seen = myself.list(&args.shared.args.observed, Kind::Rooms, Label::Only);
         let (slots, by_actor) = (HashMap::new(), HashMap::new());
         Ok(Running {
             shared: args.shared,
@@ -106,6 +109,7 @@ impl Actor for Rooms {
             by_actor,
             draining: false,
             _alive,
+            _seen,
         })
     }
 
@@ -131,6 +135,7 @@ impl Actor for Rooms {
         match event {
             SupervisionEvent::ActorFailed(who, error) => {
                 running.shared.counters.room.failed();
+                running.shared.args.observed.failed(who.get_id(), &error);
                 if let Some(room) = running.by_actor.get(&who.get_id()) {
                     tracing::error!(room.id = %room, error = %error, "a room failed and was closed");
                 }
@@ -188,8 +193,24 @@ impl Running {
             RoomsMsg::Lost { room, epoch } => self.lost(&room, epoch),
             RoomsMsg::Empty { room, joins_seen } => self.empty(&room, joins_seen),
             RoomsMsg::Drain(guard) => self.drain(&guard),
+            RoomsMsg::Inspect(asked) => asked.answer(self.inspect()),
         }
         None
+    }
+
+    /// For operators.
+    fn inspect(&self) -> Value {
+        let opening = self.slots.values().filter(|slot| slot.handle().is_none()).count();
+        let waiting = self.slots.values().map(|slot| match slot {
+            Slot::Opening(waiting) => waiting.len(),
+            Slot::Open { .. } => 0,
+        });
+        json!({
+            "open": self.slots.len() - opening,
+            "opening": opening,
+            "waiting_joins": waiting.sum::<usize>(),
+            "draining": self.draining,
+        })
     }
 
     fn join(&mut self, request: JoinRequest) {

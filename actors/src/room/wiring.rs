@@ -111,6 +111,7 @@ impl Running {
             }
             Err(reason) => {
                 tracing::error!(room.id = %self.myself.id(), reason, "the room's SFU did not start");
+                self.went_wrong(format_args!("its SFU did not start: {reason}"));
                 self.sfu = Sfu::Absent;
                 self.apply(Command::SfuUnavailable);
             }
@@ -136,6 +137,7 @@ impl Running {
             (Err(SfuOverloaded), Some(request)) => follow.push(Command::SfuRefused { request }),
             (Err(SfuOverloaded), None) => {
                 tracing::error!(room.id = %self.myself.id(), "the room's SFU takes no orders; its media starts anew");
+                self.went_wrong(format_args!("its SFU took no orders"));
                 self.drop_sfu();
                 follow.push(Command::SfuLost);
             }
@@ -183,6 +185,7 @@ impl Running {
             }
             Err(reason) => {
                 tracing::error!(room.id = %self.myself.id(), recording.id = %recording, reason, "a recorder did not start");
+                self.went_wrong(format_args!("a recorder did not start: {reason}"));
                 Some(reason)
             }
         };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use caside_media::control::{Command, EventKind};
@@ -11,10 +11,12 @@ use caside_media::sdp::CodecPolicy;
 use caside_protocol::ParticipantId;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use ractor_cluster::RactorMessage;
+use tokio::time::Instant;
 
 use super::command::{SfuCommand, SfuEvent};
 use super::state::{Effects, Setting, SfuState};
 use crate::media_worker::{EventSink, MediaWorkerHandle, MediaWorkers, Registration, WorkerEvent};
+use crate::observed::{Asked, Kind, Observed, Seen, Vitals};
 
 /// How long an offer waits for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -38,6 +40,8 @@ pub struct SfuArgs {
     pub policy: CodecPolicy,
     /// Takes what happens; must not block.
     pub events: Box<dyn FnMut(SfuEvent) + Send>,
+    /// Where it is listed, under its room.
+    pub observed: Observed,
 }
 
 impl fmt::Debug for SfuArgs {
@@ -80,12 +84,16 @@ impl SfuHandle {
     /// # Errors
     /// [`SpawnErr`] when the actor does not start.
     pub async fn spawn(supervisor: ActorCell, args: SfuArgs) -> Result<Self, SpawnErr> {
-        let depth = Arc::new(AtomicUsize::new(0));
-        let (actor, _) = Actor::spawn_linked(None, Sfu { depth: depth.clone() }, args, supervisor).await?;
+        let vitals = Arc::new(Vitals::new(MAILBOX));
+        let sfu = Sfu {
+            vitals: vitals.clone(),
+            room: supervisor.get_id(),
+        };
+        let (actor, _) = Actor::spawn_linked(None, sfu, args, supervisor).await?;
         let closing = actor.clone();
         let id = actor.get_id();
         let handle = Self::new(
-            move |command| cast(&actor, &depth, MAILBOX, SfuMsg::Order(command)),
+            move |command| cast(&actor, &vitals, MAILBOX, SfuMsg::Order(command)),
             move || closing.stop(Some("room closed".to_owned())),
         );
         Ok(Self {
@@ -114,13 +122,14 @@ impl SfuHandle {
 }
 
 /// Puts a message into the (unbounded) mailbox if fewer than `bound` wait there.
-fn cast(actor: &ActorRef<SfuMsg>, depth: &AtomicUsize, bound: usize, message: SfuMsg) -> Result<(), SfuOverloaded> {
-    if depth.fetch_add(1, Ordering::Relaxed) >= bound {
-        depth.fetch_sub(1, Ordering::Relaxed);
+fn cast(actor: &ActorRef<SfuMsg>, vitals: &Vitals, bound: usize, message: SfuMsg) -> Result<(), SfuOverloaded> {
+    if usize::try_from(vitals.depth()).unwrap_or(usize::MAX) >= bound {
+        vitals.refused();
         return Err(SfuOverloaded);
     }
+    vitals.arrived();
     actor.cast(message).map_err(|_| {
-        depth.fetch_sub(1, Ordering::Relaxed);
+        vitals.returned();
         SfuOverloaded
     })
 }
@@ -131,10 +140,14 @@ enum SfuMsg {
     Worker(RouterId, WorkerEvent),
     OfferTimeout(ParticipantId, u64),
     LookForSeats,
+    /// An operator looks.
+    Inspect(Asked),
 }
 
 struct Sfu {
-    depth: Arc<AtomicUsize>,
+    vitals: Arc<Vitals>,
+    /// The actor of its room.
+    room: ActorId,
 }
 
 struct Running {
@@ -144,7 +157,9 @@ struct Running {
     registrations: Vec<Registration>,
     events: Box<dyn FnMut(SfuEvent) + Send>,
     myself: ActorRef<SfuMsg>,
-    depth: Arc<AtomicUsize>,
+    vitals: Arc<Vitals>,
+    /// Of an SFU without a room, as in tests, nothing is listed.
+    _seen: Option<Seen>,
 }
 
 impl Actor for Sfu {
@@ -168,13 +183,24 @@ impl Actor for Sfu {
             credentials: Box::new(fresh_credentials),
             reached: workers.reached().clone(),
         });
+        let label = args.observed.label(self.room);
+        let ask = |cell: &ActorCell, asked: Asked| {
+            if ActorRef::from(cell.clone()).cast(SfuMsg::Inspect(asked)).is_err() {
+                tracing::debug!("an SFU that was asked for its state is gone");
+            }
+        };
+        let list = |label| {
+            let (cell, vitals) = (myself.get_cell(), self.vitals.clone());
+            args.observed.list(Kind::Sfu, label, cell, vitals, Some(ask))
+        };
         Ok(Running {
+            _seen: label.map(list),
             state,
             workers,
             registrations: Vec::new(),
             events: args.events,
             myself,
-            depth: self.depth.clone(),
+            vitals: self.vitals.clone(),
         })
     }
 
@@ -184,22 +210,25 @@ impl Actor for Sfu {
         message: SfuMsg,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
+        let is_counted = matches!(message, SfuMsg::Order(_) | SfuMsg::Worker(..));
+        if is_counted {
+            self.vitals.taken(Instant::now());
+        }
         let effects = match message {
-            SfuMsg::Order(command) => {
-                self.depth.fetch_sub(1, Ordering::Relaxed);
-                running.state.apply(command)
-            }
-            SfuMsg::Worker(router, event) => {
-                self.depth.fetch_sub(1, Ordering::Relaxed);
-                match event {
-                    WorkerEvent::Media(kind) => running.state.media(router, kind),
-                    WorkerEvent::Restarted => running.state.restarted(router),
-                }
-            }
+            SfuMsg::Order(command) => running.state.apply(command),
+            SfuMsg::Worker(router, event) => match event {
+                WorkerEvent::Media(kind) => running.state.media(router, kind),
+                WorkerEvent::Restarted => running.state.restarted(router),
+            },
             SfuMsg::OfferTimeout(participant, offer) => running.state.offer_timed_out(participant, offer),
             SfuMsg::LookForSeats => running.state.seat_who_waits(),
+            SfuMsg::Inspect(asked) => running.state.inspect(asked),
         };
-        running.carry_out(effects)
+        let carried_out = running.carry_out(effects);
+        if is_counted {
+            self.vitals.done();
+        }
+        carried_out
     }
 }
 
@@ -245,7 +274,7 @@ impl Running {
             let router = taken.seat.router;
             let is_known = self.registrations.iter().any(|known| known.router() == router);
             if let Some(worker) = self.workers.workers().get(taken.seat.worker).filter(|_| !is_known) {
-                let sink = event_sink(router, self.myself.clone(), self.depth.clone());
+                let sink = event_sink(router, self.myself.clone(), self.vitals.clone());
                 self.registrations.push(worker.register(router, sink)?);
             }
         }
@@ -266,13 +295,13 @@ impl Running {
 }
 
 /// Takes the events of one router to the actor.
-fn event_sink(router: RouterId, actor: ActorRef<SfuMsg>, depth: Arc<AtomicUsize>) -> EventSink {
+fn event_sink(router: RouterId, actor: ActorRef<SfuMsg>, vitals: Arc<Vitals>) -> EventSink {
     Box::new(move |event| {
         // The engine reports changes, a few a second, which must arrive; only data messages can flood, and those are
         // dropped long before orders are refused.
         let is_data = matches!(event, WorkerEvent::Media(EventKind::Data { .. }));
         let bound = if is_data { DATA_MESSAGES } else { usize::MAX };
-        if cast(&actor, &depth, bound, SfuMsg::Worker(router, event)).is_err() && !is_data {
+        if cast(&actor, &vitals, bound, SfuMsg::Worker(router, event)).is_err() && !is_data {
             tracing::debug!("a media event came after the end of its SFU");
         }
     })

@@ -7,6 +7,7 @@ use ractor::ActorCell;
 
 use super::actor::{SfuArgs, SfuHandle};
 use crate::media_worker::MediaWorkers;
+use crate::observed::Observed;
 use crate::ports::{Later, SfuEvents, SfuFactory, SfuStartError};
 
 /// SFUs on local media workers.
@@ -14,12 +15,24 @@ use crate::ports::{Later, SfuEvents, SfuFactory, SfuStartError};
 pub struct LocalSfus {
     workers: Arc<MediaWorkers>,
     policy: CodecPolicy,
+    observed: Observed,
 }
 
 impl LocalSfus {
     /// SFUs that let through what `policy` says.
     pub fn new(workers: Arc<MediaWorkers>, policy: CodecPolicy) -> Self {
-        Self { workers, policy }
+        Self {
+            workers,
+            policy,
+            observed: Observed::default(),
+        }
+    }
+
+    /// Lists them where the node lists its actors.
+    #[must_use]
+    pub fn observed_by(mut self, observed: Observed) -> Self {
+        self.observed = observed;
+        self
     }
 }
 
@@ -29,6 +42,7 @@ impl SfuFactory for LocalSfus {
             workers: self.workers.clone(),
             policy: self.policy.clone(),
             events,
+            observed: self.observed.clone(),
         };
         Box::pin(async move {
             SfuHandle::spawn(supervisor, args)

@@ -1,6 +1,7 @@
 //! The SFU's decisions: orders and engine events in; engine commands, events for the room and timers out.
 
 mod cameras;
+mod inspecting;
 mod publishing;
 mod quality;
 mod seats;
@@ -31,6 +32,8 @@ use super::command::{ConnectionStep, PublishedTrack, SfuCommand, SfuEvent, Track
 use super::member::{Consumption, Member, Publishing, Subscribing, Wish};
 use super::stats;
 use crate::media_worker::WorkerLoad;
+use crate::observed::Asked;
+use inspecting::Inspection;
 
 /// What to do after an order or an event.
 #[derive(Debug, Default)]
@@ -101,6 +104,8 @@ pub(super) struct SfuState {
     /// How many offers were made to subscribers.
     offers: u64,
     stats_requests: HashMap<u64, (ParticipantId, u64)>,
+    /// Operators who wait for the engines' statistics.
+    inspections: Vec<Inspection>,
     /// Everybody, who spoke last first; who never spoke in the order in which they came.
     floor: Vec<ParticipantId>,
     /// How many cameras members receive and how many voices are heard; 0: all.
@@ -127,6 +132,7 @@ impl SfuState {
             speakers: Vec::new(),
             offers: 0,
             stats_requests: HashMap::new(),
+            inspections: Vec::new(),
             floor: Vec::new(),
             last_n: 0,
             audio_last_n: 0,
@@ -281,6 +287,8 @@ impl SfuState {
                         |consumer| self.members.get(&participant)?.track_of(consumer),
                     );
                     self.effects.events.push(SfuEvent::Stats { request, stats });
+                } else {
+                    self.measured(request, transports);
                 }
             }
         }

@@ -6,6 +6,7 @@
 mod calls;
 mod failover;
 mod failures;
+mod inspect;
 mod leaks;
 mod leaving;
 mod media;

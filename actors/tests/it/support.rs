@@ -76,6 +76,7 @@ impl World {
             authenticator: Arc::new(Tokens),
             sfu: sfus.clone(),
             recorders: recorders.clone(),
+            observed: caside_actors::observed::Observed::default(),
             limits,
             ice_servers: Arc::new(|user| {
                 assert_ne!(

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use caside_protocol::NodeId;
+use caside_protocol::inspect::{Actors, RoomInspection};
 use caside_protocol::rest::{DrainNode, Nodes, RunningRooms};
+use caside_protocol::{NodeId, RoomId};
 use clap::{Args, Subcommand};
 use hyper::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::ask::ask;
 use super::explain::CallArgs;
+use super::inspect;
 use crate::config::Settings;
 use crate::output;
 
@@ -31,10 +35,15 @@ pub(super) struct InspectArgs {
 enum What {
     /// The nodes, and how each is
     Nodes,
-    /// The rooms that run, and on which node
-    Rooms,
+    /// The rooms that run and on which node, or one of them in full
+    Rooms {
+        /// This one
+        room: Option<RoomId>,
+    },
     /// What happened in a call, and why something in it does not work
     Call(CallArgs),
+    /// The actors: what each is there for, what waits in its mailbox, what went wrong
+    Actors(inspect::ActorsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -46,28 +55,16 @@ pub(super) struct DrainArgs {
 impl InspectArgs {
     /// Prints what is asked for.
     pub(super) async fn run(self, settings: &Settings) -> anyhow::Result<()> {
+        if !self.watch {
+            output::line(self.what.ask(settings, self.json).await?);
+            return Ok(());
+        }
+        let mut screen = inspect::Screen::new();
         loop {
-            match &self.what {
-                What::Nodes => {
-                    let nodes: Nodes = ask(settings, Method::GET, "/admin/nodes", None).await?;
-                    output::line(if self.json {
-                        serde_json::to_string(&nodes)?
-                    } else {
-                        table_of_nodes(&nodes)
-                    });
-                }
-                What::Rooms => {
-                    let rooms: RunningRooms = ask(settings, Method::GET, "/admin/rooms", None).await?;
-                    output::line(if self.json {
-                        serde_json::to_string(&rooms)?
-                    } else {
-                        table_of_rooms(&rooms)
-                    });
-                }
-                What::Call(call) => output::line(call.ask(settings, self.json).await?),
-            }
-            if !self.watch {
-                return Ok(());
+            // A node that is being started anew answers again by and by.
+            match self.what.ask(settings, self.json).await {
+                Ok(text) => screen.show(&text),
+                Err(error) => screen.show(&format!("{error:#}")),
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -82,6 +79,36 @@ pub(super) async fn health(settings: &Settings) -> anyhow::Result<()> {
     let _: serde_json::Value = ask(settings, Method::GET, "/health/ready", None).await?;
     output::line("ready");
     Ok(())
+}
+
+impl What {
+    async fn ask(&self, settings: &Settings, json: bool) -> anyhow::Result<String> {
+        match self {
+            Self::Nodes => answer::<Nodes>(settings, "/admin/nodes", json, table_of_nodes).await,
+            Self::Rooms { room: None } => answer::<RunningRooms>(settings, "/admin/rooms", json, table_of_rooms).await,
+            Self::Rooms { room: Some(room) } => {
+                let path = format!("/admin/rooms/{room}");
+                answer::<RoomInspection>(settings, &path, json, inspect::room).await
+            }
+            Self::Call(call) => call.ask(settings, json).await,
+            Self::Actors(args) => answer::<Actors>(settings, &args.path(), json, inspect::actors).await,
+        }
+    }
+}
+
+/// Asks, and gives the answer as it is or as people read it.
+async fn answer<T: DeserializeOwned + Serialize>(
+    settings: &Settings,
+    path: &str,
+    json: bool,
+    shown: fn(&T) -> String,
+) -> anyhow::Result<String> {
+    let answer: T = ask(settings, Method::GET, path, None).await?;
+    Ok(if json {
+        serde_json::to_string(&answer)?
+    } else {
+        shown(&answer)
+    })
 }
 
 impl DrainArgs {
@@ -129,7 +156,7 @@ fn table_of_rooms(rooms: &RunningRooms) -> String {
 }
 
 /// Columns as wide as what is in them.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {

@@ -14,7 +14,9 @@ use warp::reply::Response;
 
 use super::endpoint::Endpoint;
 use super::extract;
-use super::routes::{admin, auth, calls, explain, health, metrics, moderation, playback, recordings, rooms, whip};
+use super::routes::{
+    admin, auth, calls, explain, health, inspect, metrics, moderation, playback, recordings, rooms, whip,
+};
 
 /// Without a credential that holds.
 #[derive(IntoResponses)]
@@ -110,7 +112,8 @@ impl Modify for Bearer {
     paths(
         health::alive, health::live, health::ready,
         auth::login, auth::token, auth::logout, auth::public_keys,
-        admin::nodes, admin::rooms, admin::drain, explain::call, rooms::create, rooms::list, rooms::read, rooms::update, rooms::delete,
+        admin::nodes, admin::rooms, admin::drain, explain::call, inspect::actors, inspect::room,
+        rooms::create, rooms::list, rooms::read, rooms::update, rooms::delete,
         moderation::list, moderation::mute, moderation::kick, moderation::set_role,
         calls::create, calls::list, calls::read, calls::end,
         recordings::start, recordings::stop, recordings::list, recordings::read, recordings::delete,

@@ -5,6 +5,7 @@ pub(crate) mod auth;
 pub(crate) mod calls;
 pub(crate) mod explain;
 pub(crate) mod health;
+pub(crate) mod inspect;
 pub(crate) mod metrics;
 pub(crate) mod moderation;
 pub(crate) mod playback;
@@ -28,6 +29,7 @@ pub(crate) fn table(app: &SharedApp) -> Vec<Endpoint> {
     table.extend(whip::endpoints(app));
     table.extend(admin::endpoints(app));
     table.push(explain::endpoint(app));
+    table.extend(inspect::endpoints(app));
     table.push(playback::endpoint(app));
     table.push(metrics::endpoint(app));
     table.push(ws::upgrade::endpoint(app));

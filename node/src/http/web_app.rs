@@ -69,6 +69,7 @@ pub(crate) fn answer<B>(request: &Request<B>) -> Response {
     let path = match request.uri().path() {
         "/" => "/index.html",
         "/docs/" => "/docs",
+        "/dashboard" | "/dashboard/" => "/dashboard/index.html",
         path => path,
     };
     let Some(asset) = ASSETS.get(path) else {
@@ -122,8 +123,18 @@ mod tests {
     }
 
     #[test]
-    fn the_page_and_all_that_it_names_are_there() {
-        let page = String::from_utf8(ASSETS["/index.html"].bytes.to_vec()).unwrap();
+    fn pages_and_all_that_they_name_are_there() {
+        for page in ["/", "/dashboard"] {
+            assert_eq!(get(page, None).status(), StatusCode::OK);
+        }
+        for page in ["/index.html", "/dashboard/index.html"] {
+            assert_names_what_is_there(page);
+        }
+        assert!(ASSETS.keys().all(|path| !path.contains("test")));
+    }
+
+    fn assert_names_what_is_there(page: &str) {
+        let page = String::from_utf8(ASSETS[page].bytes.to_vec()).unwrap();
         let mut named = 0;
         for attribute in ["href=\"", "src=\""] {
             for part in page.split(attribute).skip(1) {
@@ -136,7 +147,6 @@ mod tests {
             }
         }
         assert!(named >= 3, "the page names its script, its style and its icon");
-        assert!(ASSETS.keys().all(|path| !path.contains("test")));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod auth;
 mod cli;
 mod dependencies;
 mod explain;
+mod inspect;
 mod lifecycle;
 mod limits;
 mod playback;

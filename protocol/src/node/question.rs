@@ -7,6 +7,7 @@ use super::room::{Credentials, LogState};
 use crate::claims::Claims;
 use crate::error::Refusal;
 use crate::explain::{ExplainedCall, KnownRefusal};
+use crate::inspect::{ActorPage, ActorQuery, RoomInspection};
 use crate::rest::{Recording, RunningRoom, UpdateRoom};
 use crate::view::{Participant, Room};
 use crate::{CallId, InviteId, ParticipantId, Role, RoomId, SessionId, TrackId, UserId};
@@ -95,6 +96,10 @@ pub enum Question {
         /// A call's id, or a room's.
         id: String,
     },
+    /// The actors that run there; answered by [`Answer::Actors`].
+    Actors(Box<ActorQuery>),
+    /// A room in full; answered by [`Answer::Examined`].
+    Examine(RoomId),
 }
 
 /// An answer.
@@ -128,6 +133,10 @@ pub enum Answer {
         /// Who was not let in there; of very many the last.
         refused: Vec<KnownRefusal>,
     },
+    /// Answers [`Question::Actors`]; of very many those that fit.
+    Actors(Box<ActorPage>),
+    /// Answers [`Question::Examine`]; `None` when it does not run there.
+    Examined(Result<Option<Box<RoomInspection>>, Refusal>),
     /// The question is of a kind that the other node does not know.
     Unsupported,
 }

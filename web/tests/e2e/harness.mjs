@@ -169,7 +169,7 @@ export async function launch(executablePath, more) {
  */
 async function fromFolder(context, folder) {
   await context.route(
-    (url) => /^\/(app\/|sdk\/|[^/]+\.css$)/.test(url.pathname),
+    (url) => /^\/(app\/|dashboard\/.|sdk\/|[^/]+\.css$)/.test(url.pathname),
     async (route) => {
       const file = path.join(folder, new URL(route.request().url()).pathname);
       if (await stat(file).then((it) => it.isFile(), () => false)) await route.fulfill({ path: file });

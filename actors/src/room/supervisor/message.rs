@@ -11,7 +11,8 @@ use super::super::keeping::Inherited;
 use super::super::message::{JoinRequest, RoomHandle};
 use super::super::snapshot::Snapshot;
 use crate::gateway::Copy;
-use crate::mailbox::Named;
+use crate::mailbox::{Inspected, Named};
+use crate::observed::Asked;
 use crate::peer::DrainGuard;
 use crate::ports::{CatalogEntry, CatalogRoom};
 
@@ -66,6 +67,8 @@ pub(crate) enum RoomsMsg {
     Empty { room: RoomHandle, joins_seen: u64 },
     /// Every room is to close.
     Drain(DrainGuard),
+    /// An operator looks.
+    Inspect(Asked),
 }
 
 impl Named for RoomsMsg {
@@ -86,7 +89,14 @@ impl Named for RoomsMsg {
             Self::Claimed { .. } => "claimed",
             Self::Empty { .. } => "empty",
             Self::Drain(_) => "drain",
+            Self::Inspect(_) => "inspect",
         }
+    }
+}
+
+impl Inspected for RoomsMsg {
+    fn inspect(asked: Asked) -> Self {
+        Self::Inspect(asked)
     }
 }
 

@@ -3,9 +3,11 @@
 use caside_media::parameters::{ProducerId, RouterId};
 use caside_protocol::client::TrackSource;
 use caside_protocol::view::Source;
+use serde_json::json;
 
 use super::viewers::{watch, watched};
 use super::*;
+use crate::observed::Asked;
 
 type Loads = Arc<Mutex<Vec<WorkerLoad>>>;
 
@@ -516,4 +518,50 @@ fn taps_data_and_statistics_go_where_they_belong() {
         track: spread.tracks[1],
     });
     assert!(matches!(effects.commands[..], [(0, Command::RequestKeyFrame { .. })]));
+}
+
+#[test]
+fn an_operator_is_answered_when_every_worker_has_measured() {
+    let mut spread = spread(OFFER);
+    let (asked, short) = Asked::for_test(false);
+    assert!(spread.state.inspect(asked).commands.is_empty());
+    let short = short.borrow().clone().unwrap();
+    assert_eq!((&short["members"], &short["workers"]), (&json!(2), &json!([0, 1])));
+    assert_eq!(short["named"][0]["publishes"], 2);
+
+    let (asked, answer) = Asked::for_test(true);
+    let effects = spread.state.inspect(asked);
+    let requests: Vec<(RouterId, u64)> = orders(&effects)
+        .filter_map(|command| match command {
+            Command::Stats { router, request } => Some((*router, *request)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(requests.len(), 2);
+    for (router, request) in requests {
+        assert!(answer.borrow().is_none());
+        let transports = Vec::new();
+        let measured = spread.state.media(router, EventKind::Stats { request, transports });
+        assert!(measured.events.is_empty());
+    }
+    let full = answer.borrow().clone().unwrap();
+    assert_eq!(full["truncated"], false);
+    for (who, worker) in [(spread.ada, 0), (spread.grace, 1)] {
+        let member = &full["members"][who.to_string()];
+        assert_eq!(
+            (&member["worker"], &member["connections"]),
+            (&json!(worker), &json!([]))
+        );
+    }
+
+    // Of very many operators the first is given up, not kept waiting.
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let (asked, answer) = Asked::for_test(true);
+            spread.state.inspect(asked);
+            answer
+        })
+        .collect();
+    let given_up = waiting.iter().filter(|answer| answer.has_changed().is_err()).count();
+    assert_eq!(given_up, 12);
 }

@@ -134,6 +134,8 @@ pub(crate) struct Journal {
     pub(crate) entries: Mutex<Vec<JournalEntry>>,
     /// The room fails when this is written in its handler.
     pub(crate) panics_on_lock: AtomicBool,
+    /// The room's thread stands still while this is written, until it is cleared.
+    pub(crate) holds_on_lock: AtomicBool,
     pub(crate) full: AtomicBool,
     pub(crate) flushed: AtomicBool,
     /// Nothing can be read back.
@@ -153,6 +155,9 @@ impl CallJournal for Journal {
             !(fails && matches!(entry, JournalEntry::RoomLocked { .. })),
             "as the test wishes"
         );
+        while self.holds_on_lock.load(Ordering::Relaxed) && matches!(entry, JournalEntry::RoomLocked { .. }) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if self.full.load(Ordering::Relaxed) {
             return Err(AppendError::Full { max_entries: 0 });
         }

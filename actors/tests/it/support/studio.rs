@@ -71,6 +71,7 @@ impl Studio {
             journal: journal.clone(),
             store: store.clone(),
             writing_app: "test".to_owned(),
+            observed: caside_actors::observed::Observed::default(),
         };
         Self {
             recordings: Recordings::start(None, args).await.unwrap(),
