@@ -5,6 +5,7 @@ mod deny;
 #[cfg(test)]
 mod deployed;
 mod layers;
+mod load;
 mod process;
 mod tools;
 
@@ -35,7 +36,8 @@ cargo xtask <chore>
   soak [M]   a room with video for M minutes (default 60) whose members come and go: whether memory stays what it is
   cluster    three nodes on this machine with Redis, PostgreSQL, an S3-compatible server and HAProxy, until ctrl-c.
              --nodes N; --sticky keeps rooms together, as deploy/haproxy.cfg does; --release, or --bin PATH of a node
-  load       2,000 WebSockets in rooms of two: how fast they join, what they cost, what is left of them
+  load [small|full]  k6 against a node: signaling, REST, clients that are not well; full: 10,000 sockets for 10 minutes
+  sockets    2,000 WebSockets in rooms of two: how fast they join, what they cost, what is left of them
   ci         lint, then test";
 
 fn main() -> ExitCode {
@@ -69,7 +71,11 @@ fn chore(arguments: &[String]) -> Result<()> {
         Some("bench") => run(&cargo(&["bench", "-p", "caside-media"])),
         Some("throughput") => throughput(arguments.get(1..).unwrap_or_default()),
         Some("cluster") => cluster::run(arguments.get(1..).unwrap_or_default()),
-        Some("load") => bots("signaling", arguments.get(1..).unwrap_or_default()),
+        Some("load") => {
+            build_release()?;
+            load::run_all(arguments.get(1..).unwrap_or_default())
+        }
+        Some("sockets") => bots("signaling", arguments.get(1..).unwrap_or_default()),
         Some("hostile") => bots("hostile", arguments.get(1..).unwrap_or_default()),
         Some("soak") => soak(arguments.get(1..).unwrap_or_default()),
         Some("ci") => {

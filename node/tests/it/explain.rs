@@ -6,7 +6,11 @@ use crate::support::ws::JSON;
 use crate::support::{Node, Ws};
 
 async fn explained(node: &Node, by: &str, id: &str) -> Value {
-    let answer = node.request("GET", &format!("/admin/calls/{id}")).bearer(by).send().await;
+    let answer = node
+        .request("GET", &format!("/admin/calls/{id}"))
+        .bearer(by)
+        .send()
+        .await;
     assert_eq!(answer.status, 200);
     answer.json()
 }
@@ -24,18 +28,32 @@ async fn admins_ask_by_call_or_room_and_others_not_at_all() {
     let call = joined["call_id"].as_str().unwrap();
     for id in [call, "standup"] {
         let explained = explained(&node, &admin, id).await;
-        assert_eq!((&explained["call"], &explained["room"]), (&joined["call_id"], &json!("standup")));
+        assert_eq!(
+            (&explained["call"], &explained["room"]),
+            (&joined["call_id"], &json!("standup"))
+        );
         assert_eq!((&explained["status"], codes(&explained).len()), (&json!("active"), 0));
         assert_eq!(explained["participants"][0]["participant_id"], joined["participant_id"]);
-        let whats: Vec<_> = explained["timeline"].as_array().unwrap().iter().map(|it| &it["what"]).collect();
+        let whats: Vec<_> = explained["timeline"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| &it["what"])
+            .collect();
         assert_eq!(whats, ["call began", "joined"]);
     }
     let report = json!({"target": "publish", "ice": "checking", "candidates": {"udp": 0, "tcp": 1}});
     assert_eq!(socket.ask("media-report", report).await["type"], "ok");
     let wrong = json!({"target": "publish", "ice": "excellent"});
-    assert_eq!(socket.ask("media-report", wrong).await["payload"]["code"], "invalid_payload");
+    assert_eq!(
+        socket.ask("media-report", wrong).await["payload"]["code"],
+        "invalid_payload"
+    );
     let timeline = explained(&node, &admin, call).await["timeline"].clone();
-    assert_eq!(timeline[2]["detail"], "publish: checking; candidates: 0 udp, 1 tcp, 0 relay");
+    assert_eq!(
+        timeline[2]["detail"],
+        "publish: checking; candidates: 0 udp, 1 tcp, 0 relay"
+    );
 
     let asked = |by: &str, id: &str| node.request("GET", &format!("/admin/calls/{id}")).bearer(by).send();
     assert_eq!(asked(&ada, call).await.refusal(), (403, "forbidden".to_owned()));
@@ -50,10 +68,16 @@ async fn who_is_not_let_in_is_known_by_the_room_and_by_the_user() {
     let admin = node.admin().await;
     let token = node.mint(&admin, "bob", "mine", "participant").await;
     let (mut socket, _) = Ws::welcomed(&node, &token, JSON).await;
-    assert_eq!(socket.ask("join", json!({"room": "theirs"})).await["payload"]["code"], "forbidden");
+    assert_eq!(
+        socket.ask("join", json!({"room": "theirs"})).await["payload"]["code"],
+        "forbidden"
+    );
     for id in ["theirs", "bob"] {
         let explained = explained(&node, &admin, id).await;
-        assert_eq!((&explained["call"], &explained["status"]), (&Value::Null, &json!("none")));
+        assert_eq!(
+            (&explained["call"], &explained["status"]),
+            (&Value::Null, &json!("none"))
+        );
         assert_eq!(codes(&explained), ["no_grant"]);
         assert_eq!(explained["causes"][0]["user"], "bob");
         assert_eq!(explained["timeline"][0]["what"], "turned away");

@@ -12,6 +12,8 @@ const bin = process.env.CASIDE_BIN ?? path.resolve(path.dirname(fileURLToPath(im
 /** The bots beside the node under test. */
 export const program = path.join(path.dirname(bin), 'caside-bots');
 
+export const botToken = token('bot', { scope: 'user admin' });
+
 const running = new Set();
 after(() => running.forEach((bots) => bots.process.kill('SIGKILL')));
 
@@ -54,7 +56,8 @@ export class Bots {
 /** Bots that stay in their rooms while nodes come and go. Resolves when all see each other. */
 export async function loyal(addresses, rooms, count) {
   const at = addresses.map((url) => new URL(url).host).join(',');
-  const bots = Bots.start('loyal', { at, token: token('bot'), rooms: rooms.join(','), bots: count });
+  // Of one user all of them: a user of the deployment's own may join as often as it likes.
+  const bots = Bots.start('loyal', { at, token: botToken, rooms: rooms.join(','), bots: count });
   const { streams } = await bots.next();
   bots.streams = streams;
   return bots;

@@ -1,7 +1,7 @@
 // Ten thousand rooms on one node: what others notice of them, and how long they take to be had by others when it dies:
 // `node rooms.bench.mjs` with CASIDE_BIN, ROOMS and RATE. Prints, asserts nothing.
 import { readFile } from 'node:fs/promises';
-import { Bots } from './bots.mjs';
+import { Bots, botToken } from './bots.mjs';
 import { Cluster, token } from './harness.mjs';
 
 const ROOMS = Number(process.env.ROOMS ?? 10_000);
@@ -26,7 +26,7 @@ async function rooms() {
 /** All rooms on the first: the others are not there while they are made. */
 for (const other of others) await other.terminate();
 await say('one node');
-const bots = Bots.start('hold', { at: new URL(first.url).host, token: token('bot'), rooms: ROOMS, rate: RATE });
+const bots = Bots.start('hold', { at: new URL(first.url).host, token: botToken, rooms: ROOMS, rate: RATE });
 const joined = await bots.next();
 console.log(`${joined.joined} rooms: join p50 ${joined.p50_ms.toFixed(1)} ms, p99 ${joined.p99_ms.toFixed(1)} ms`);
 await say(`${ROOMS} rooms on it`);

@@ -2,7 +2,7 @@
 // RATE messages of BYTES a second for SECONDS, by many pairs, for a connection may say a hundred things a second.
 import { readFile } from 'node:fs/promises';
 import { Cluster, token } from './harness.mjs';
-import { Bots } from './bots.mjs';
+import { Bots, botToken } from './bots.mjs';
 import { Client } from './socket.mjs';
 
 const RATE = Number(process.env.RATE ?? 5_000);
@@ -46,7 +46,7 @@ async function measure(what, owner, from, to) {
     keepers.push(keeper);
   }
   const at = (id) => new URL(cluster.member(id).url).host;
-  const bots = Bots.start('relay', { from: at(from), to: at(to), token: token('bot'), rooms: rooms.join(','), rate: RATE, bytes: BYTES, seconds: SECONDS });
+  const bots = Bots.start('relay', { from: at(from), to: at(to), token: botToken, rooms: rooms.join(','), rate: RATE, bytes: BYTES, seconds: SECONDS });
   await bots.next();
   const before = await cpu();
   const report = await bots.next();

@@ -53,10 +53,7 @@ impl RoomState {
             }
             let diagnosis = diagnose(now.elapsed, evidence, &tracks, explain.reached);
             look_again = look_again.into_iter().chain(diagnosis.look_again).min();
-            let worst = diagnosis
-                .found
-                .iter()
-                .find_map(|found| Some((found.code, found.tell?)));
+            let worst = diagnosis.found.iter().find_map(|found| Some((found.code, found.tell?)));
             let away = explain.directory_away.map(|_| {
                 let quality = member.judged.map_or(Quality::Good, |(quality, _)| quality);
                 (CauseCode::DirectoryAway, quality)

@@ -97,7 +97,11 @@ fn tracks_keep_their_ids_and_nobody_is_told_of_them() {
     // The other is not published again in time.
     after.pass(Duration::from_secs(31));
     let told = after.events(bob);
-    assert_eq!(told, ["track-unpublished", "connection-quality"], "he is not kept from anything any more");
+    assert_eq!(
+        told,
+        ["track-unpublished", "connection-quality"],
+        "he is not kept from anything any more"
+    );
     assert_eq!(after.state.view().participants[0].tracks.len(), 1);
 }
 

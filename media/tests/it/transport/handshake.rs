@@ -30,6 +30,7 @@ fn events_come_in_order_and_once() {
             TransportEvent::PathAdded(path),
             TransportEvent::PathChanged { old: None, new: path },
             TransportEvent::Connected,
+            TransportEvent::HandshakeBegun,
             TransportEvent::Secured
         ]
     );
