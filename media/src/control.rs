@@ -228,6 +228,16 @@ pub enum EventKind {
         /// The producer.
         producer: ProducerId,
     },
+    /// The first packet of a key frame of a video producer came. Told once a producer.
+    KeyFrameArrived {
+        /// The producer.
+        producer: ProducerId,
+    },
+    /// The first packet went to a consumer; of video it is that of a key frame. Told once a consumer.
+    ConsumerStarted {
+        /// The consumer.
+        consumer: ConsumerId,
+    },
     /// The encodings of a video producer that somebody wants; those above need not be sent. Told on change, only of producers
     /// with several encodings.
     EncodingsWanted {

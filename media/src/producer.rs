@@ -69,6 +69,8 @@ pub(crate) struct Producer {
     pub(crate) taps: Vec<Tap>,
     pub(crate) paused: bool,
     pub(crate) started: bool,
+    /// Whether a key frame has come.
+    pub(crate) had_key_frame: bool,
     /// What came since the last flush.
     pub(crate) round: Vec<Fresh>,
     /// How loud it is, of sound.
@@ -159,6 +161,7 @@ impl Producer {
             taps: Vec::new(),
             paused: false,
             started: false,
+            had_key_frame: false,
             round: Vec::new(),
             level: LevelMeter::default(),
             audible: true,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::trace::TraceParent;
 use crate::view::{Mode, Source};
 use crate::{InviteId, ParticipantId, Role, RoomId, TrackId, UserId};
 
@@ -36,8 +37,8 @@ pub enum RequestId {
 pub struct Request {
     /// To be echoed in the answer.
     pub id: Option<RequestId>,
-    /// W3C trace context of the client.
-    pub traceparent: Option<String>,
+    /// W3C trace context of the client, if it sent a valid one.
+    pub traceparent: Option<TraceParent>,
     /// What is asked.
     pub message: ClientMessage,
 }

@@ -11,6 +11,7 @@ pub mod node;
 pub mod rest;
 pub mod role;
 pub mod server;
+pub mod trace;
 pub mod view;
 
 pub use error::ErrorCode;

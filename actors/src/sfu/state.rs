@@ -234,7 +234,11 @@ impl SfuState {
     /// Takes an event of the engine that has this router.
     pub(super) fn media(&mut self, router: RouterId, event: EventKind) -> Effects {
         match event {
-            EventKind::TransportConnected { .. } | EventKind::ProducerStarted { .. } => {}
+            // Milestones, of which the shell tells traces.
+            EventKind::TransportConnected { .. }
+            | EventKind::ProducerStarted { .. }
+            | EventKind::KeyFrameArrived { .. }
+            | EventKind::ConsumerStarted { .. } => {}
             EventKind::TransportSecured { transport } => {
                 if let Some((participant, target)) = self.transports.get(&transport).copied() {
                     self.effects.events.push(SfuEvent::Connected { participant, target });

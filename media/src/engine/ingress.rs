@@ -285,6 +285,10 @@ impl Engine {
         producer.stats.recovered += recovered.len() as u64;
         let router = producer.router;
         let started = !std::mem::replace(&mut producer.started, true) && !producer.is_piped();
+        let is_first_key_frame = is_video
+            && info.key_frame
+            && !std::mem::replace(&mut producer.had_key_frame, true)
+            && !producer.is_piped();
         let id = producer.id;
         if !is_video && !producer.paused {
             let loud = producer.level.packet(now, info.timestamp, info.audio_level);
@@ -329,6 +333,9 @@ impl Engine {
         }
         if started {
             self.emit(router, EventKind::ProducerStarted { producer: id });
+        }
+        if is_first_key_frame {
+            self.emit(router, EventKind::KeyFrameArrived { producer: id });
         }
         Some((info, recovered))
     }

@@ -10,6 +10,7 @@ use crate::claims::Claims;
 use crate::client::{ClientMessage, SubscribePolicy};
 use crate::error::Refusal;
 use crate::server::{Joined, ServerMessage};
+use crate::trace::{self, TraceContext};
 use crate::view::{Mode, Participant, RoomState};
 use crate::{ParticipantId, RoomId, SessionId, UserId};
 
@@ -62,6 +63,9 @@ pub struct ToRoom {
     pub session: SessionId,
     /// What.
     pub order: RoomOrder,
+    /// The trace it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    pub trace: Option<TraceContext>,
 }
 
 /// What a session says to a room. `request` numbers are the asking node's own.
@@ -154,6 +158,9 @@ pub struct ToSession {
     pub epoch: u64,
     /// What.
     pub order: SessionOrder,
+    /// The trace it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    pub trace: Option<TraceContext>,
 }
 
 /// What a room says to a session.
