@@ -14,3 +14,4 @@ pub mod ports;
 pub mod recorder;
 pub mod room;
 pub mod sfu;
+pub mod trace;

@@ -40,8 +40,7 @@ impl<M: Named> Traced<M> {
         counters
             .waited_us
             .fetch_add(micros(enqueued_at, started), Ordering::Relaxed);
-        let span =
-            tracing::debug_span!(parent: &context, "actor.handle", actor = counters.actor, message = message.name());
+        let span = span(&context, counters.actor, message.name());
         let result = span.in_scope(|| work(message));
         counters.handled.fetch_add(1, Ordering::Relaxed);
         counters
@@ -49,6 +48,19 @@ impl<M: Named> Traced<M> {
             .fetch_add(micros(started, Instant::now()), Ordering::Relaxed);
         result
     }
+}
+
+/// The span of handling a message: only of one that was sent under a span that somebody records.
+pub(crate) fn span(context: &Span, actor: &'static str, message: &'static str) -> Span {
+    if context.is_disabled() {
+        return Span::none();
+    }
+    tracing::debug_span!(
+        parent: context,
+        "actor.handle",
+        caside.actor.kind = actor,
+        caside.message.name = message
+    )
 }
 
 fn micros(from: Instant, to: Instant) -> u64 {

@@ -31,6 +31,8 @@ pub(crate) use reply::Reply;
 pub(crate) use sessions::{Sessions, TokenHash};
 use socket::Route;
 
+use crate::trace::Call;
+
 /// How a socket ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketClosed {
@@ -71,6 +73,7 @@ impl PeerHandle {
             generation,
             request: Box::new(request),
             credit,
+            call: Call::current(),
         };
         if let Err(refused) = peer.send(message)
             && let PeerMsg::Request { request, .. } = refused.0
@@ -90,6 +93,7 @@ impl PeerHandle {
             generation,
             request: Box::new(request),
             credit,
+            call: Call::current(),
             settled,
         });
         // Its end, of either kind, is the message.

@@ -117,6 +117,47 @@ pub enum ClientMessage {
     Ping,
 }
 
+impl ClientMessage {
+    /// Its type, as envelopes name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Auth(_) => "auth",
+            Self::Resume(_) => "resume",
+            Self::Join(_) => "join",
+            Self::Leave => "leave",
+            Self::Offer(_) => "offer",
+            Self::Answer(_) => "answer",
+            Self::Watch(_) => "watch",
+            Self::IceCandidate(_) => "ice-candidate",
+            Self::Mute(_) => "mute",
+            Self::Unmute(_) => "unmute",
+            Self::Hold(_) => "hold",
+            Self::Unhold(_) => "unhold",
+            Self::Dtmf(_) => "dtmf",
+            Self::Subscribe(_) => "subscribe",
+            Self::SubscribePolicy(_) => "subscribe-policy",
+            Self::Chat(_) => "chat",
+            Self::Data(_) => "data",
+            Self::Call(_) => "call",
+            Self::Invite(_) => "invite",
+            Self::Accept(_) => "accept",
+            Self::Decline(_) => "decline",
+            Self::Hangup => "hangup",
+            Self::Kick(_) => "kick",
+            Self::MuteParticipant(_) => "mute-participant",
+            Self::SetRole(_) => "set-role",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::StartRecording => "start-recording",
+            Self::StopRecording => "stop-recording",
+            Self::EndCall => "end-call",
+            Self::GetRoomInfo => "get-room-info",
+            Self::Stats => "stats",
+            Self::Ping => "ping",
+        }
+    }
+}
+
 /// `auth`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Auth {

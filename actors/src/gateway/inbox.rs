@@ -7,6 +7,7 @@ use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::node::{Address, JoinOrder, Member, NodeMessage, RoomOrder, SessionOrder, ToRoom, ToSession};
 use caside_protocol::{ParticipantId, RoomId, SessionId};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::requests::Waiting;
 use super::travel::way;
@@ -15,6 +16,7 @@ use crate::invites::InvitesMsg;
 use crate::mailbox::{Mailbox, Overloaded};
 use crate::node::Shared;
 use crate::peer::{PeerLink, PeerMsg, PeerWay, RemoteSession, Reply};
+use crate::trace;
 use crate::room::{Contact, EventLog, JoinRequest, Order, RemoteRoom, RoomMsg, RoomWay, RoomsMsg};
 
 /// Events for users are nobody's in any room.
@@ -27,6 +29,7 @@ pub(crate) struct NodeInbox(pub(crate) Arc<Shared>);
 
 impl Inbox for NodeInbox {
     fn received(&self, from: &Member, message: NodeMessage) {
+        let _within = receiving(from, &message).entered();
         match message {
             NodeMessage::ToRoom(message) => self.to_room(from, *message),
             NodeMessage::ToSession(message) => self.to_session(from, *message),
@@ -65,7 +68,7 @@ impl Inbox for NodeInbox {
             NodeMessage::InviteClosed(invite) => {
                 self.0.invites().post(InvitesMsg::Closed(invite));
             }
-            NodeMessage::Question { id, question } => answers::answer(&self.0, from, id, *question),
+            NodeMessage::Question { id, question, .. } => answers::answer(&self.0, from, id, *question),
             NodeMessage::Answer { id, answer } => self.0.gateway.answered(from, id, *answer),
             _ => tracing::warn!(member = %from, "a message of a kind that is not known here was ignored"),
         }
@@ -122,6 +125,28 @@ impl Inbox for NodeInbox {
     }
 }
 
+/// The span of handling what another node sent, in its trace; none for what is in none.
+fn receiving(from: &Member, message: &NodeMessage) -> Span {
+    let (trace, name) = match message {
+        NodeMessage::ToRoom(message) => (&message.trace, message.order.name()),
+        NodeMessage::ToSession(message) => (&message.trace, message.order.name()),
+        NodeMessage::Question { question, trace, .. } => (trace, question.name()),
+        _ => return Span::none(),
+    };
+    let Some(trace) = trace else { return Span::none() };
+    let span = tracing::debug_span!(
+        parent: None,
+        "gateway.receive",
+        otel.kind = "consumer",
+        caside.message.name = name,
+        caside.peer.node = %from,
+        error.type = tracing::field::Empty,
+        otel.status_code = tracing::field::Empty,
+    );
+    trace::follow(&span, trace);
+    span
+}
+
 impl NodeInbox {
     fn tell_sessions(&self, message: impl Fn() -> PeerMsg) {
         for peer in self.0.sessions.all() {
@@ -138,6 +163,7 @@ impl NodeInbox {
             participant,
             session,
             order,
+            trace: _,
         } = message;
         let way = || {
             PeerWay::There(RemoteSession {
@@ -300,6 +326,7 @@ impl NodeInbox {
                 participant,
                 epoch,
                 order,
+                trace: trace::travelling(),
             },
         );
     }
@@ -312,6 +339,7 @@ impl NodeInbox {
             participant,
             epoch: of,
             order,
+            trace: _,
         } = message;
         let gateway = &self.0.gateway;
         let peer = self.0.sessions.find(session);
@@ -335,6 +363,8 @@ impl NodeInbox {
                 let JoinRequest { link, reply, .. } = *join;
                 link.replaced();
                 if let Some(peer) = peer {
+                    let span = reply.call().span().clone();
+                    let _within = span.enter();
                     peer.post(PeerMsg::Admitted {
                         participant,
                         room,

@@ -8,11 +8,14 @@ use caside_protocol::error::Refusal;
 use caside_protocol::node::{Address, Member, ReleaseCause, Resumption, SessionOrder, ToSession};
 use caside_protocol::server::{Joined, ServerMessage};
 
+use tracing::Span;
+
 use super::message::PeerMsg;
 use super::reply::Reply;
 use crate::gateway::Gateway;
 use crate::mailbox::Mailbox;
 use crate::room::{EventLog, RoomHandle, RoomWay};
+use crate::trace;
 
 /// The way to a session.
 #[derive(Debug, Clone)]
@@ -44,6 +47,11 @@ impl RemoteSession {
             session: self.address.session,
             participant: self.participant,
             epoch,
+            // Each of a room's many hears of its events, which is no part of anybody's trace.
+            trace: match order {
+                SessionOrder::Deliver { .. } => None,
+                _ => trace::travelling(),
+            },
             order,
         };
         self.gateway.to_session(&self.address.member, message)
@@ -146,7 +154,7 @@ impl PeerLink {
                         seq,
                         message,
                     };
-                    peer.send(event).is_ok()
+                    Span::none().in_scope(|| peer.send(event)).is_ok()
                 }
                 PeerWay::There(remote) => remote.send(self.epoch, SessionOrder::Deliver { seq, message }),
             };

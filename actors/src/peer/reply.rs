@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::message::{Generation, PeerMsg};
 use crate::gateway::Gateway;
 use crate::mailbox::Mailbox;
+use crate::trace::Call;
 
 /// The answer that a request awaits. Dropped unanswered, it answers `internal`: whoever had it failed.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Reply {
     to: Option<To>,
     /// Bounds the requests under way.
     credit: Option<OwnedSemaphorePermit>,
+    call: Call,
 }
 
 #[derive(Debug)]
@@ -32,19 +34,27 @@ impl Reply {
         generation: Generation,
         id: Option<RequestId>,
         credit: OwnedSemaphorePermit,
+        call: Call,
     ) -> Self {
         Self {
             to: Some(To::Session(peer, generation, id)),
             credit: Some(credit),
+            call,
         }
     }
 
-    /// Of a request that another node keeps.
+    /// Of a request that another node keeps, and that is handled now.
     pub(crate) fn to_node(gateway: Arc<Gateway>, member: Member, request: u64) -> Self {
         Self {
             to: Some(To::Node(gateway, member, request)),
             credit: None,
+            call: Call::current(),
         }
+    }
+
+    /// The request.
+    pub(crate) fn call(&self) -> &Call {
+        &self.call
     }
 
     /// Answers by the session's mailbox, behind the events that are there already.
@@ -75,8 +85,11 @@ impl Reply {
     }
 
     fn send(&mut self, message: ServerMessage) {
-        match self.to.take() {
-            Some(To::Session(peer, generation, id)) => {
+        let Some(to) = self.to.take() else { return };
+        self.call.answered(&message);
+        let _within = self.call.span().enter();
+        match to {
+            To::Session(peer, generation, id) => {
                 // A session that is gone needs no answer.
                 peer.post(PeerMsg::Answer {
                     generation,
@@ -84,8 +97,7 @@ impl Reply {
                     message,
                 });
             }
-            Some(To::Node(gateway, member, request)) => gateway.reply(&member, request, message),
-            None => {}
+            To::Node(gateway, member, request) => gateway.reply(&member, request, message),
         }
     }
 }

@@ -11,9 +11,12 @@ use caside_media::sdp::CodecPolicy;
 use caside_protocol::ParticipantId;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use ractor_cluster::RactorMessage;
+use tracing::Span;
 
 use super::command::{SfuCommand, SfuEvent};
+use super::journey::Journeys;
 use super::state::{Effects, Setting, SfuState};
+use crate::mailbox;
 use crate::media_worker::{EventSink, MediaWorkerHandle, MediaWorkers, Registration, WorkerEvent};
 
 /// How long an offer waits for its answer.
@@ -85,7 +88,7 @@ impl SfuHandle {
         let closing = actor.clone();
         let id = actor.get_id();
         let handle = Self::new(
-            move |command| cast(&actor, &depth, MAILBOX, SfuMsg::Order(command)),
+            move |command| cast(&actor, &depth, MAILBOX, SfuMsg::Order(command, Span::current())),
             move || closing.stop(Some("room closed".to_owned())),
         );
         Ok(Self {
@@ -127,7 +130,8 @@ fn cast(actor: &ActorRef<SfuMsg>, depth: &AtomicUsize, bound: usize, message: Sf
 
 #[derive(Debug, RactorMessage)]
 enum SfuMsg {
-    Order(SfuCommand),
+    /// With the span that it was given under.
+    Order(SfuCommand, Span),
     Worker(RouterId, WorkerEvent),
     OfferTimeout(ParticipantId, u64),
     LookForSeats,
@@ -145,6 +149,7 @@ struct Running {
     events: Box<dyn FnMut(SfuEvent) + Send>,
     myself: ActorRef<SfuMsg>,
     depth: Arc<AtomicUsize>,
+    journeys: Journeys,
 }
 
 impl Actor for Sfu {
@@ -174,6 +179,7 @@ impl Actor for Sfu {
             events: args.events,
             myself,
             depth: self.depth.clone(),
+            journeys: Journeys::default(),
         })
     }
 
@@ -184,20 +190,27 @@ impl Actor for Sfu {
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
         let effects = match message {
-            SfuMsg::Order(command) => {
+            SfuMsg::Order(command, context) => {
                 self.depth.fetch_sub(1, Ordering::Relaxed);
-                running.state.apply(command)
+                let _within = mailbox::span(&context, "sfu", command.name()).entered();
+                let effects = running.state.apply(command);
+                running.journeys.begin(&effects.commands);
+                return running.carry_out(effects);
             }
             SfuMsg::Worker(router, event) => {
                 self.depth.fetch_sub(1, Ordering::Relaxed);
                 match event {
-                    WorkerEvent::Media(kind) => running.state.media(router, kind),
+                    WorkerEvent::Media(kind) => {
+                        running.journeys.passed(&kind);
+                        running.state.media(router, kind)
+                    }
                     WorkerEvent::Restarted => running.state.restarted(router),
                 }
             }
             SfuMsg::OfferTimeout(participant, offer) => running.state.offer_timed_out(participant, offer),
             SfuMsg::LookForSeats => running.state.seat_who_waits(),
         };
+        running.journeys.begin(&effects.commands);
         running.carry_out(effects)
     }
 }

@@ -532,7 +532,7 @@ fn not_attached() -> Refusal {
 }
 
 /// The stable word for a reason, as `connection-quality` shows it.
-fn cause(reason: CloseReason) -> &'static str {
+pub(super) fn cause(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::Requested => "requested",
         CloseReason::RemoteClosed => "remote_closed",

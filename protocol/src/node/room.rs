@@ -122,6 +122,25 @@ pub enum RoomOrder {
     Post(Arc<ServerMessage>),
 }
 
+impl RoomOrder {
+    /// A stable word for its kind, for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join",
+            Self::Rejoin { .. } => "rejoin",
+            Self::Resume { .. } => "resume",
+            Self::Here { .. } => "here",
+            Self::Lost => "lost",
+            Self::Departing => "departing",
+            Self::Leave { .. } => "leave",
+            Self::Gone => "gone",
+            Self::Renewed { .. } => "renewed",
+            Self::Ask { .. } => "ask",
+            Self::Post(_) => "post",
+        }
+    }
+}
+
 /// Somebody at the door.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JoinOrder {
@@ -221,6 +240,24 @@ pub enum SessionOrder {
         /// The new ownership.
         epoch: u64,
     },
+}
+
+impl SessionOrder {
+    /// A stable word for its kind, for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Admitted { .. } => "admitted",
+            Self::Refused { .. } => "refused",
+            Self::NotHere { .. } => "not_here",
+            Self::Deliver { .. } => "deliver",
+            Self::Behind => "behind",
+            Self::Notify(_) => "notify",
+            Self::Resumed(_) => "resumed",
+            Self::Released { .. } => "released",
+            Self::RoomGone => "room_gone",
+            Self::Moved { .. } => "moved",
+        }
+    }
 }
 
 /// What a resuming client is told.
