@@ -20,6 +20,7 @@ pub mod recordings;
 pub mod refresh_tokens;
 pub mod rooms;
 pub mod spool;
+mod trace;
 pub mod users;
 
 pub use connect::{Store, StoreOptions};
