@@ -160,6 +160,9 @@ pub(crate) struct Settings {
     /// How they look.
     #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
     pub(crate) log_format: LogFormat,
+    /// From when on a request is slow, and its trace kept.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) trace_slow: Span,
 }
 
 impl Default for Settings {
@@ -208,6 +211,7 @@ impl Default for Settings {
             jwt_private_key_file: Vec::new(),
             rust_log: LogFilter::default(),
             log_format: LogFormat::default(),
+            trace_slow: Span(Duration::from_millis(500)),
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod range;
 pub(crate) mod readiness;
 pub(crate) mod reply;
 pub(crate) mod routes;
+mod spans;
 pub(crate) mod web_app;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use caside_store::{Journal, ObjectStore, Store};
 
 use crate::auth::Auth;
 use crate::client::Proxies;
+use crate::telemetry::Health;
 use crate::whip::Whip;
 use crate::ws::Sockets;
 use cors::Origins;
@@ -57,6 +59,8 @@ pub(crate) struct App {
     pub(crate) whip: Whip,
     /// What is missing.
     pub(crate) readiness: Readiness,
+    /// What becomes of telemetry.
+    pub(crate) telemetry: Arc<Health>,
     /// Whose word on clients' addresses is taken.
     pub(crate) proxies: Proxies,
     /// SHA-256 of what may read metrics.

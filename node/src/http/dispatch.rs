@@ -12,12 +12,13 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, StatusCode};
 use tokio::time::Instant;
+use tracing::Instrument;
 use uuid::Uuid;
 use warp::reply::{Reply, Response};
 
 use super::endpoint::{Endpoint, Params};
 use super::problem::{Problem, allow};
-use super::{SharedApp, cors, reply, web_app};
+use super::{SharedApp, cors, reply, spans, web_app};
 use crate::client::Proxies;
 
 /// How long an answer may take to begin.
@@ -101,8 +102,9 @@ impl Dispatcher {
         request.extensions_mut().insert(client);
         let found = self.find(request.uri().path());
         let route = found.as_ref().map_or("(web app)", |found| found.template);
+        let span = spans::request(&method, route, request.headers(), &request_id);
         let mut response = match found {
-            Some(found) => answer(&found, request, foreign.is_some()).await,
+            Some(found) => answer(&found, request, foreign.is_some()).instrument(span.clone()).await,
             None => web_app::answer(&request),
         };
         let refusal = response.extensions_mut().remove::<Problem>();
@@ -112,6 +114,8 @@ impl Dispatcher {
         }
         self.app.origins.mark(foreign, response.headers_mut());
         common_headers(response.headers_mut(), &request_id);
+        spans::answered(&span, response.status(), code);
+        let _within = span.entered();
         log(&method, route, response.status(), code, started.elapsed(), &request_id);
         Ok(response)
     }

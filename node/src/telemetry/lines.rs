@@ -1,0 +1,63 @@
+//! The log: for people or as JSON, on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::fmt::Layer as Lines;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::config::Settings;
+use crate::config::kinds::LogFormat;
+
+/// What others would print that must not be in a log, whatever is asked: message payloads, what any stranger's connection makes
+/// them say, and spans that stay open for an actor's whole life.
+const NEVER: [&str; 2] = ["ractor_cluster=error", "ractor=warn"];
+
+/// What says again what we say ourselves, unless somebody asks for it.
+const REPEATS: [&str; 2] = ["sea_orm_migration", "sqlx"];
+
+/// Which lines are written.
+pub(super) fn filter(settings: &Settings) -> EnvFilter {
+    let mut filter = EnvFilter::new(settings.rust_log.as_str());
+    for repeats in REPEATS {
+        if !settings.rust_log.as_str().contains(repeats) {
+            filter = filter.add_directive(format!("{repeats}=warn").parse().expect("a constant directive"));
+        }
+    }
+    for directive in NEVER {
+        filter = filter.add_directive(directive.parse().expect("a constant directive"));
+    }
+    filter
+}
+
+/// How they look.
+pub(super) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'s> LookupSpan<'s>,
+{
+    let lines = Lines::default().with_writer(std::io::stderr);
+    match settings.log_format {
+        LogFormat::Human => lines
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// Makes a panic a line.
+pub(super) fn catch_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let said = panic.payload();
+        let text = said
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| said.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(
+            panic.place = place,
+            panic.message = text.unwrap_or_default(),
+            "a part of the node panicked"
+        );
+    }));
+}
