@@ -211,19 +211,31 @@ impl<M: Send + 'static> Mailbox<M> {
             self.gauge.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Overloaded(message));
         }
-        self.put(message).map_err(Overloaded)
+        self.put(message, Span::current()).map_err(Overloaded)
+    }
+
+    /// As [`Mailbox::send`], but no part of the sender's trace: for what goes to each of very many.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn send_apart(&self, message: M) -> Result<(), Overloaded<M>> {
+        if self.gauge.depth.load(Ordering::Relaxed) >= self.gauge.bound {
+            self.gauge.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Overloaded(message));
+        }
+        self.put(message, Span::none()).map_err(Overloaded)
     }
 
     /// Puts a message in beyond the bound: for what must not be lost and is bounded where it comes from, such as one
     /// end of a session. `false` when the actor is gone.
     pub(crate) fn post(&self, message: M) -> bool {
-        self.put(message).is_ok()
+        self.put(message, Span::current()).is_ok()
     }
 
-    fn put(&self, message: M) -> Result<(), M> {
+    fn put(&self, message: M, context: Span) -> Result<(), M> {
         self.gauge.depth.fetch_add(1, Ordering::Relaxed);
         let traced = Traced {
-            context: Span::current(),
+            context,
             enqueued_at: Instant::now(),
             gauge: self.gauge.clone(),
             message,

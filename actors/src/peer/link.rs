@@ -8,8 +8,6 @@ use caside_protocol::error::Refusal;
 use caside_protocol::node::{Address, Member, ReleaseCause, Resumption, SessionOrder, ToSession};
 use caside_protocol::server::{Joined, ServerMessage};
 
-use tracing::Span;
-
 use super::message::PeerMsg;
 use super::reply::Reply;
 use crate::gateway::Gateway;
@@ -154,7 +152,7 @@ impl PeerLink {
                         seq,
                         message,
                     };
-                    Span::none().in_scope(|| peer.send(event)).is_ok()
+                    peer.send_apart(event).is_ok()
                 }
                 PeerWay::There(remote) => remote.send(self.epoch, SessionOrder::Deliver { seq, message }),
             };

@@ -24,4 +24,5 @@ mod rest;
 mod rights;
 mod signaling;
 mod support;
+mod telemetry;
 mod whip;
