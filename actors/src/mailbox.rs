@@ -261,7 +261,8 @@ impl<M: Send + 'static> Mailbox<M> {
     /// # Errors
     /// As there.
     pub(crate) fn send_apart(&self, message: M) -> Result<(), Overloaded<M>> {
-        if self.gauge.depth.load(Ordering::Relaxed) >= self.gauge.bound {
+        if self.gauge.vitals.is_full() {
+            self.gauge.vitals.refused();
             self.gauge.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Overloaded(message));
         }

@@ -155,6 +155,7 @@ impl ClientMessage {
             Self::EndCall => "end-call",
             Self::GetRoomInfo => "get-room-info",
             Self::Stats => "stats",
+            Self::MediaReport(_) => "media-report",
             Self::Ping => "ping",
         }
     }

@@ -216,7 +216,7 @@ impl Actor for Sfu {
         message: SfuMsg,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        let is_counted = matches!(message, SfuMsg::Order(_) | SfuMsg::Worker(..));
+        let is_counted = matches!(message, SfuMsg::Order(..) | SfuMsg::Worker(..));
         if is_counted {
             self.vitals.taken(Instant::now());
         }

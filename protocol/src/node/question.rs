@@ -121,6 +121,9 @@ impl Question {
             Self::TakeInvite { .. } => "take_invite",
             Self::DeclineInvite { .. } => "decline_invite",
             Self::FindOrphan { .. } => "find_orphan",
+            Self::Explain { .. } => "explain",
+            Self::Actors(_) => "actors",
+            Self::Examine(_) => "examine",
         }
     }
 }
