@@ -19,6 +19,7 @@ use caside_protocol::server::ServerMessage;
 use caside_protocol::{ParticipantId, RoomId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Span;
 
 pub(crate) use answers::unexpected;
 pub(crate) use inbox::NodeInbox;
@@ -27,6 +28,7 @@ pub(crate) use travel::{fetch, seek, way};
 
 use crate::peer::TokenHash;
 use crate::room::{JoinRequest, Order, RemoteRoom};
+use crate::trace;
 use requests::{Requests, Waiting};
 
 /// Most rooms of other nodes whose owners are remembered; beyond it they are asked for again.
@@ -95,6 +97,7 @@ impl Gateway {
     /// # Errors
     /// Gives it back when it did not go.
     pub(crate) fn order(&self, to: &RemoteRoom, participant: ParticipantId, order: Order) -> Result<(), Order> {
+        let _sending = sending(&to.member, order.name()).entered();
         let (order, request) = match order {
             Order::Rejoin(reply) => {
                 let request = self.requests.keep(&to.member, Waiting::Reply(reply));
@@ -139,6 +142,7 @@ impl Gateway {
             participant,
             session: to.session,
             order,
+            trace: trace::travelling(),
         }));
         let sent = self.links.send(&to.member, &message);
         match (sent, message) {
@@ -165,6 +169,9 @@ impl Gateway {
     /// Gives them back when the node cannot be reached.
     pub(crate) fn join(&self, to: &Member, request: Box<JoinRequest>) -> Result<(), Box<JoinRequest>> {
         let (room, participant, session) = (request.room.clone(), request.participant, request.session);
+        let span = request.reply.call().span().clone();
+        let _within = span.enter();
+        let _sending = sending(to, "join").entered();
         let mut order = request.order();
         let number = self.requests.keep(to, Waiting::Join(request));
         order.request = number;
@@ -174,6 +181,7 @@ impl Gateway {
             participant,
             session,
             order: RoomOrder::Join(Box::new(order)),
+            trace: trace::travelling(),
         }));
         match self.links.send(to, &message) {
             Ok(()) => Ok(()),
@@ -345,6 +353,16 @@ impl Gateway {
     fn next(&self) -> u64 {
         self.next_question.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// The span of sending a message to another node, whose own then follow from it.
+fn sending(to: &Member, message: &'static str) -> Span {
+    trace::step!(
+        "gateway.send",
+        otel.kind = "producer",
+        caside.message.name = message,
+        caside.peer.node = %to
+    )
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

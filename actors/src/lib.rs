@@ -18,3 +18,4 @@ pub mod recorder;
 pub mod refused;
 pub mod room;
 pub mod sfu;
+pub mod trace;

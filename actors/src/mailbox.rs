@@ -46,8 +46,7 @@ impl<M: Named> Traced<M> {
         counters
             .waited_us
             .fetch_add(micros(enqueued_at, started), Ordering::Relaxed);
-        let span =
-            tracing::debug_span!(parent: &context, "actor.handle", actor = counters.actor, message = message.name());
+        let span = span(&context, counters.actor, message.name());
         let result = span.in_scope(|| work(message));
         gauge.vitals.done();
         counters.handled.fetch_add(1, Ordering::Relaxed);
@@ -56,6 +55,19 @@ impl<M: Named> Traced<M> {
             .fetch_add(micros(started, Instant::now()), Ordering::Relaxed);
         result
     }
+}
+
+/// The span of handling a message: only of one that was sent under a span that somebody records.
+pub(crate) fn span(context: &Span, actor: &'static str, message: &'static str) -> Span {
+    if context.is_disabled() {
+        return Span::none();
+    }
+    tracing::debug_span!(
+        parent: context,
+        "actor.handle",
+        caside.actor.kind = actor,
+        caside.message.name = message
+    )
 }
 
 fn micros(from: Instant, to: Instant) -> u64 {
@@ -241,19 +253,32 @@ impl<M: Send + 'static> Mailbox<M> {
             self.gauge.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Overloaded(message));
         }
-        self.put(message).map_err(Overloaded)
+        self.put(message, Span::current()).map_err(Overloaded)
+    }
+
+    /// As [`Mailbox::send`], but no part of the sender's trace: for what goes to each of very many.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn send_apart(&self, message: M) -> Result<(), Overloaded<M>> {
+        if self.gauge.vitals.is_full() {
+            self.gauge.vitals.refused();
+            self.gauge.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Overloaded(message));
+        }
+        self.put(message, Span::none()).map_err(Overloaded)
     }
 
     /// Puts a message in beyond the bound: for what must not be lost and is bounded where it comes from, such as one
     /// end of a session. `false` when the actor is gone.
     pub(crate) fn post(&self, message: M) -> bool {
-        self.put(message).is_ok()
+        self.put(message, Span::current()).is_ok()
     }
 
-    fn put(&self, message: M) -> Result<(), M> {
+    fn put(&self, message: M, context: Span) -> Result<(), M> {
         self.gauge.vitals.arrived();
         let traced = Traced {
-            context: Span::current(),
+            context,
             enqueued_at: Instant::now(),
             gauge: Some(self.gauge.clone()),
             message,

@@ -34,6 +34,8 @@ pub(crate) use reply::Reply;
 pub(crate) use sessions::{Sessions, TokenHash};
 use socket::Route;
 
+use crate::trace::Call;
+
 /// How a socket ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketClosed {
@@ -74,6 +76,7 @@ impl PeerHandle {
             generation,
             request: Box::new(request),
             credit,
+            call: Call::current(),
         };
         if let Err(refused) = peer.send(message)
             && let PeerMsg::Request { request, .. } = refused.0
@@ -93,6 +96,7 @@ impl PeerHandle {
             generation,
             request: Box::new(request),
             credit,
+            call: Call::current(),
             settled,
         });
         // Its end, of either kind, is the message.

@@ -6,6 +6,7 @@
 mod actor;
 mod command;
 mod factory;
+mod journey;
 mod member;
 mod placement;
 mod state;

@@ -76,6 +76,8 @@ pub(crate) struct Consumer {
     pub(crate) is_thrifty: bool,
     /// Whether it is in its transport's list of consumers with something to send.
     pub(crate) queued: bool,
+    /// Whether a first packet went to it.
+    pub(crate) started: bool,
     pub(crate) stats: ConsumerCounters,
 }
 
@@ -153,6 +155,7 @@ impl Consumer {
             is_eager: parameters.kind == MediaKind::Video,
             is_thrifty: false,
             queued: false,
+            started: false,
             stats: ConsumerCounters::default(),
         }
     }

@@ -252,6 +252,11 @@ pub enum EventKind {
         /// How it is now.
         flow: Flow,
     },
+    /// The first packet went to a consumer; of video it is that of a key frame. Told once a consumer.
+    ConsumerStarted {
+        /// The consumer.
+        consumer: ConsumerId,
+    },
     /// The encodings of a video producer that somebody wants; those above need not be sent. Told on change, only of producers
     /// with several encodings.
     EncodingsWanted {

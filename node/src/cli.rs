@@ -17,7 +17,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::layers::{ConfigError, Configuration, Sources, load};
 use crate::config::show;
-use crate::{output, serve, telemetry};
+use crate::telemetry::{self, Telemetry};
+use crate::{output, serve};
 use flags::SettingFlags;
 
 /// A wrong configuration.
@@ -84,11 +85,12 @@ impl Cli {
                 return ExitCode::from(EXIT_CONFIG);
             }
         };
-        telemetry::start(&configuration.settings);
+        let command = self.command.unwrap_or(Command::Serve);
+        let telemetry = telemetry::start(&configuration, matches!(command, Command::Serve));
         for name in &configuration.ignored {
             tracing::warn!(name, "no setting has this name; it is ignored");
         }
-        match self.command.unwrap_or(Command::Serve).run(configuration) {
+        match command.run(configuration, telemetry) {
             Ok(code) => code,
             Err(e) => {
                 output::complaint(format_args!("{e:#}"));
@@ -103,7 +105,7 @@ impl Cli {
 }
 
 impl Command {
-    fn run(self, configuration: Configuration) -> anyhow::Result<ExitCode> {
+    fn run(self, configuration: Configuration, telemetry: Telemetry) -> anyhow::Result<ExitCode> {
         if let Self::Config(command) = self {
             match command {
                 ConfigCommand::Check => {
@@ -118,7 +120,7 @@ impl Command {
         let done = runtime.block_on(async {
             let settings = &configuration.settings;
             match self {
-                Self::Serve => return Box::pin(serve::run(configuration)).await,
+                Self::Serve => return Box::pin(serve::run(configuration, telemetry)).await,
                 Self::Token(args) => args.run(settings)?,
                 Self::User(command) => command.run(settings).await?,
                 Self::ApiKey(command) => command.run(settings).await?,

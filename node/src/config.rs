@@ -181,6 +181,9 @@ pub(crate) struct Settings {
     /// How they look.
     #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
     pub(crate) log_format: LogFormat,
+    /// From when on a request is slow, and its trace kept.
+    #[serde(deserialize_with = "lenient::text", serialize_with = "lenient::show")]
+    pub(crate) trace_slow: Span,
 }
 
 impl Default for Settings {
@@ -236,6 +239,7 @@ impl Default for Settings {
             audit_log: true,
             rust_log: LogFilter::default(),
             log_format: LogFormat::default(),
+            trace_slow: Span(Duration::from_millis(500)),
         }
     }
 }

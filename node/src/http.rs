@@ -19,6 +19,7 @@ pub(crate) mod readiness;
 pub(crate) mod reply;
 pub(crate) mod routes;
 pub(crate) mod security;
+mod spans;
 pub(crate) mod tls;
 pub(crate) mod web_app;
 
@@ -31,6 +32,7 @@ use caside_store::{Journal, ObjectStore, Store};
 
 use crate::auth::Auth;
 use crate::client::Proxies;
+use crate::telemetry::Health;
 use crate::whip::Whip;
 use crate::ws::Sockets;
 use cors::Origins;
@@ -61,6 +63,8 @@ pub(crate) struct App {
     pub(crate) whip: Whip,
     /// What is missing.
     pub(crate) readiness: Readiness,
+    /// What becomes of telemetry.
+    pub(crate) telemetry: Arc<Health>,
     /// Whose word on clients' addresses is taken.
     pub(crate) proxies: Proxies,
     /// SHA-256 of what may read metrics.

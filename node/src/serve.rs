@@ -15,17 +15,28 @@ use crate::http::dispatch::Dispatcher;
 use crate::http::listener::{Bounds, Listeners, Server};
 use crate::http::routes;
 use crate::http::tls::{self, Tls};
+use crate::telemetry::{Exporting, Telemetry};
 use crate::wiring::{self, Running};
 use crate::{first_start, notify, output, private, reload};
 
 /// What the rest of a stop has beside the drain.
 const TAIL: u32 = 4;
+/// How long the end waits for a collector to take what is told of it.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Runs a node until it is told to stop.
 ///
 /// # Errors
 /// What kept it from starting.
-pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(configuration: Configuration, telemetry: Telemetry) -> anyhow::Result<ExitCode> {
+    let mut exporting = telemetry.export();
+    let ended = Box::pin(live(configuration, &mut exporting)).await;
+    exporting.flush(FLUSH_LIMIT).await;
+    ended
+}
+
+/// From the start to the end, but for what is told of it.
+async fn live(configuration: Configuration, exporting: &mut Exporting) -> anyhow::Result<ExitCode> {
     let tls = tls(&configuration)?;
     let reloading = reload::start(configuration.clone(), tls.clone())?;
     let settings = configuration.settings;
@@ -41,7 +52,7 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode
     };
     let passwords = Passwords::new()?;
     let demo = first_start::demo_user(&settings, &store, &passwords).await?;
-    let running = Running::start(&settings, keys, passwords, store).await?;
+    let running = Running::start(&settings, keys, passwords, store, exporting.health()).await?;
     let bounds = Bounds {
         per_address: usize::try_from(settings.max_connections_per_address.get()).unwrap_or(usize::MAX),
         write_timeout: settings.write_timeout.0,

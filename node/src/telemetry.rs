@@ -1,77 +1,230 @@
-//! The log: for people or as JSON, on standard error.
+//! What the node tells of itself: the log, and with a collector ([`settings`]) traces, metrics and log records by OTLP.
+//!
+//! Without a collector nothing but the log is there, and spans cost a look at a flag. With one, nothing here ever waits for it: what
+//! it does not take in time is dropped and counted.
 
-use std::io::IsTerminal;
-use std::sync::OnceLock;
+mod keeping;
+mod levels;
+mod lines;
+pub(crate) mod outbox;
+mod records;
+mod sampler;
+pub(crate) mod settings;
+mod transport;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{Layer, Registry};
 
-use crate::config::Settings;
-use crate::config::kinds::LogFormat;
+use crate::config::layers::Configuration;
+use crate::wiring;
+use keeping::{Keeper, Kept};
+use outbox::{Counts, Flush, Outbox, Waiting};
+use records::{Record, Records};
+use sampler::Sampler;
+use settings::Otlp;
 
-/// What others would print that must not be in a log, whatever is asked: message payloads, what any stranger's connection makes
-/// them say, and spans that stay open for an actor's whole life.
-const NEVER: [&str; 2] = ["ractor_cluster=error", "ractor=warn"];
+pub(crate) use levels::reload;
 
-/// What says again what we say ourselves, unless somebody asks for it.
-const REPEATS: [&str; 2] = ["sea_orm_migration", "sqlx"];
-
-/// By which the levels are changed while the process runs.
-static LEVELS: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
-
-/// Which lines are written: those that are asked for, and acts that are to be written down whatever is asked.
-fn filter(settings: &Settings) -> EnvFilter {
-    let mut filter = EnvFilter::new(settings.rust_log.as_str());
-    for repeats in REPEATS {
-        if !settings.rust_log.as_str().contains(repeats) {
-            filter = filter.add_directive(format!("{repeats}=warn").parse().expect("a constant directive"));
-        }
-    }
-    for directive in NEVER {
-        filter = filter.add_directive(directive.parse().expect("a constant directive"));
-    }
-    let audit = if settings.audit_log { "info" } else { "off" };
-    let directive = format!("{}={audit}", caside_actors::audit::TARGET);
-    filter.add_directive(directive.parse().expect("a constant directive"))
+/// What becomes of telemetry itself.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    /// Spans.
+    pub(crate) spans: Arc<Counts>,
+    /// Points of metrics.
+    pub(crate) points: Arc<Counts>,
+    /// Log records.
+    pub(crate) records: Arc<Counts>,
+    /// Spans that were not to be kept.
+    pub(crate) kept: Arc<Kept>,
 }
 
-/// Writes the lines that these settings ask for from now on; `false` when there is no log.
-pub(crate) fn reload(settings: &Settings) -> bool {
-    LEVELS
-        .get()
-        .is_some_and(|levels| levels.reload(filter(settings)).is_ok())
+/// Telemetry that has begun, and exports nothing yet.
+pub(crate) struct Telemetry {
+    otlp: Otlp,
+    resource: Resource,
+    spans: Option<(SdkTracerProvider, Waiting<SpanData>)>,
+    records: Option<(SdkLoggerProvider, Waiting<Record>)>,
+    health: Arc<Health>,
 }
 
-/// Starts the log; a panic becomes a line of it.
-pub(crate) fn start(settings: &Settings) {
-    let (filter, levels) = reload::Layer::new(filter(settings));
-    if LEVELS.set(levels).is_err() {
-        crate::output::complaint("the log is started already");
-    }
-    let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let started = match settings.log_format {
-        LogFormat::Human => registry
-            .with(lines.with_ansi(std::io::stderr().is_terminal()).with_target(false))
-            .try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+
+/// Starts the log; a panic becomes a line of it. With `exports`, spans and log records are gathered for a collector if there is one,
+/// until [`Telemetry::export`] sends them.
+pub(crate) fn start(configuration: &Configuration, exports: bool) -> Telemetry {
+    let settings = &configuration.settings;
+    let otlp = Otlp::read(|name| configuration.otel.get(name).filter(|_| exports).cloned());
+    let resource = resource(configuration, &otlp);
+    let health = Arc::new(Health::default());
+    let mut layers: Layers = Vec::new();
+    let spans = otlp.traces.is_some().then(|| {
+        let (outbox, waiting) = Outbox::new(otlp.spans, health.spans.clone());
+        let keeper = Keeper::new(outbox, settings.trace_slow.0, health.kept.clone());
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(Sampler::new(otlp.sampling))
+            .with_resource(resource.clone())
+            .with_span_processor(keeper)
+            .build();
+        let layer = tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer(caside_actors::trace::SCOPE))
+            .with_location(false)
+            .with_threads(false)
+            .with_level(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            // It is how log records find their spans, and else only work.
+            .with_context_activation(otlp.logs.is_some());
+        let filter = FilterFn::new(is_traced).with_max_level_hint(LevelFilter::DEBUG);
+        layers.push(layer.with_filter(filter).boxed());
+        opentelemetry::global::set_tracer_provider(provider.clone());
+        (provider, waiting)
+    });
+    let records = otlp.logs.is_some().then(|| {
+        let (outbox, waiting) = Outbox::new(otlp.records, health.records.clone());
+        let provider = SdkLoggerProvider::builder()
+            .with_resource(resource.clone())
+            .with_log_processor(Records(outbox))
+            .build();
+        let levels = levels::of_records(settings);
+        layers.push(OpenTelemetryTracingBridge::new(&provider).with_filter(levels).boxed());
+        (provider, waiting)
+    });
+    let levels = levels::of_lines(settings);
+    let started = if layers.is_empty() {
+        // One filter for all is quicker, and there is nothing else that it could hide anything from.
+        let log = tracing_subscriber::registry().with(levels);
+        log.with(lines::layer(settings)).try_init()
+    } else {
+        layers.push(lines::layer(settings).with_filter(levels).boxed());
+        tracing_subscriber::registry().with(layers).try_init()
     };
     if let Err(e) = started {
         crate::output::complaint(format_args!("the log could not be started: {e}"));
     }
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let said = panic.payload();
-        let text = said
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| said.downcast_ref::<String>().map(String::as_str));
-        tracing::error!(
-            panic.place = place,
-            panic.message = text.unwrap_or_default(),
-            "a part of the node panicked"
-        );
-    }));
+    lines::catch_panics();
+    for complaint in &otlp.complaints {
+        tracing::warn!(complaint, "a setting of OpenTelemetry's is ignored");
+    }
+    Telemetry {
+        otlp,
+        resource,
+        spans,
+        records,
+        health,
+    }
+}
+
+/// Our own spans; of events those that say that something went wrong in them.
+fn is_traced(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("caside") && (metadata.is_span() || *metadata.level() <= Level::WARN)
+}
+
+/// Who we are.
+fn resource(configuration: &Configuration, otlp: &Otlp) -> Resource {
+    let member = wiring::member(&configuration.settings);
+    let own = [
+        ("service.name", otlp.service_name.as_deref().unwrap_or("caside").to_owned()),
+        ("service.version", wiring::VERSION.to_owned()),
+        ("service.instance.id", member.to_string()),
+        ("caside.node.id", member.node.to_string()),
+    ];
+    let given = otlp.attributes.iter();
+    let given = given.filter(|(key, _)| otlp.service_name.is_none() || key != "service.name");
+    Resource::builder_empty()
+        .with_attributes(own.map(|(key, value)| KeyValue::new(key, value)))
+        // What the operator says counts.
+        .with_attributes(given.map(|(key, value)| KeyValue::new(key.clone(), value.clone())))
+        .build()
+}
+
+/// Telemetry that is exported until it is dropped.
+pub(crate) struct Exporting {
+    otlp: Otlp,
+    resource: Resource,
+    flushes: Vec<(&'static str, Flush)>,
+    health: Arc<Health>,
+    /// Keep what they make alive.
+    _spans: Option<SdkTracerProvider>,
+    _records: Option<SdkLoggerProvider>,
+}
+
+impl Telemetry {
+    /// Sends what is gathered from here on.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub(crate) fn export(self) -> Exporting {
+        let mut flushes = Vec::new();
+        let mut exporting = None;
+        let mut recording = None;
+        if let (Some((provider, waiting)), Some(target)) = (self.spans, &self.otlp.traces) {
+            match transport::spans(target, &self.resource) {
+                Ok(exporter) => flushes.push(("spans", waiting.send("spans", exporter))),
+                Err(error) => tracing::error!(error, "traces are not exported"),
+            }
+            exporting = Some(provider);
+        }
+        if let (Some((provider, waiting)), Some(target)) = (self.records, &self.otlp.logs) {
+            match transport::records(target, &self.resource) {
+                Ok(exporter) => flushes.push(("log records", waiting.send("log records", exporter))),
+                Err(error) => tracing::error!(error, "log records are not exported"),
+            }
+            recording = Some(provider);
+        }
+        Exporting {
+            otlp: self.otlp,
+            resource: self.resource,
+            flushes,
+            health: self.health,
+            _spans: exporting,
+            _records: recording,
+        }
+    }
+}
+
+impl Exporting {
+    /// What becomes of telemetry.
+    pub(crate) fn health(&self) -> Arc<Health> {
+        self.health.clone()
+    }
+
+    /// Sends what waits, and waits for that no longer than `limit`.
+    pub(crate) async fn flush(&self, limit: Duration) {
+        let flushing = self.flushes.iter().map(|(signal, flush)| async move {
+            let (done, is_done) = oneshot::channel();
+            if flush.send(done).await.is_err() || is_done.await.is_err() {
+                tracing::debug!(signal, "what is sent is over already");
+            }
+        });
+        if timeout(limit, futures_util::future::join_all(flushing)).await.is_err() {
+            tracing::warn!("the collector did not take everything in time");
+        }
+    }
+}
+
+/// Says once that a collector takes nothing, and once that it does again.
+fn note_collector(signal: &'static str, error: Option<&str>, is_away: &mut bool) {
+    let was_away = std::mem::replace(is_away, error.is_some());
+    match error {
+        Some(error) if !was_away => {
+            tracing::warn!(signal, error, "the collector takes nothing; what does not fit is dropped");
+        }
+        None if was_away => tracing::info!(signal, "the collector takes what is sent again"),
+        Some(_) | None => {}
+    }
 }

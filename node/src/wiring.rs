@@ -1,6 +1,6 @@
 //! The one place where store, actors and media are put together.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -37,6 +37,7 @@ use crate::http::rates::{self, Rates};
 use crate::http::readiness::Readiness;
 use crate::http::{App, SharedApp};
 use crate::private;
+use crate::telemetry::Health;
 use crate::turn::TurnCredentials;
 use crate::whip::Whip;
 use crate::ws::Sockets;
@@ -63,6 +64,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// How often the other nodes are told how this one is.
 const DESCRIBED_EVERY: Duration = Duration::from_secs(1);
+
+/// This run of the node; the same whenever it is asked.
+pub(crate) fn member(settings: &Settings) -> Member {
+    static BEGAN: OnceLock<u64> = OnceLock::new();
+    let now = || u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    Member {
+        node: settings.node_id.clone(),
+        incarnation: *BEGAN.get_or_init(now),
+    }
+}
 
 /// What the company of other nodes is joined with; `None` when this node is alone.
 fn company_settings(settings: &Settings, member: &Member) -> Option<CompanySettings> {
@@ -270,6 +281,7 @@ impl Running {
         keys: KeyRing,
         passwords: Passwords,
         store: Store,
+        telemetry: Arc<Health>,
     ) -> anyhow::Result<Self> {
         let objects = open_objects(settings).await.context("cannot open the object store")?;
         let spool = Spool::open(settings.data_dir().join("spool"), settings.spool_max.0).await;
@@ -298,10 +310,7 @@ impl Running {
         let ice_servers = ice_servers(settings);
         let limits = limits(settings);
         let heartbeat = limits.heartbeat;
-        let member = Member {
-            node: settings.node_id.clone(),
-            incarnation: u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0),
-        };
+        let member = member(settings);
         let stop = Arc::new(Notify::new());
         let company = match company_settings(settings, &member) {
             Some(company) => Some(await_company(company, settings.database_wait.0).await?),
@@ -346,6 +355,7 @@ impl Running {
             node,
             company,
             media: workers.clone(),
+            telemetry,
             origins: Origins::new(settings.cors_origins.clone(), settings.tls_cert.is_some()),
             rates: Rates::new(f64::from(settings.request_rate.as_u32())),
             max_rooms_per_user: settings.max_rooms_per_user.get(),

@@ -6,6 +6,7 @@
 
 pub(crate) mod flow;
 pub(crate) mod socket;
+mod spans;
 pub(crate) mod upgrade;
 
 use std::sync::Arc;

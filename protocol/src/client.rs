@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::trace::TraceParent;
 use crate::view::{Mode, Source};
 use crate::{InviteId, ParticipantId, Role, RoomId, TrackId, UserId};
 
@@ -36,8 +37,8 @@ pub enum RequestId {
 pub struct Request {
     /// To be echoed in the answer.
     pub id: Option<RequestId>,
-    /// W3C trace context of the client.
-    pub traceparent: Option<String>,
+    /// W3C trace context of the client, if it sent a valid one.
+    pub traceparent: Option<TraceParent>,
     /// What is asked.
     pub message: ClientMessage,
 }
@@ -116,6 +117,48 @@ pub enum ClientMessage {
     MediaReport(MediaReport),
     /// Asks for a `pong`.
     Ping,
+}
+
+impl ClientMessage {
+    /// Its type, as envelopes name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Auth(_) => "auth",
+            Self::Resume(_) => "resume",
+            Self::Join(_) => "join",
+            Self::Leave => "leave",
+            Self::Offer(_) => "offer",
+            Self::Answer(_) => "answer",
+            Self::Watch(_) => "watch",
+            Self::IceCandidate(_) => "ice-candidate",
+            Self::Mute(_) => "mute",
+            Self::Unmute(_) => "unmute",
+            Self::Hold(_) => "hold",
+            Self::Unhold(_) => "unhold",
+            Self::Dtmf(_) => "dtmf",
+            Self::Subscribe(_) => "subscribe",
+            Self::SubscribePolicy(_) => "subscribe-policy",
+            Self::Chat(_) => "chat",
+            Self::Data(_) => "data",
+            Self::Call(_) => "call",
+            Self::Invite(_) => "invite",
+            Self::Accept(_) => "accept",
+            Self::Decline(_) => "decline",
+            Self::Hangup => "hangup",
+            Self::Kick(_) => "kick",
+            Self::MuteParticipant(_) => "mute-participant",
+            Self::SetRole(_) => "set-role",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::StartRecording => "start-recording",
+            Self::StopRecording => "stop-recording",
+            Self::EndCall => "end-call",
+            Self::GetRoomInfo => "get-room-info",
+            Self::Stats => "stats",
+            Self::MediaReport(_) => "media-report",
+            Self::Ping => "ping",
+        }
+    }
 }
 
 /// `auth`.

@@ -11,6 +11,7 @@ use crate::client::{
 };
 use crate::error::{ErrorCode, Refusal};
 use crate::server::{self, ServerMessage};
+use crate::trace::{self, TraceContext};
 
 /// Largest WebSocket message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 65_536;
@@ -68,8 +69,8 @@ struct JsonEnvelope<'a> {
     kind: String,
     #[serde(default)]
     id: Option<RequestId>,
-    #[serde(default)]
-    traceparent: Option<String>,
+    #[serde(default, deserialize_with = "trace::lenient")]
+    traceparent: Option<TraceContext>,
     #[serde(default, borrow)]
     payload: Option<&'a RawValue>,
 }
@@ -80,8 +81,8 @@ struct ValueEnvelope {
     kind: String,
     #[serde(default)]
     id: Option<RequestId>,
-    #[serde(default)]
-    traceparent: Option<String>,
+    #[serde(default, deserialize_with = "trace::lenient")]
+    traceparent: Option<TraceContext>,
     #[serde(default)]
     payload: Option<Value>,
 }
@@ -156,7 +157,7 @@ pub fn decode(dialect: Dialect, frame: &[u8]) -> Result<Request, DecodeError> {
     match message(&kind, payload).and_then(checked) {
         Ok(message) => Ok(Request {
             id,
-            traceparent,
+            traceparent: traceparent.map(|context| context.parent),
             message,
         }),
         Err(refusal) => Err(DecodeError {
@@ -415,6 +416,28 @@ mod tests {
 
     fn msgpack(value: &Value) -> Vec<u8> {
         rmp_serde::to_vec_named(value).unwrap()
+    }
+
+    #[test]
+    fn a_traceparent_beside_the_id_is_taken_and_a_malformed_one_ignored() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for (given, taken) in [
+            (serde_json::json!(good), Some(good.to_owned())),
+            (serde_json::json!("00-xyz"), None),
+            (serde_json::json!(17), None),
+            (serde_json::json!({"a": ["b"]}), None),
+            (Value::Null, None),
+        ] {
+            let envelope = serde_json::json!({"type": "ping", "id": 1, "traceparent": given});
+            let read = [
+                json(&envelope.to_string()).unwrap(),
+                decode(Dialect::MessagePack, &msgpack(&envelope)).unwrap(),
+            ];
+            for request in read {
+                assert_eq!(request.traceparent.map(|parent| parent.to_string()), taken, "{envelope}");
+                assert_eq!(request.message, ClientMessage::Ping);
+            }
+        }
     }
 
     #[test]

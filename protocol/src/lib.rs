@@ -13,6 +13,7 @@ pub mod node;
 pub mod rest;
 pub mod role;
 pub mod server;
+pub mod trace;
 pub mod view;
 
 pub use error::ErrorCode;

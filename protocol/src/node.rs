@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::server::ServerMessage;
+use crate::trace::{self, TraceContext};
 use crate::{InviteId, NodeId, RoomId, SessionId, UserId};
 
 pub use question::{Act, Answer, Departing, DepartingPlace, Invited, Orphan, Question, Report};
@@ -100,6 +101,9 @@ pub enum NodeMessage {
         id: u64,
         /// What.
         question: Box<Question>,
+        /// The trace it is part of.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+        trace: Option<TraceContext>,
     },
     /// Its answer.
     Answer {

@@ -13,7 +13,7 @@ use sea_orm::{
     SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait,
 };
 
-use crate::StoreError;
+use crate::{StoreError, trace};
 
 /// Longest wait for another process that writes to the same SQLite file.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Url`] when the URL cannot be used, [`StoreError::Unavailable`] when nobody answers there.
     pub async fn connect(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
-        let (read, write) = match url.split_once(':').map(|(scheme, _)| scheme) {
+        let (mut read, mut write) = match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => open_sqlite(url, &options).await?,
             Some("postgres" | "postgresql") => {
                 let pool = open_postgres(url, &options).await?;
@@ -76,6 +76,8 @@ impl Store {
                 });
             }
         };
+        trace::watch(&mut read);
+        trace::watch(&mut write);
         Ok(Self {
             inner: Arc::new(Inner {
                 read,

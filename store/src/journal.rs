@@ -10,12 +10,15 @@ mod entry;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanContext, SpanKind};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 pub use self::entry::{CallStarted, JournalEntry, ParticipantJoined, RecordingStarted};
+use crate::trace::{self, Told};
 use crate::{Store, StoreError};
 
 /// How often an entry is tried that fails alone for a reason that nobody knows.
@@ -111,11 +114,44 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     entries: VecDeque<JournalEntry>,
+    /// Of each entry, the trace that it is part of.
+    traces: VecDeque<Option<Traced>>,
     /// Entries ever appended.
     total: u64,
     /// Entries ever applied or skipped.
     settled: u64,
     closed: bool,
+}
+
+/// The trace that an entry is part of.
+#[derive(Debug)]
+struct Traced {
+    parent: SpanContext,
+    appended: SystemTime,
+}
+
+impl Traced {
+    fn now() -> Option<Self> {
+        Some(Self {
+            parent: trace::current()?,
+            appended: SystemTime::now(),
+        })
+    }
+
+    /// Tells that an entry was written, or was left out.
+    fn tell(self, kind: &'static str, batch: usize, error: Option<&str>) {
+        let told = Told {
+            name: "journal.write".to_owned(),
+            kind: SpanKind::Internal,
+            began: self.appended,
+            attributes: vec![
+                KeyValue::new("caside.journal.entry", kind),
+                KeyValue::new("db.operation.batch.size", i64::try_from(batch).unwrap_or(i64::MAX)),
+            ],
+            error,
+        };
+        trace::tell(self.parent, told);
+    }
 }
 
 impl Queue {
@@ -154,6 +190,7 @@ impl Journal {
             shared: Arc::clone(&shared),
             settle,
             batch: VecDeque::new(),
+            traces: VecDeque::new(),
             batch_size: options.max_batch.max(1),
             backoff: options.min_backoff,
             tries: 0,
@@ -169,6 +206,7 @@ impl Journal {
     /// # Errors
     /// [`AppendError::Full`] when `max_entries` wait, [`AppendError::Closed`] after [`Journal::close`].
     pub fn append(&self, entry: JournalEntry) -> Result<(), AppendError> {
+        let traced = Traced::now();
         let shared = &self.handle.shared;
         let mut queue = shared.queue();
         let refusal = if queue.closed {
@@ -186,6 +224,7 @@ impl Journal {
         }
         queue.total += 1;
         queue.entries.push_back(entry);
+        queue.traces.push_back(traced);
         drop(queue);
         shared.appended.notify_one();
         Ok(())
@@ -255,6 +294,8 @@ struct Writer {
     settle: watch::Sender<u64>,
     /// Taken from the queue, not yet settled.
     batch: VecDeque<JournalEntry>,
+    /// Of each entry in the batch.
+    traces: VecDeque<Option<Traced>>,
     /// Entries of the next transaction: halved when one of them fails, so that the culprit is soon alone; doubled
     /// after a success.
     batch_size: usize,
@@ -283,9 +324,11 @@ impl Writer {
                 let wanted = self.options.max_batch.max(1).saturating_sub(self.batch.len());
                 let wanted = wanted.min(queue.entries.len());
                 self.batch.extend(queue.entries.drain(..wanted));
+                self.traces.extend(queue.traces.drain(..wanted));
                 if queue.entries.is_empty() {
                     // Gives back what an outage took.
                     queue.entries.shrink_to(1_024);
+                    queue.traces.shrink_to(1_024);
                 }
                 if !self.batch.is_empty() {
                     return true;
@@ -307,12 +350,16 @@ impl Writer {
             );
         }
         self.shared.applied.fetch_add(size as u64, Ordering::Relaxed);
-        self.settle(size);
+        self.settle(size, None);
         self.batch_size = (self.batch_size * 2).min(self.options.max_batch.max(1));
     }
 
-    fn settle(&mut self, size: usize) {
-        self.batch.drain(..size);
+    fn settle(&mut self, size: usize, error: Option<&str>) {
+        for (entry, traced) in self.batch.drain(..size).zip(self.traces.drain(..size)) {
+            if let Some(traced) = traced {
+                traced.tell(entry.kind(), size, error);
+            }
+        }
         self.tries = 0;
         self.backoff = self.options.min_backoff;
         let settled = {
@@ -357,7 +404,7 @@ impl Writer {
             );
         }
         self.shared.skipped.fetch_add(1, Ordering::Relaxed);
-        self.settle(1);
+        self.settle(1, Some("refused"));
     }
 }
 

@@ -21,6 +21,7 @@ pub mod refresh_tokens;
 pub mod rooms;
 pub mod spool;
 mod timelines;
+mod trace;
 pub mod users;
 
 pub use connect::{Store, StoreOptions};

@@ -19,6 +19,8 @@ pub use self::custom::{CustomObjects, Pending, UploadSource};
 pub use self::local::LocalObjects;
 pub use self::s3::{S3Credentials, S3Objects, S3Settings};
 
+use crate::trace;
+
 /// Longest key, in bytes. S3 takes 1,024; the rest is for a prefix of the operator's.
 pub const MAX_KEY_BYTES: usize = 900;
 /// Most objects of one list.
@@ -84,6 +86,20 @@ impl ObjectError {
     /// Whether the same request may succeed later without change.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::DiskFull)
+    }
+
+    /// A stable word for it, for traces.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Key { .. } => "bad_key",
+            Self::Range { .. } => "bad_range",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Refused { .. } => "refused",
+            Self::DiskFull => "disk_full",
+            Self::TooLarge { .. } => "too_large",
+            Self::Io { .. } => "io",
+        }
     }
 }
 
@@ -172,11 +188,14 @@ impl ObjectStore {
     /// [`ObjectError`]; then no part of it is to be seen.
     pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ObjectError> {
         check(key)?;
-        match self {
-            Self::Local(local) => local.put(key, bytes).await,
-            Self::S3(s3) => s3.put(key, content_type, bytes).await,
-            Self::Custom(custom) => custom.put(key, content_type, bytes).await,
-        }
+        let call = async {
+            match self {
+                Self::Local(local) => local.put(key, bytes).await,
+                Self::S3(s3) => s3.put(key, content_type, bytes).await,
+                Self::Custom(custom) => custom.put(key, content_type, bytes).await,
+            }
+        };
+        trace::object("put", self.is_remote(), key, call).await
     }
 
     /// Puts an object of unknown length as it is read; its size. Holds at most 4 parts of 8 MiB in memory.
@@ -190,11 +209,14 @@ impl ObjectStore {
         reader: R,
     ) -> Result<u64, ObjectError> {
         check(key)?;
-        match self {
-            Self::Local(local) => local.put_stream(key, reader).await,
-            Self::S3(s3) => s3.put_stream(key, content_type, reader).await,
-            Self::Custom(custom) => custom.put_stream(key, content_type, Box::new(reader)).await,
-        }
+        let call = async {
+            match self {
+                Self::Local(local) => local.put_stream(key, reader).await,
+                Self::S3(s3) => s3.put_stream(key, content_type, reader).await,
+                Self::Custom(custom) => custom.put_stream(key, content_type, Box::new(reader)).await,
+            }
+        };
+        trace::object("put_stream", self.is_remote(), key, call).await
     }
 
     /// An object, or the bytes of `range` that it has (its end may lie beyond the object's).
@@ -208,11 +230,14 @@ impl ObjectStore {
             let size_bytes = self.head(key).await?.size_bytes;
             return Err(ObjectError::Range { size_bytes });
         }
-        match self {
-            Self::Local(local) => local.get(key, range).await,
-            Self::S3(s3) => s3.get(key, range).await,
-            Self::Custom(custom) => custom.get(key, range).await,
-        }
+        let call = async {
+            match self {
+                Self::Local(local) => local.get(key, range).await,
+                Self::S3(s3) => s3.get(key, range).await,
+                Self::Custom(custom) => custom.get(key, range).await,
+            }
+        };
+        trace::object("get", self.is_remote(), key, call).await
     }
 
     /// What is known of an object.
@@ -221,11 +246,14 @@ impl ObjectStore {
     /// [`ObjectError::NotFound`] and others.
     pub async fn head(&self, key: &str) -> Result<ObjectInfo, ObjectError> {
         check(key)?;
-        match self {
-            Self::Local(local) => local.head(key).await,
-            Self::S3(s3) => s3.head(key).await,
-            Self::Custom(custom) => custom.head(key).await,
-        }
+        let call = async {
+            match self {
+                Self::Local(local) => local.head(key).await,
+                Self::S3(s3) => s3.head(key).await,
+                Self::Custom(custom) => custom.head(key).await,
+            }
+        };
+        trace::object("head", self.is_remote(), key, call).await
     }
 
     /// Deletes an object; one that is not there is deleted already.
@@ -234,11 +262,14 @@ impl ObjectStore {
     /// [`ObjectError`].
     pub async fn delete(&self, key: &str) -> Result<(), ObjectError> {
         check(key)?;
-        match self {
-            Self::Local(local) => local.delete(key).await,
-            Self::S3(s3) => s3.delete(key).await,
-            Self::Custom(custom) => custom.delete(key).await,
-        }
+        let call = async {
+            match self {
+                Self::Local(local) => local.delete(key).await,
+                Self::S3(s3) => s3.delete(key).await,
+                Self::Custom(custom) => custom.delete(key).await,
+            }
+        };
+        trace::object("delete", self.is_remote(), key, call).await
     }
 
     /// Objects whose keys begin with `prefix`, by key, after the key `after`, at most `limit` (≤ [`MAX_LIST`]).
@@ -247,11 +278,14 @@ impl ObjectStore {
     /// [`ObjectError`].
     pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<ObjectInfo>, ObjectError> {
         let limit = limit.clamp(1, MAX_LIST);
-        match self {
-            Self::Local(local) => local.list(prefix, after, limit).await,
-            Self::S3(s3) => s3.list(prefix, after, limit).await,
-            Self::Custom(custom) => custom.list(prefix, after, limit).await,
-        }
+        let call = async {
+            match self {
+                Self::Local(local) => local.list(prefix, after, limit).await,
+                Self::S3(s3) => s3.list(prefix, after, limit).await,
+                Self::Custom(custom) => custom.list(prefix, after, limit).await,
+            }
+        };
+        trace::object("list", self.is_remote(), prefix, call).await
     }
 
     /// Deletes every object whose key begins with `prefix`; how many.

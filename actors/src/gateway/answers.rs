@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use caside_protocol::error::{ErrorCode, Refusal};
 use caside_protocol::node::{Answer, Member, NodeMessage, Question};
+use tracing::Instrument;
 
 use crate::invites::InvitesMsg;
 use crate::node::Shared;
@@ -16,7 +17,7 @@ const MOST_ROOMS: usize = 4_000;
 /// Answers a question when it can be answered.
 pub(super) fn answer(shared: &Arc<Shared>, from: &Member, id: u64, question: Question) {
     let (shared, from) = (shared.clone(), from.clone());
-    tokio::spawn(async move {
+    let answering = async move {
         let answer = find(&shared, question).await;
         let message = NodeMessage::Answer {
             id,
@@ -25,7 +26,8 @@ pub(super) fn answer(shared: &Arc<Shared>, from: &Member, id: u64, question: Que
         if let Err(error) = shared.gateway.links.send(&from, &message) {
             tracing::debug!(member = %from, %error, "an answer did not go");
         }
-    });
+    };
+    tokio::spawn(answering.in_current_span());
 }
 
 async fn find(shared: &Arc<Shared>, question: Question) -> Answer {

@@ -9,6 +9,7 @@ use caside_protocol::node::{Address, JoinOrder, Member, NodeMessage, RoomOrder, 
 use caside_protocol::server::Joined;
 use caside_protocol::{ParticipantId, RoomId, SessionId};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::requests::Waiting;
 use super::travel::way;
@@ -18,6 +19,7 @@ use crate::mailbox::{Mailbox, Overloaded};
 use crate::node::Shared;
 use crate::peer::{PeerLink, PeerMsg, PeerWay, RemoteSession, Reply};
 use crate::room::{Contact, EventLog, JoinRequest, MAX_DETOURS, Order, RemoteRoom, RoomMsg, RoomWay, RoomsMsg};
+use crate::trace;
 
 /// Events for users are nobody's in any room.
 const NOBODY: ParticipantId = ParticipantId(uuid::Uuid::nil());
@@ -31,6 +33,7 @@ pub(crate) struct NodeInbox(pub(crate) Arc<Shared>);
 
 impl Inbox for NodeInbox {
     fn received(&self, from: &Member, message: NodeMessage) {
+        let _within = receiving(from, &message).entered();
         match message {
             NodeMessage::ToRoom(message) => self.to_room(from, *message),
             NodeMessage::ToSession(message) => self.to_session(from, *message),
@@ -75,7 +78,7 @@ impl Inbox for NodeInbox {
             NodeMessage::InviteClosed(invite) => {
                 self.0.invites().post(InvitesMsg::Closed(invite));
             }
-            NodeMessage::Question { id, question } => answers::answer(&self.0, from, id, *question),
+            NodeMessage::Question { id, question, .. } => answers::answer(&self.0, from, id, *question),
             NodeMessage::Answer { id, answer } => self.0.gateway.answered(from, id, *answer),
             _ => tracing::warn!(member = %from, "a message of a kind that is not known here was ignored"),
         }
@@ -131,6 +134,28 @@ impl Inbox for NodeInbox {
     }
 }
 
+/// The span of handling what another node sent, in its trace; none for what is in none.
+fn receiving(from: &Member, message: &NodeMessage) -> Span {
+    let (trace, name) = match message {
+        NodeMessage::ToRoom(message) => (&message.trace, message.order.name()),
+        NodeMessage::ToSession(message) => (&message.trace, message.order.name()),
+        NodeMessage::Question { question, trace, .. } => (trace, question.name()),
+        _ => return Span::none(),
+    };
+    let Some(trace) = trace else { return Span::none() };
+    let span = tracing::debug_span!(
+        parent: None,
+        "gateway.receive",
+        otel.kind = "consumer",
+        caside.message.name = name,
+        caside.peer.node = %from,
+        error.type = tracing::field::Empty,
+        otel.status_code = tracing::field::Empty,
+    );
+    trace::follow(&span, trace);
+    span
+}
+
 impl NodeInbox {
     fn tell_sessions(&self, message: impl Fn() -> PeerMsg) {
         for peer in self.0.sessions.all() {
@@ -147,6 +172,7 @@ impl NodeInbox {
             participant,
             session,
             order,
+            trace: _,
         } = message;
         let way = || {
             PeerWay::There(RemoteSession {
@@ -311,6 +337,7 @@ impl NodeInbox {
                 participant,
                 epoch,
                 order,
+                trace: trace::travelling(),
             },
         );
     }
@@ -323,6 +350,7 @@ impl NodeInbox {
             participant,
             epoch: of,
             order,
+            trace: _,
         } = message;
         let gateway = &self.0.gateway;
         let peer = self.0.sessions.find(session);
@@ -347,6 +375,8 @@ impl NodeInbox {
                 let JoinRequest { link, reply, .. } = *join;
                 link.replaced();
                 if let Some(peer) = peer {
+                    let span = reply.call().span().clone();
+                    let _within = span.enter();
                     peer.post(PeerMsg::Admitted {
                         participant,
                         room,

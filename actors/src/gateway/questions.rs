@@ -6,8 +6,10 @@ use caside_cluster::Owner;
 use caside_protocol::RoomId;
 use caside_protocol::node::{Answer, Member, NodeMessage, Question};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 use super::{Gateway, locked};
+use crate::trace;
 
 /// How long each node is waited for when all are asked for a room.
 const WHO_RUNS_LIMIT: Duration = Duration::from_millis(500);
@@ -25,16 +27,32 @@ impl Gateway {
     pub(crate) async fn ask(&self, member: &Member, question: Question, limit: Duration) -> Result<Answer, NoAnswer> {
         let (answer, answered) = oneshot::channel();
         let id = self.next();
+        let span = trace::step!(
+            "gateway.ask",
+            otel.kind = "client",
+            caside.message.name = question.name(),
+            caside.peer.node = %member,
+            error.type = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+        );
         locked(&self.questions).insert(id, (member.clone(), answer));
         let message = NodeMessage::Question {
             id,
             question: Box::new(question),
+            trace: span.in_scope(trace::travelling),
         };
         let result = match self.links.send(member, &message) {
-            Ok(()) => tokio::time::timeout(limit, answered).await.ok().and_then(Result::ok),
+            Ok(()) => {
+                let answered = tokio::time::timeout(limit, answered).instrument(span.clone());
+                answered.await.ok().and_then(Result::ok)
+            }
             Err(_) => None,
         };
         locked(&self.questions).remove(&id);
+        if result.is_none() {
+            span.record("error.type", "no_answer");
+            span.record("otel.status_code", "ERROR");
+        }
         result.ok_or(NoAnswer)
     }
 

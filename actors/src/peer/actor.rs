@@ -27,6 +27,7 @@ use crate::mailbox::{Alive, Mailbox, Traced};
 use crate::node::{SessionArgs, Shared};
 use crate::observed::{Kind, Label, Seen};
 use crate::room::{EventLog, Order};
+use crate::trace::Call;
 
 /// Messages that may wait for a session; a room beyond it waits for a resume.
 const MAILBOX: usize = 2048;
@@ -177,14 +178,16 @@ impl Session {
                 generation,
                 request,
                 credit,
-            } => self.request(generation, request, credit),
+                call,
+            } => self.request(generation, request, credit, call),
             message @ PeerMsg::Resume { .. } if self.is_busy() => self.defer(Deferred::Message(message)),
             PeerMsg::Resume {
                 request,
                 credit,
+                call,
                 settled,
                 ..
-            } => self.continue_another(*request, credit, settled),
+            } => self.continue_another(*request, credit, call, settled),
             PeerMsg::Refuse {
                 generation,
                 id,
@@ -260,17 +263,18 @@ impl Session {
         }
     }
 
-    fn request(&mut self, generation: Generation, request: Box<Request>, credit: OwnedSemaphorePermit) {
+    fn request(&mut self, generation: Generation, request: Box<Request>, credit: OwnedSemaphorePermit, call: Call) {
         if self.is_busy() && request.message != ClientMessage::Ping {
             return self.defer(Deferred::Message(PeerMsg::Request {
                 generation,
                 request,
                 credit,
+                call,
             }));
         }
         let Request { id, message, .. } = *request;
         let act = Act::of_message(&message).map(|act| self.by_client(act, id.as_ref()));
-        let reply = Reply::new(self.myself.clone(), generation, id, credit);
+        let reply = Reply::new(self.myself.clone(), generation, id, credit, call);
         let reply = match act {
             Some(act) => reply.audited(act),
             None => reply,
@@ -300,7 +304,10 @@ impl Session {
         }
         while !self.is_busy() && !self.over {
             match self.deferred.pop_front() {
-                Some(Deferred::Message(message)) => self.take(message),
+                Some(Deferred::Message(message)) => match message.call().map(|call| call.span().clone()) {
+                    Some(span) => span.in_scope(|| self.take(message)),
+                    None => self.take(message),
+                },
                 Some(Deferred::TakeOver(takeover)) => self.taken_over(takeover),
                 None => {
                     self.deferred = VecDeque::new();
@@ -328,6 +335,7 @@ impl Session {
     pub(super) fn answer(&mut self, mut reply: Reply, message: impl Into<ServerMessage>) {
         let message = message.into();
         reply.write_down(&message);
+        reply.call().answered(&message);
         let (generation, id) = reply.into_address();
         self.write_answer(generation, id, &message);
     }

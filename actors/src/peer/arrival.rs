@@ -7,6 +7,7 @@ use caside_protocol::error::{ErrorCode, Refusal, close};
 use caside_protocol::node::{Departing, DepartingPlace, Member, Resumption};
 use caside_protocol::{ParticipantId, RoomId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::Instrument;
 
 use super::actor::{Deferred, Session};
 use super::link::PeerLink;
@@ -18,6 +19,7 @@ use super::resume::{expired, never_sent, outside};
 use super::sessions::{TokenHash, home_of};
 use crate::gateway;
 use crate::room::{Contact, EventLog, Order, RoomWay};
+use crate::trace;
 
 /// What became of a `resume` whose session is, or was, on another node.
 #[derive(Debug)]
@@ -78,7 +80,7 @@ impl Session {
         self.arriving = true;
         self.cancel_timer();
         let (myself, shared, session) = (self.myself.clone(), self.shared.clone(), self.id);
-        tokio::spawn(async move {
+        let looking = async move {
             let promise = myself.promise(PeerMsg::Arrived(Box::new(Arrival {
                 request: None,
                 last_seq: 0,
@@ -90,7 +92,8 @@ impl Session {
                 last_seq: resume.last_seq,
                 result,
             })));
-        });
+        };
+        tokio::spawn(looking.instrument(trace::step!("session.fetch")));
     }
 
     /// The session is here, or nowhere.

@@ -13,6 +13,7 @@ use super::reply::Reply;
 use crate::gateway::Gateway;
 use crate::mailbox::Mailbox;
 use crate::room::{EventLog, RoomHandle, RoomWay};
+use crate::trace;
 
 /// The way to a session.
 #[derive(Debug, Clone)]
@@ -44,6 +45,11 @@ impl RemoteSession {
             session: self.address.session,
             participant: self.participant,
             epoch,
+            // Each of a room's many hears of its events, which is no part of anybody's trace.
+            trace: match order {
+                SessionOrder::Deliver { .. } => None,
+                _ => trace::travelling(),
+            },
             order,
         };
         self.gateway.to_session(&self.address.member, message)
@@ -148,7 +154,7 @@ impl PeerLink {
                         seq,
                         message,
                     };
-                    peer.send(event).is_ok()
+                    peer.send_apart(event).is_ok()
                 }
                 PeerWay::There(remote) => remote.send(self.epoch, SessionOrder::Deliver { seq, message }),
             };

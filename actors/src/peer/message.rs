@@ -17,6 +17,7 @@ use super::socket::Socket;
 use crate::mailbox::{Inspected, Mailbox, Named};
 use crate::observed::Asked;
 use crate::room::{EventLog, RoomWay};
+use crate::trace::Call;
 
 /// Names one socket of a session; later ones have higher numbers. What came over an earlier one is not answered.
 pub(crate) type Generation = u32;
@@ -29,12 +30,14 @@ pub(crate) enum PeerMsg {
         generation: Generation,
         request: Box<Request>,
         credit: OwnedSemaphorePermit,
+        call: Call,
     },
     /// A `resume`, on a socket whose own session this is.
     Resume {
         generation: Generation,
         request: Box<Request>,
         credit: OwnedSemaphorePermit,
+        call: Call,
         /// Dropped when the socket has its session.
         settled: oneshot::Sender<()>,
     },
@@ -141,6 +144,16 @@ pub(crate) enum PeerMsg {
     },
     /// An operator looks.
     Inspect(Asked),
+}
+
+impl PeerMsg {
+    /// The request that it is, if it is one.
+    pub(crate) fn call(&self) -> Option<&Call> {
+        match self {
+            Self::Request { call, .. } | Self::Resume { call, .. } => Some(call),
+            _ => None,
+        }
+    }
 }
 
 impl Named for PeerMsg {

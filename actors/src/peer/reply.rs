@@ -11,6 +11,7 @@ use super::message::{Generation, PeerMsg};
 use crate::audit::{Act, Outcome, Via};
 use crate::gateway::Gateway;
 use crate::mailbox::Mailbox;
+use crate::trace::Call;
 
 /// The answer that a request awaits. Dropped unanswered, it answers `internal`: whoever had it failed.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct Reply {
     credit: Option<OwnedSemaphorePermit>,
     /// What is to be written down with what came of it.
     act: Option<Box<Act>>,
+    call: Call,
 }
 
 #[derive(Debug)]
@@ -35,10 +37,12 @@ impl Reply {
         generation: Generation,
         id: Option<RequestId>,
         credit: OwnedSemaphorePermit,
+        call: Call,
     ) -> Self {
         Self {
             to: Some(To::Session(peer, generation, id)),
             credit: Some(credit),
+            call,
             act: None,
         }
     }
@@ -56,13 +60,19 @@ impl Reply {
         }
     }
 
-    /// Of a request that another node keeps.
+    /// Of a request that another node keeps, and that is handled now.
     pub(crate) fn to_node(gateway: Arc<Gateway>, member: Member, request: u64) -> Self {
         Self {
             to: Some(To::Node(gateway, member, request)),
             credit: None,
             act: None,
+            call: Call::current(),
         }
+    }
+
+    /// The request.
+    pub(crate) fn call(&self) -> &Call {
+        &self.call
     }
 
     /// Answers by the session's mailbox, behind the events that are there already.
@@ -93,11 +103,12 @@ impl Reply {
     }
 
     fn send(&mut self, message: ServerMessage) {
-        if self.to.is_some() {
-            self.write_down(&message);
-        }
-        match self.to.take() {
-            Some(To::Session(peer, generation, id)) => {
+        let Some(to) = self.to.take() else { return };
+        self.write_down(&message);
+        self.call.answered(&message);
+        let _within = self.call.span().enter();
+        match to {
+            To::Session(peer, generation, id) => {
                 // A session that is gone needs no answer.
                 peer.post(PeerMsg::Answer {
                     generation,
@@ -105,8 +116,7 @@ impl Reply {
                     message,
                 });
             }
-            Some(To::Node(gateway, member, request)) => gateway.reply(&member, request, message),
-            None => {}
+            To::Node(gateway, member, request) => gateway.reply(&member, request, message),
         }
     }
 }

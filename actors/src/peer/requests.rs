@@ -6,6 +6,7 @@ use caside_protocol::error::{ErrorCode, Refusal, close};
 use caside_protocol::node::{Credentials, Invited};
 use caside_protocol::server::{Empty, IceServer, ServerInfo, ServerMessage, Welcome, WelcomeUser};
 use caside_protocol::{InviteId, ParticipantId, Timestamp, UserId};
+use tracing::Instrument;
 
 use super::actor::Session;
 use super::link::{PeerLink, PeerWay};
@@ -17,6 +18,7 @@ use crate::invites::{Inviter, InvitesMsg};
 use crate::mailbox::Overloaded;
 use crate::refused::{self, Reason};
 use crate::room::{EventLog, JoinRequest, Order, RoomWay, RoomsMsg};
+use crate::trace;
 
 impl Session {
     pub(super) fn asked(&mut self, reply: Reply, message: ClientMessage) {
@@ -58,7 +60,7 @@ impl Session {
     fn authenticate(&mut self, reply: Reply, token: String) {
         self.authenticating = true;
         let (myself, shared) = (self.myself.clone(), self.shared.clone());
-        tokio::spawn(async move {
+        let checking = async move {
             let failed = Err(Refusal::new(ErrorCode::Internal, "checking the token failed"));
             let promise = myself.promise(PeerMsg::Authenticated {
                 reply: None,
@@ -79,7 +81,8 @@ impl Session {
                 reply: Some(reply),
                 result: Box::new(result),
             });
-        });
+        };
+        tokio::spawn(checking.instrument(trace::step!("session.authenticate")));
     }
 
     /// Without a reply the check failed by itself, and that has been answered.

@@ -17,6 +17,7 @@ use super::requests::overloaded;
 use super::sessions::TokenHash;
 use crate::mailbox::Overloaded;
 use crate::room::{Contact, Missed, Order, RoomWay};
+use crate::trace::Call;
 
 impl Session {
     // ---- the socket's own session ---------------------------------------------------------------------------------
@@ -25,6 +26,7 @@ impl Session {
         &mut self,
         request: Request,
         credit: OwnedSemaphorePermit,
+        call: Call,
         settled: oneshot::Sender<()>,
     ) {
         let Request {
@@ -35,7 +37,7 @@ impl Session {
         else {
             return;
         };
-        let reply = Reply::new(self.myself.clone(), self.generation, id, credit);
+        let reply = Reply::new(self.myself.clone(), self.generation, id, credit, call);
         if matches!(self.place, Place::Inside { .. }) {
             let text = "this socket's session is in a room; resume on a new socket";
             return self.answer(reply, Refusal::new(ErrorCode::AlreadyJoined, text));

@@ -20,6 +20,7 @@ use caside_store::rooms::{FormerRoom, StoredRoom};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::actor::{Room, RoomArgs, overloaded};
@@ -31,6 +32,7 @@ use crate::observed::{Kind, Label, Seen};
 use crate::peer::DrainGuard;
 use crate::ports::{CatalogEntry, CatalogRoom};
 use crate::refused::{self, Reason};
+use crate::trace;
 use message::{Claimed, Found, Opening, Whereabouts};
 use moves::{newest, opening};
 use placing::{claim, whereabouts};
@@ -279,7 +281,7 @@ impl Running {
     /// Finds out where a room runs, or is to run.
     fn place(&self, room: RoomId) {
         let (shared, myself) = (self.shared.clone(), self.myself.clone());
-        tokio::spawn(async move {
+        let task = async move {
             let failed = Err(Refusal::new(ErrorCode::Internal, "looking for the room failed"));
             let promise = myself.promise(RoomsMsg::Placed {
                 room: room.clone(),
@@ -287,7 +289,8 @@ impl Running {
             });
             let result = whereabouts(&shared, &room).await;
             promise.keep(RoomsMsg::Placed { room, result });
-        });
+        };
+        tokio::spawn(task.instrument(trace::step!("room.place")));
     }
 
     /// The room is another node's: whoever waits here goes there, and whoever another node sent goes back.
@@ -307,7 +310,7 @@ impl Running {
 
     fn load(&self, room: RoomId) {
         let (shared, myself) = (self.shared.clone(), self.myself.clone());
-        tokio::spawn(async move {
+        let task = async move {
             let failed = Err(Refusal::new(ErrorCode::Internal, "loading the room failed"));
             let promise = myself.promise(RoomsMsg::Loaded {
                 room: room.clone(),
@@ -323,7 +326,8 @@ impl Running {
                 Err(_) => Err(away("reading the room took too long; try again")),
             };
             promise.keep(RoomsMsg::Loaded { room, result });
-        });
+        };
+        tokio::spawn(task.instrument(trace::step!("room.load")));
     }
 
     fn loaded(&mut self, room: &RoomId, result: Result<CatalogEntry, Refusal>) {
@@ -400,7 +404,7 @@ impl Running {
 
     fn claim(&self, found: Found) {
         let (shared, myself) = (self.shared.clone(), self.myself.clone());
-        tokio::spawn(async move {
+        let task = async move {
             let room = &found.room.room.id;
             let result = match tokio::time::timeout(shared.args.limits.call_timeout, claim(&shared, room)).await {
                 Ok(Ok(Claim::Granted { epoch, kept })) => Ok(Claimed::Granted(epoch, kept)),
@@ -416,7 +420,8 @@ impl Running {
                 found: Box::new(found),
                 result,
             });
-        });
+        };
+        tokio::spawn(task.instrument(trace::step!("room.claim")));
     }
 
     async fn open(&mut self, supervisor: ActorCell, opening: Opening) {
@@ -491,7 +496,9 @@ impl Running {
         };
         if let Some(Slot::Opening(waiting)) = self.slots.insert(id, slot) {
             for request in waiting {
-                self.join(request);
+                // Each goes on with its own trace, not with that of who came first.
+                let span = request.reply.call().span().clone();
+                span.in_scope(|| self.join(request));
             }
         }
     }

@@ -2,6 +2,7 @@
 //! not wait for.
 
 use caside_protocol::RecordingId;
+use tracing::{Instrument, Span};
 
 use super::actor::Running;
 use super::command::Command;
@@ -9,6 +10,7 @@ use super::effects::RecorderOrder;
 use super::message::{RoomHandle, RoomMsg};
 use crate::ports::{RecorderCommand, RecorderHandle, RecorderJob};
 use crate::sfu::{SfuCommand, SfuEvent, SfuHandle, SfuOverloaded};
+use crate::trace;
 
 /// Orders that may wait for an SFU to start.
 const SFU_BACKLOG: usize = 4096;
@@ -67,8 +69,8 @@ impl Drop for Recorder {
 #[derive(Debug)]
 pub(super) enum Sfu {
     Absent,
-    /// Orders wait for it.
-    Starting(Vec<SfuCommand>),
+    /// Orders wait for it, with the span that each was given under.
+    Starting(Vec<(SfuCommand, Span)>),
     Up(OwnSfu),
 }
 
@@ -78,7 +80,7 @@ impl Running {
         self.sfu = Sfu::Starting(Vec::new());
         let (incarnation, room, cell) = (self.sfu_incarnation, self.myself.clone(), self.actor.get_cell());
         let (factory, limit) = (self.shared.args.sfu.clone(), self.shared.args.limits.call_timeout);
-        tokio::spawn(async move {
+        let starting = async move {
             let promise = room.mailbox().promise(RoomMsg::SfuStarted {
                 incarnation,
                 result: Err(FAILED.to_owned()),
@@ -89,7 +91,8 @@ impl Running {
                 Err(_) => Err("it took too long".to_owned()),
             };
             promise.keep(RoomMsg::SfuStarted { incarnation, result });
-        });
+        };
+        tokio::spawn(starting.instrument(trace::step!("sfu.start")));
     }
 
     pub(super) fn sfu_started(&mut self, incarnation: u64, result: Result<OwnSfu, String>) {
@@ -102,8 +105,8 @@ impl Running {
             Ok(sfu) => {
                 self.sfu = Sfu::Up(sfu);
                 let mut follow = Vec::new();
-                for command in backlog {
-                    self.order_sfu(command, &mut follow);
+                for (command, span) in backlog {
+                    span.in_scope(|| self.order_sfu(command, &mut follow));
                 }
                 for command in follow {
                     self.apply(command);
@@ -125,7 +128,7 @@ impl Running {
         let taken = match &mut self.sfu {
             Sfu::Up(sfu) => sfu.0.send(command),
             Sfu::Starting(backlog) if backlog.len() < SFU_BACKLOG => {
-                backlog.push(command);
+                backlog.push((command, Span::current()));
                 Ok(())
             }
             Sfu::Starting(_) => Err(SfuOverloaded),
@@ -159,7 +162,7 @@ impl Running {
     pub(super) fn start_recorder(&mut self, job: RecorderJob) {
         let (recording, room) = (job.recording, self.myself.clone());
         let (factory, limit) = (self.shared.args.recorders.clone(), self.shared.args.limits.call_timeout);
-        tokio::spawn(async move {
+        let starting = async move {
             let promise = room.mailbox().promise(RoomMsg::RecorderStarted {
                 recording,
                 result: Err(FAILED.to_owned()),
@@ -174,7 +177,8 @@ impl Running {
                 Err(_) => Err("it took too long".to_owned()),
             };
             promise.keep(RoomMsg::RecorderStarted { recording, result });
-        });
+        };
+        tokio::spawn(starting.instrument(trace::step!("recorder.start")));
     }
 
     pub(super) fn recorder_started(&mut self, recording: RecordingId, result: Result<Recorder, String>) {

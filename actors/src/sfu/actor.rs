@@ -12,9 +12,12 @@ use caside_protocol::ParticipantId;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use ractor_cluster::RactorMessage;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::command::{SfuCommand, SfuEvent};
+use super::journey::Journeys;
 use super::state::{Effects, Setting, SfuState};
+use crate::mailbox;
 use crate::media_worker::{EventSink, MediaWorkerHandle, MediaWorkers, Registration, WorkerEvent};
 use crate::observed::{Asked, Kind, Observed, Seen, Vitals};
 
@@ -93,7 +96,7 @@ impl SfuHandle {
         let closing = actor.clone();
         let id = actor.get_id();
         let handle = Self::new(
-            move |command| cast(&actor, &vitals, MAILBOX, SfuMsg::Order(command)),
+            move |command| cast(&actor, &vitals, MAILBOX, SfuMsg::Order(command, Span::current())),
             move || closing.stop(Some("room closed".to_owned())),
         );
         Ok(Self {
@@ -136,7 +139,8 @@ fn cast(actor: &ActorRef<SfuMsg>, vitals: &Vitals, bound: usize, message: SfuMsg
 
 #[derive(Debug, RactorMessage)]
 enum SfuMsg {
-    Order(SfuCommand),
+    /// With the span that it was given under.
+    Order(SfuCommand, Span),
     Worker(RouterId, WorkerEvent),
     OfferTimeout(ParticipantId, u64),
     LookForSeats,
@@ -157,6 +161,7 @@ struct Running {
     registrations: Vec<Registration>,
     events: Box<dyn FnMut(SfuEvent) + Send>,
     myself: ActorRef<SfuMsg>,
+    journeys: Journeys,
     vitals: Arc<Vitals>,
     /// Of an SFU without a room, as in tests, nothing is listed.
     _seen: Option<Seen>,
@@ -200,6 +205,7 @@ impl Actor for Sfu {
             registrations: Vec::new(),
             events: args.events,
             myself,
+            journeys: Journeys::default(),
             vitals: self.vitals.clone(),
         })
     }
@@ -210,20 +216,31 @@ impl Actor for Sfu {
         message: SfuMsg,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        let is_counted = matches!(message, SfuMsg::Order(_) | SfuMsg::Worker(..));
+        let is_counted = matches!(message, SfuMsg::Order(..) | SfuMsg::Worker(..));
         if is_counted {
             self.vitals.taken(Instant::now());
         }
         let effects = match message {
-            SfuMsg::Order(command) => running.state.apply(command),
+            SfuMsg::Order(command, context) => {
+                let _within = mailbox::span(&context, "sfu", command.name()).entered();
+                let effects = running.state.apply(command);
+                running.journeys.begin(&effects.commands);
+                let carried_out = running.carry_out(effects);
+                self.vitals.done();
+                return carried_out;
+            }
             SfuMsg::Worker(router, event) => match event {
-                WorkerEvent::Media(kind) => running.state.media(router, kind),
+                WorkerEvent::Media(kind) => {
+                    running.journeys.passed(&kind);
+                    running.state.media(router, kind)
+                }
                 WorkerEvent::Restarted => running.state.restarted(router),
             },
             SfuMsg::OfferTimeout(participant, offer) => running.state.offer_timed_out(participant, offer),
             SfuMsg::LookForSeats => running.state.seat_who_waits(),
             SfuMsg::Inspect(asked) => running.state.inspect(asked),
         };
+        running.journeys.begin(&effects.commands);
         let carried_out = running.carry_out(effects);
         if is_counted {
             self.vitals.done();

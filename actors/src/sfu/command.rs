@@ -140,6 +140,30 @@ pub enum SfuCommand {
     },
 }
 
+impl SfuCommand {
+    /// A stable word for its kind, for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Attach { .. } => "attach",
+            Self::Detach { .. } => "detach",
+            Self::PublishOffer { .. } => "publish_offer",
+            Self::SubscribeAnswer { .. } => "subscribe_answer",
+            Self::Watch { .. } => "watch",
+            Self::Subscribe { .. } => "subscribe",
+            Self::SetLastN { .. } => "set_last_n",
+            Self::Limit { .. } => "limit",
+            Self::SetPaused { .. } => "set_paused",
+            Self::SetReceiving { .. } => "set_receiving",
+            Self::SetRights { .. } => "set_rights",
+            Self::OfferAgain { .. } => "offer_again",
+            Self::Stats { .. } => "stats",
+            Self::Tap { .. } => "tap",
+            Self::Untap { .. } => "untap",
+            Self::RequestKeyFrame { .. } => "request_key_frame",
+        }
+    }
+}
+
 /// A track as the SFU knows it.
 #[derive(Debug, Clone)]
 pub struct PublishedTrack {

@@ -254,6 +254,8 @@ impl SfuState {
             EventKind::ProducerStarted { producer } => self.came(producer, TrackStep::Started),
             EventKind::ProducerKeyFrame { producer } => self.came(producer, TrackStep::KeyFrame),
             EventKind::ProducerFlow { producer, flow } => self.came(producer, TrackStep::Flow(flow)),
+            // A milestone, of which the shell tells traces.
+            EventKind::ConsumerStarted { .. } => {}
             EventKind::TransportSecured { transport } => {
                 if let Some((participant, target)) = self.transports.get(&transport).copied() {
                     self.effects.events.push(SfuEvent::Connected { participant, target });
@@ -549,7 +551,7 @@ fn not_attached() -> Refusal {
 }
 
 /// The stable word for a reason, as `connection-quality` shows it.
-fn cause(reason: CloseReason) -> &'static str {
+pub(super) fn cause(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::Requested => "requested",
         CloseReason::RemoteClosed => "remote_closed",

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::consumer::Consumer;
 use crate::consumer::mapping::{Mapped, PictureNumbers};
 use crate::consumer::rewrite::{MAX_HEADER, Numbers, PADDING};
+use crate::control::EventKind;
 use crate::engine::ahead::AHEAD;
 use crate::engine::backlog::Backlog;
 use crate::engine::downlink::{Downlink, SLOT};
@@ -170,6 +171,9 @@ impl Engine {
         let mut pending = std::mem::take(&mut association.pending);
         let mut backlog = std::mem::take(&mut association.backlog);
         let mut started = false;
+        let router = association.router;
+        // Empty but for the rounds in which a consumer begins for the first time.
+        let mut first_sent = Vec::new();
         if let Some(path) = association.media_path() {
             let mut sender = Sender {
                 now,
@@ -184,9 +188,14 @@ impl Engine {
                 dropped: &mut self.dropped,
             };
             let wanted = &mut self.key_frames_wanted;
-            let mut take_note = |outcome, consumer: &Consumer| match outcome {
+            let mut take_note = |outcome, consumer: &mut Consumer| match outcome {
                 Outcome::Sent => {}
-                Outcome::Started => started = true,
+                Outcome::Started => {
+                    started = true;
+                    if !std::mem::replace(&mut consumer.started, true) {
+                        first_sent.push(consumer.id);
+                    }
+                }
                 Outcome::NeedsKeyFrame => wanted.push((consumer.producer, consumer.encoding())),
             };
             while let Some((waiting, leave)) = sender.take_waiting() {
@@ -243,6 +252,9 @@ impl Engine {
             association
                 .planned
                 .no_later_than(&mut self.timers, due, Due::Association(key));
+        }
+        for consumer in first_sent {
+            self.emit(router, EventKind::ConsumerStarted { consumer });
         }
     }
 }

@@ -324,6 +324,12 @@ pub(crate) const KEYS: &[Key] = &[
         "which log lines are written",
     ),
     key("log_format", "CASIDE_LOG_FORMAT", "human or json", "how log lines look"),
+    key(
+        "trace_slow",
+        "CASIDE_TRACE_SLOW",
+        "0s to 7d, like 500ms, 30s or 5m",
+        "requests that take so long are traced whatever OTEL_TRACES_SAMPLER says, as those are that fail",
+    ),
 ];
 
 /// The setting of this name in `caside.toml`.

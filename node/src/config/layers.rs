@@ -12,6 +12,8 @@ use super::{Settings, check, dotenv};
 
 /// What the variables begin with that have no conventional name.
 const PREFIX: &str = "CASIDE_";
+/// What the names of OpenTelemetry's own begin with.
+const OTEL: &str = "OTEL_";
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +108,7 @@ pub(crate) struct Given {
 pub(crate) struct Layers {
     given: BTreeMap<&'static str, Given>,
     ignored: Vec<String>,
+    otel: BTreeMap<String, String>,
 }
 
 /// The settings and where each came from.
@@ -117,6 +120,8 @@ pub(crate) struct Configuration {
     pub(crate) settings: Settings,
     /// Variables of the environment that look like settings and are none.
     pub(crate) ignored: Vec<String>,
+    /// OpenTelemetry's own variables, of the environment and `.env`.
+    pub(crate) otel: BTreeMap<String, String>,
     sources: BTreeMap<&'static str, Source>,
 }
 
@@ -175,6 +180,8 @@ impl Layers {
         for (name, value) in variables {
             if let Some(key) = key::by_variable(&name) {
                 self.offer(key, Value::String(value), Source::Environment);
+            } else if name.starts_with(OTEL) {
+                self.otel.insert(name, value);
             } else if let Some(rest) = name.strip_prefix(PREFIX) {
                 if let Some(meant) = key::slip(rest) {
                     return Err(unknown(&name, Source::Environment, Some(meant)));
@@ -199,6 +206,8 @@ impl Layers {
             let source = Source::DotEnv(path.to_owned(), assignment.line);
             if let Some(key) = key::by_variable(&assignment.name) {
                 self.offer(key, Value::String(assignment.value), source);
+            } else if assignment.name.starts_with(OTEL) {
+                self.otel.entry(assignment.name).or_insert(assignment.value);
             } else if assignment.name.starts_with(PREFIX) {
                 let hint = key::nearest(&assignment.name, KEYS.iter().map(|key| key.variable));
                 return Err(unknown(&assignment.name, source, hint));
@@ -268,6 +277,7 @@ impl Layers {
             from: Sources::default(),
             settings,
             ignored: self.ignored,
+            otel: self.otel,
             sources,
         };
         check::check(&configuration)?;

@@ -13,12 +13,13 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use tokio::time::Instant;
+use tracing::Instrument;
 use uuid::Uuid;
 use warp::reply::{Reply, Response};
 
 use super::endpoint::{Endpoint, Params};
 use super::problem::{Problem, allow};
-use super::{SharedApp, cors, reply, security, web_app};
+use super::{SharedApp, cors, reply, security, spans, web_app};
 use crate::audit::Trail;
 use crate::client::Proxies;
 
@@ -105,10 +106,11 @@ impl Dispatcher {
         let route = found.as_ref().map_or("(web app)", |found| found.template);
         let trail = found.as_ref().map(|found| Trail::of(&method, route, &found.params));
         let trail = trail.unwrap_or_default();
+        let span = spans::request(&method, route, request.headers(), &request_id);
         request.extensions_mut().insert(trail.clone());
         let mut response = match (self.app.rates.address(&client), found) {
             (Err(refusal), _) => Problem::from(refusal).into_response(),
-            (Ok(()), Some(found)) => answer(&found, request, foreign.is_some()).await,
+            (Ok(()), Some(found)) => answer(&found, request, foreign.is_some()).instrument(span.clone()).await,
             (Ok(()), None) => web_app::answer(&request),
         };
         let refusal = response.extensions_mut().remove::<Problem>();
@@ -126,6 +128,8 @@ impl Dispatcher {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             security::harden(response.headers_mut(), self.app.tls);
         }
+        spans::answered(&span, response.status(), code);
+        let _within = span.entered();
         log(&method, route, response.status(), code, started.elapsed(), &request_id);
         Ok(response)
     }

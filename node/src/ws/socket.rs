@@ -25,9 +25,11 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tracing::Instrument;
 
 use super::Place;
 use super::flow::{Admission, Flow};
+use super::spans::Spans;
 use crate::http::patient::Patient;
 use crate::limit::wait_ms;
 
@@ -107,6 +109,7 @@ impl Socket {
             flow: Flow::new(Instant::now()),
             beats: beats(heartbeat),
             place,
+            spans: Spans::default(),
         };
         let how = match life.live(&mut stream, &peer, &mut outbound).await {
             End::Closed(how) => {
@@ -157,6 +160,7 @@ struct Life {
     beats: Interval,
     /// Given up at the socket's end.
     place: Place,
+    spans: Spans,
 }
 
 impl Life {
@@ -189,7 +193,8 @@ impl Life {
         outbound: &mut OutboundReceiver,
         request: Request,
     ) -> Option<End> {
-        let mut passing = pin!(peer.request(request));
+        let span = self.spans.of(&request);
+        let mut passing = pin!(peer.request(request).instrument(span));
         loop {
             let next = tokio::select! {
                 biased;

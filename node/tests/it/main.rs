@@ -29,4 +29,5 @@ mod rights;
 mod signaling;
 mod support;
 mod tls;
+mod telemetry;
 mod whip;

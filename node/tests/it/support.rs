@@ -1,12 +1,21 @@
 //! A node, an HTTP client and a WebSocket client.
 
+pub(crate) mod caller;
+pub(crate) mod collector;
 pub(crate) mod http;
 pub(crate) mod node;
 pub(crate) mod tls;
+#[path = "../../../store/tests/it/postgres.rs"]
+#[allow(dead_code, reason = "the store's tests stop and freeze it too")]
+pub(crate) mod postgres;
+pub(crate) mod redis;
 pub(crate) mod ws;
 
+pub(crate) use caller::Caller;
+pub(crate) use collector::{Collector, Span};
 pub(crate) use http::{Answer, Request};
 pub(crate) use node::{Node, run};
+pub(crate) use redis::{Redis, free_port};
 pub(crate) use ws::{Closed, Ws};
 
 use std::time::Duration;

@@ -102,6 +102,32 @@ pub enum Question {
     Examine(RoomId),
 }
 
+impl Question {
+    /// A stable word for its kind, for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::View(_) => "view",
+            Self::Act { .. } => "act",
+            Self::Update { .. } => "update",
+            Self::Delete(_) => "delete",
+            Self::Admits { .. } => "admits",
+            Self::Rooms => "rooms",
+            Self::Drain => "drain",
+            Self::Runs(_) => "runs",
+            Self::RoomOfCall(_) => "room_of_call",
+            Self::Depart { .. } => "depart",
+            Self::Adopt { .. } => "adopt",
+            Self::IsOnline(_) => "is_online",
+            Self::TakeInvite { .. } => "take_invite",
+            Self::DeclineInvite { .. } => "decline_invite",
+            Self::FindOrphan { .. } => "find_orphan",
+            Self::Explain { .. } => "explain",
+            Self::Actors(_) => "actors",
+            Self::Examine(_) => "examine",
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -10,6 +10,7 @@ use crate::claims::Claims;
 use crate::client::{ClientMessage, SubscribePolicy};
 use crate::error::Refusal;
 use crate::server::{Joined, ServerMessage};
+use crate::trace::{self, TraceContext};
 use crate::view::{Mode, Participant, RoomState};
 use crate::{ParticipantId, RoomId, SessionId, UserId};
 
@@ -62,6 +63,9 @@ pub struct ToRoom {
     pub session: SessionId,
     /// What.
     pub order: RoomOrder,
+    /// The trace it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    pub trace: Option<TraceContext>,
 }
 
 /// What a session says to a room. `request` numbers are the asking node's own.
@@ -118,6 +122,25 @@ pub enum RoomOrder {
     Post(Arc<ServerMessage>),
 }
 
+impl RoomOrder {
+    /// A stable word for its kind, for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join",
+            Self::Rejoin { .. } => "rejoin",
+            Self::Resume { .. } => "resume",
+            Self::Here { .. } => "here",
+            Self::Lost => "lost",
+            Self::Departing => "departing",
+            Self::Leave { .. } => "leave",
+            Self::Gone => "gone",
+            Self::Renewed { .. } => "renewed",
+            Self::Ask { .. } => "ask",
+            Self::Post(_) => "post",
+        }
+    }
+}
+
 /// Somebody at the door.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JoinOrder {
@@ -154,6 +177,9 @@ pub struct ToSession {
     pub epoch: u64,
     /// What.
     pub order: SessionOrder,
+    /// The trace it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    pub trace: Option<TraceContext>,
 }
 
 /// What a room says to a session.
@@ -214,6 +240,24 @@ pub enum SessionOrder {
         /// The new ownership.
         epoch: u64,
     },
+}
+
+impl SessionOrder {
+    /// A stable word for its kind, for traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Admitted { .. } => "admitted",
+            Self::Refused { .. } => "refused",
+            Self::NotHere { .. } => "not_here",
+            Self::Deliver { .. } => "deliver",
+            Self::Behind => "behind",
+            Self::Notify(_) => "notify",
+            Self::Resumed(_) => "resumed",
+            Self::Released { .. } => "released",
+            Self::RoomGone => "room_gone",
+            Self::Moved { .. } => "moved",
+        }
+    }
 }
 
 /// What a resuming client is told.
