@@ -145,11 +145,16 @@ impl NodeHandle {
     /// Opens a session for a new socket.
     ///
     /// # Errors
-    /// `draining`, `too_many_connections`, `internal`.
+    /// `draining`, `dependency_unavailable`, `too_many_connections`, `internal`.
     pub async fn open_session(&self, socket: SessionArgs) -> Result<PeerHandle, Refusal> {
         let shared = &self.shared;
         if self.is_draining() {
             let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
+            return Err(refusal.retry_after_ms(shared.retry_after_ms()));
+        }
+        if self.is_fenced() {
+            let text = "this node has lost touch with the others; connect to another";
+            let refusal = Refusal::new(ErrorCode::DependencyUnavailable, text);
             return Err(refusal.retry_after_ms(shared.retry_after_ms()));
         }
         if shared.sessions.len() >= shared.args.limits.max_sessions {
@@ -439,6 +444,11 @@ impl NodeHandle {
     }
 
     // ---- the end --------------------------------------------------------------------------------------------------
+
+    /// Whether this node has lost touch with the others, and may own no rooms until it is back.
+    pub fn is_fenced(&self) -> bool {
+        !self.shared.args.directory.holds()
+    }
 
     /// Whether no new sessions are taken.
     pub fn is_draining(&self) -> bool {

@@ -120,6 +120,8 @@ impl Inbox for NodeInbox {
 
     fn fenced(&self) {
         self.0.rooms_supervisor().post(RoomsMsg::Fenced);
+        // Clients come back by a node that has their rooms.
+        self.tell_sessions(|| PeerMsg::Fenced);
     }
 
     fn reinstated(&self) {

@@ -245,6 +245,7 @@ impl Session {
             PeerMsg::Moved { participant, room } => self.moved(participant, room),
             PeerMsg::Linked(member) => self.linked(&member),
             PeerMsg::Unlinked(member) => self.unlinked(&member),
+            PeerMsg::Fenced => self.fenced(),
             PeerMsg::Adrift { participant, epoch } => self.adrift(participant, epoch),
             PeerMsg::Elsewhere {
                 participant,

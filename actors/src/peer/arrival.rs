@@ -283,6 +283,14 @@ impl Session {
         self.look_for(participant, room, epoch);
     }
 
+    /// This node can do nothing for its client, which comes back by another.
+    pub(super) fn fenced(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.close(close::GOING_AWAY, "going_away");
+            self.without_socket();
+        }
+    }
+
     fn look_for(&self, participant: ParticipantId, room: RoomId, epoch: u64) {
         let (shared, myself, session) = (self.shared.clone(), self.myself.clone(), self.id);
         tokio::spawn(async move {

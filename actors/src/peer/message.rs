@@ -117,6 +117,8 @@ pub(crate) enum PeerMsg {
     Linked(Member),
     /// The way to this node broke.
     Unlinked(Member),
+    /// This node has lost touch with the others: its client finds its room at another.
+    Fenced,
     /// This node no longer has the room; whoever has says so.
     Adrift { participant: ParticipantId, epoch: u64 },
     /// The room is another node's now.
@@ -182,6 +184,7 @@ impl Named for PeerMsg {
             Self::Moved { .. } => "moved",
             Self::Linked(_) => "linked",
             Self::Unlinked(_) => "unlinked",
+            Self::Fenced => "fenced",
             Self::Adrift { .. } => "adrift",
             Self::Elsewhere { .. } => "elsewhere",
             Self::Sought { .. } => "sought",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use caside_protocol::ErrorCode;
 use serde_json::json;
 
 use crate::support::Cluster;
@@ -82,4 +83,19 @@ async fn what_another_node_never_answers_is_refused_in_time() {
     bob.ok("chat", json!({ "text": "heard" })).await;
     ada.event("peer-joined").await;
     assert_eq!(ada.event("chat").await["text"], "heard");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_at_a_node_that_lost_touch_comes_back_by_another() {
+    let cluster = Cluster::of(3).await;
+    let (_, [home, other]) = owner_and_others(&cluster, "r").await;
+    let mut ada = cluster.worlds[home].member("ada", "r").await;
+    let participant = ada.participant.clone();
+    cluster.fence(home);
+    ada.closed_with(1001, "going_away").await;
+    let refused = cluster.worlds[home].open(None).await.map(drop).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::DependencyUnavailable);
+    let resumed = ada.resume(cluster.worlds[other].socket().await).await;
+    assert_eq!(resumed["payload"]["participant_id"], json!(participant), "{resumed}");
+    ada.ok("chat", json!({ "text": "still here" })).await;
 }

@@ -186,6 +186,13 @@ impl Cluster {
         self.inbox(other).linked(&a);
     }
 
+    /// A node is cut off from all others and the directory, and finds out.
+    pub(crate) fn fence(&self, n: usize) {
+        let inbox = self.inbox(n);
+        self.kill(n);
+        inbox.fenced();
+    }
+
     /// A node is killed: nothing goes to it or comes from it, and the others know.
     pub(crate) fn kill(&self, n: usize) {
         let dead = self.member(n);

@@ -37,13 +37,16 @@ async fn alive() -> Result<Response, Refusal> {
 /// Whether the node can do all that it is there for. Running calls go on without the database and the object store.
 #[utoipa::path(get, path = "/health/ready", tag = "health", responses(
     (status = 200, description = "the answer", body = Health),
-    (status = 503, description = "`missing` names what: database, object_store, or draining", body = Health),
+    (status = 503, description = "`missing` names what: database, object_store, cluster, or draining", body = Health),
     RateLimited,
 ), security(()))]
 async fn ready(app: SharedApp) -> Result<Response, Refusal> {
     let mut missing = app.readiness.missing().await;
     if app.node.is_draining() {
         missing.push("draining".to_owned());
+    }
+    if app.node.is_fenced() {
+        missing.push("cluster".to_owned());
     }
     if missing.is_empty() {
         return Ok(reply::ok(&health("ok", missing)));
