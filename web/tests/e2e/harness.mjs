@@ -187,7 +187,10 @@ export async function joinPage(context, node, { room, name, token }) {
   page.on('console', (message) => message.type() === 'error' && page.errors.push(message.text()));
   const query = new URLSearchParams({ room, name, token });
   await page.goto(`${node.url}/?${query}`);
-  await page.waitForFunction(() => globalThis.caside?.room, null, { timeout: 15_000 });
+  await page.waitForFunction(() => globalThis.caside?.room, null, { timeout: 15_000 }).catch(async (error) => {
+    const shows = await page.evaluate(() => document.body.innerText).catch(String);
+    throw new Error(`${name} is not in ${room}: ${page.errors.join('; ')}; the page shows: ${shows}`, { cause: error });
+  });
   return page;
 }
 

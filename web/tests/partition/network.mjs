@@ -25,6 +25,8 @@ export class Network {
   static async open() {
     const links = JSON.parse(await run('ip', ['-json', 'link']));
     if (links.some(({ ifname }) => ifname !== 'lo')) throw new Error('this is no network namespace of its own: unshare --net');
+    // A browser breaks off what it loads when an address comes, which those of IPv6 do when a second has passed.
+    await writeFile('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
     const network = new Network();
     network.dir = await mkdtemp(path.join(tmpdir(), 'caside-network-'));
     await run('ip', ['link', 'set', 'lo', 'up']);

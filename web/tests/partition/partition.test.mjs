@@ -20,7 +20,8 @@ let chromium;
 
 before(async () => {
   network = await Network.open();
-  [cluster, chromium] = await Promise.all([Cluster.start({ network, objects: true }), browser()]);
+  cluster = await Cluster.start({ network, objects: true });
+  chromium = await browser();
 });
 
 after(async () => {
