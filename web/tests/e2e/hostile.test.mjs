@@ -147,8 +147,9 @@ test('a flood of messages is limited and hurts nobody', async () => {
   await unharmed(async () => {
     const { answers } = await socket(Array(3000).fill('{"type":"ping","id":1}'), { wait: 2500 });
     const refused = codes(answers).filter((code) => code === 'rate_limited').length;
-    console.log(`${refused} of 3000 pings were refused`);
-    assert.ok(refused >= 2000);
+    console.log(`of 3000 pings ${answers.length - refused} were answered and ${refused} refused; the others were left unread`);
+    // 400 at once and 100 a second are answered, 100 a second refused; whoever sends more is not read.
+    assert.ok(refused >= 100 && answers.length <= 1500, `${answers.length} answers, ${refused} refusals`);
   });
 });
 

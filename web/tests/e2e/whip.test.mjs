@@ -21,7 +21,7 @@ after(async () => {
 /** A page of the node's origin whose scripts are the test's own. */
 async function blank(context) {
   const page = await context.newPage();
-  await page.goto(`${node.url}/health/live`);
+  await page.goto(new URL('/docs', node.url).href);
   return page;
 }
 

@@ -34,7 +34,7 @@ async function inRoom(role, url, token, codec, say) {
 async function byHttp(role, url, token, codec, say) {
   const chromium = await browser();
   const page = await chromium.newPage();
-  await page.goto(new URL('/health/live', url).href);
+  await page.goto(new URL('/docs', url).href);
   const outcome = await page.evaluate(
     async ([role, url, token, codec]) => {
       const connection = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
