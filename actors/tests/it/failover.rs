@@ -195,7 +195,8 @@ async fn ten_thousand_rooms_of_a_killed_node_are_taken_over() {
     let cluster = Cluster::of(2).await;
     let mut members = Vec::new();
     for n in 0..400 {
-        members.push(cluster.worlds[1].member(&format!("ada-{n}"), &format!("room-{n}")).await);
+        let (user, room) = (format!("user-{n}"), format!("room-{n}"));
+        members.push(cluster.worlds[1].member(&user, &room).await);
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     let before = cluster.worlds[0].node.counts().rooms;

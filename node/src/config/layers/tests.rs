@@ -185,6 +185,8 @@ fn every_field_has_a_key_and_every_key_a_field() {
     let full = Settings {
         database_url: Some("sqlite:x".parse().unwrap()),
         redis_url: Some("redis://r".parse().unwrap()),
+        tls_cert: Some("c".parse().unwrap()),
+        tls_key: Some("k".parse().unwrap()),
         cluster_advertise: Some("h:1".parse().unwrap()),
         cluster_cookie: Some("0123456789abcdef".parse().unwrap()),
         cluster_cert: Some("c".parse().unwrap()),
