@@ -81,6 +81,7 @@ pub(crate) struct Session {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few, and only until the session has settled")]
 pub(super) enum Deferred {
     Message(PeerMsg),
     TakeOver(TakeOver),
