@@ -109,7 +109,10 @@ impl Gateway {
     ///
     /// # Errors
     /// Gives it back when it did not go.
-    #[expect(clippy::result_large_err, reason = "it is what was to be sent, and goes to whoever can answer it")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is what was to be sent, and goes to whoever can answer it"
+    )]
     pub(crate) fn order(&self, to: &RemoteRoom, participant: ParticipantId, order: Order) -> Result<(), Order> {
         let _sending = sending(&to.member, order.name()).entered();
         let (order, request) = match order {

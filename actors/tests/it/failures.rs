@@ -45,7 +45,11 @@ async fn a_room_that_fails_tells_its_participants_who_may_join_again() {
         took.map(|(_, took)| took.count())
     };
     assert_eq!(handled("join"), Some(5));
-    assert_eq!(rooms.waits.count(), rooms.handled() + 1, "of what failed nobody knows how long it took");
+    assert_eq!(
+        rooms.waits.count(),
+        rooms.handled() + 1,
+        "of what failed nobody knows how long it took"
+    );
     assert!(peers.high_water >= 1 && peers.high_water <= 64, "{}", peers.high_water);
     assert_eq!((rooms.waiting, rooms.deepest), (0, 0));
     assert_eq!(world.journal.count(|e| matches!(e, JournalEntry::CallEnded { .. })), 1);

@@ -152,7 +152,10 @@ async fn every_metric_that_dashboards_and_alerts_name_is_there() {
         .collect();
     let documented = include_str!("../../../docs/operations.md");
     for family in &families {
-        assert!(documented.contains(&format!("`{family}`")), "docs/operations.md: {family}");
+        assert!(
+            documented.contains(&format!("`{family}`")),
+            "docs/operations.md: {family}"
+        );
     }
     let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
     let mut files: Vec<std::path::PathBuf> = std::fs::read_dir(format!("{deploy}/grafana/dashboards"))
