@@ -143,7 +143,10 @@ fn is_traced(metadata: &Metadata<'_>) -> bool {
 fn resource(configuration: &Configuration, otlp: &Otlp) -> Resource {
     let member = wiring::member(&configuration.settings);
     let own = [
-        ("service.name", otlp.service_name.as_deref().unwrap_or("caside").to_owned()),
+        (
+            "service.name",
+            otlp.service_name.as_deref().unwrap_or("caside").to_owned(),
+        ),
         ("service.version", wiring::VERSION.to_owned()),
         ("service.instance.id", member.to_string()),
         ("caside.node.id", member.node.to_string()),
@@ -278,7 +281,11 @@ fn note_collector(signal: &'static str, error: Option<&str>, is_away: &mut bool)
     let was_away = std::mem::replace(is_away, error.is_some());
     match error {
         Some(error) if !was_away => {
-            tracing::warn!(signal, error, "the collector takes nothing; what does not fit is dropped");
+            tracing::warn!(
+                signal,
+                error,
+                "the collector takes nothing; what does not fit is dropped"
+            );
         }
         None if was_away => tracing::info!(signal, "the collector takes what is sent again"),
         Some(_) | None => {}

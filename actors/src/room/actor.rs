@@ -72,7 +72,11 @@ pub(crate) struct Running {
 impl RoomArgs {
     /// The handle of the actor that is about to start with these arguments.
     fn handle(&self, actor: &ActorRef<Traced<RoomMsg>>) -> RoomHandle {
-        let mailbox = Mailbox::new(actor.clone(), MAILBOX, self.shared.args.observed.counters(Kind::Room).clone());
+        let mailbox = Mailbox::new(
+            actor.clone(),
+            MAILBOX,
+            self.shared.args.observed.counters(Kind::Room).clone(),
+        );
         RoomHandle::new(self.setup.room.id.clone(), self.setup.epoch, mailbox)
     }
 }
