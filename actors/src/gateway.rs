@@ -59,6 +59,19 @@ pub(crate) struct Copy {
     pub(crate) state: Bytes,
 }
 
+/// How much the door keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    /// Owners of rooms elsewhere.
+    pub(crate) routes: usize,
+    /// Rooms of other nodes.
+    pub(crate) copies: usize,
+    /// Participants whose sessions' nodes are gone.
+    pub(crate) orphans: usize,
+    /// Requests that other nodes are to answer.
+    pub(crate) requests: usize,
+}
+
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("me", &self.me).finish_non_exhaustive()
@@ -96,6 +109,10 @@ impl Gateway {
     ///
     /// # Errors
     /// Gives it back when it did not go.
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is what was to be sent, and goes to whoever can answer it"
+    )]
     pub(crate) fn order(&self, to: &RemoteRoom, participant: ParticipantId, order: Order) -> Result<(), Order> {
         let _sending = sending(&to.member, order.name()).entered();
         let (order, request) = match order {
@@ -341,6 +358,16 @@ impl Gateway {
     /// Who would take a room over that this node has.
     pub(crate) fn standby_of(&self, room: &RoomId) -> Option<Member> {
         placement::standby(room, &self.links.others()).cloned()
+    }
+
+    /// How much is kept.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept {
+            routes: locked(&self.routes).len(),
+            copies: locked(&self.copies).len(),
+            orphans: locked(&self.orphans).len(),
+            requests: self.requests.len(),
+        }
     }
 
     // ---- others that come and go ----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use book::{Book, Invite, Noted};
 
-use crate::mailbox::{Alive, Inspected, Mailbox, Named, Traced};
+use crate::mailbox::{Inspected, Mailbox, Named, Traced};
 use crate::node::Shared;
 use crate::observed::{Asked, Kind, Label, Seen};
 use crate::peer::{PeerMsg, PeerWay, Reply};
@@ -183,7 +183,6 @@ pub(crate) struct Running {
     /// What was answered here before everything was read back, and is not to come back; `None` afterwards.
     answered_early: Option<HashSet<InviteId>>,
     shelf: JoinHandle<()>,
-    _alive: Alive,
     _seen: Seen,
 }
 
@@ -197,13 +196,13 @@ impl Actor for Invites {
         actor: ActorRef<Traced<InvitesMsg>>,
         args: InvitesArgs,
     ) -> Result<Running, ActorProcessingErr> {
-        let counters = &args.shared.counters.invites;
+        let counters = args.shared.args.observed.counters(Kind::Invites);
         let myself = Mailbox::new(actor, MAILBOX, counters.clone());
         args.started
             .send(myself.clone())
             .map_err(|_| "nobody waits for the invitations")?;
         let _seen = myself.list(&args.shared.args.observed, Kind::Invites, Label::Only);
-        let (_alive, book) = (counters.alive(), Book::new(args.shared.args.limits.max_invites));
+        let book = Book::new(args.shared.args.limits.max_invites);
         Ok(Running {
             shelf: shelf::keep(args.shared.clone(), myself.clone()),
             shared: args.shared,
@@ -212,7 +211,6 @@ impl Actor for Invites {
             began: Instant::now(),
             timer: None,
             answered_early: Some(HashSet::new()),
-            _alive,
             _seen,
         })
     }

@@ -3,13 +3,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ractor::{ActorCell, ActorRef, Message};
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::observed::{Asked, Kind, Label, Observable, Observed, Seen, Vitals};
+use crate::observed::{Asked, Counters, Kind, Label, Observable, Observed, Seen, Vitals};
 
 /// A message on its way, with what telemetry wants to know of it.
 pub(crate) struct Traced<M> {
@@ -42,17 +41,12 @@ impl<M: Named> Traced<M> {
         };
         let started = Instant::now();
         gauge.vitals.taken(started);
-        let counters = &gauge.counters;
-        counters
-            .waited_us
-            .fetch_add(micros(enqueued_at, started), Ordering::Relaxed);
-        let span = span(&context, counters.actor, message.name());
+        let (counters, name) = (&gauge.counters, message.name());
+        counters.waited(enqueued_at, started);
+        let span = span(&context, counters.actor(), name);
         let result = span.in_scope(|| work(message));
         gauge.vitals.done();
-        counters.handled.fetch_add(1, Ordering::Relaxed);
-        counters
-            .worked_us
-            .fetch_add(micros(started, Instant::now()), Ordering::Relaxed);
+        counters.worked(name, started);
         result
     }
 }
@@ -68,10 +62,6 @@ pub(crate) fn span(context: &Span, actor: &'static str, message: &'static str) -
         caside.actor.kind = actor,
         caside.message.name = message
     )
-}
-
-fn micros(from: Instant, to: Instant) -> u64 {
-    u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Names a message in traces and counters.
@@ -91,76 +81,6 @@ pub(crate) trait Inspected: Named + Send + Sized + 'static {
 #[error("the mailbox is full, or its actor is gone")]
 pub(crate) struct Overloaded<M>(pub(crate) M);
 
-/// What all mailboxes of one kind of actor have done since the start.
-#[derive(Debug)]
-pub(crate) struct Counters {
-    actor: &'static str,
-    alive: AtomicUsize,
-    handled: AtomicU64,
-    refused: AtomicU64,
-    waited_us: AtomicU64,
-    worked_us: AtomicU64,
-    failed: AtomicU64,
-}
-
-/// A reading of all mailboxes of one kind of actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MailboxReport {
-    /// The kind: `room`, `peer`, ….
-    pub actor: &'static str,
-    /// Actors of the kind that run now.
-    pub alive: usize,
-    /// Messages handled.
-    pub handled: u64,
-    /// Messages refused at the bound.
-    pub refused: u64,
-    /// Time that handled messages waited, in µs, summed.
-    pub waited_us: u64,
-    /// Time that handling took, in µs, summed.
-    pub worked_us: u64,
-    /// Actors of the kind that ended by a panic or an error.
-    pub failed: u64,
-}
-
-impl Counters {
-    /// Counters of one kind of actor.
-    pub(crate) fn of(actor: &'static str) -> Arc<Self> {
-        Arc::new(Self {
-            actor,
-            alive: AtomicUsize::new(0),
-            handled: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            waited_us: AtomicU64::new(0),
-            worked_us: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-        })
-    }
-
-    /// Counts an actor as running.
-    pub(crate) fn alive(self: &Arc<Self>) -> Alive {
-        self.alive.fetch_add(1, Ordering::Relaxed);
-        Alive(self.clone())
-    }
-
-    /// Counts an actor that ended by a panic or an error.
-    pub(crate) fn failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A reading.
-    pub(crate) fn report(&self) -> MailboxReport {
-        MailboxReport {
-            actor: self.actor,
-            alive: self.alive.load(Ordering::Relaxed),
-            handled: self.handled.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
-            waited_us: self.waited_us.load(Ordering::Relaxed),
-            worked_us: self.worked_us.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-        }
-    }
-}
-
 /// How full one mailbox is.
 #[derive(Debug)]
 struct Gauge {
@@ -171,16 +91,6 @@ struct Gauge {
 impl Observable for Gauge {
     fn vitals(&self) -> &Vitals {
         &self.vitals
-    }
-}
-
-/// Counts an actor as running until it is dropped; kept in the actor's state, so that a panic counts too.
-#[derive(Debug)]
-pub(crate) struct Alive(Arc<Counters>);
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.alive.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -250,7 +160,7 @@ impl<M: Send + 'static> Mailbox<M> {
     pub(crate) fn send(&self, message: M) -> Result<(), Overloaded<M>> {
         if self.gauge.vitals.is_full() {
             self.gauge.vitals.refused();
-            self.gauge.counters.refused.fetch_add(1, Ordering::Relaxed);
+            self.gauge.counters.refused();
             return Err(Overloaded(message));
         }
         self.put(message, Span::current()).map_err(Overloaded)
@@ -263,7 +173,7 @@ impl<M: Send + 'static> Mailbox<M> {
     pub(crate) fn send_apart(&self, message: M) -> Result<(), Overloaded<M>> {
         if self.gauge.vitals.is_full() {
             self.gauge.vitals.refused();
-            self.gauge.counters.refused.fetch_add(1, Ordering::Relaxed);
+            self.gauge.counters.refused();
             return Err(Overloaded(message));
         }
         self.put(message, Span::none()).map_err(Overloaded)

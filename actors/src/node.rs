@@ -27,14 +27,13 @@ use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-pub use counts::Counts;
+pub use counts::{Counts, Ownership};
 pub use explain::Known;
 pub use limits::Limits;
 pub(crate) use shared::Shared;
 
 use crate::gateway::NodeInbox;
-use crate::mailbox::MailboxReport;
-use crate::observed::Observed;
+use crate::observed::{KindReport, Observed};
 use crate::outbound::OutboundQueue;
 use crate::peer::{DrainGuard, Peer, PeerArgs, PeerHandle, PeerMsg};
 use crate::ports::{Authenticator, CallJournal, InviteShelf, RecorderFactory, RoomCatalog, SfuFactory};
@@ -246,12 +245,23 @@ impl NodeHandle {
         }
     }
 
-    /// What the mailboxes have done, by kind of actor.
-    pub fn mailboxes(&self) -> Vec<MailboxReport> {
-        let counters = &self.shared.counters;
-        [&counters.room, &counters.rooms, &counters.peer, &counters.invites]
-            .map(|c| c.report())
-            .to_vec()
+    /// What the actors have done, by kind. Looks at every mailbox.
+    pub fn actors_report(&self) -> Vec<KindReport> {
+        self.shared.args.observed.report()
+    }
+
+    /// What this node owns, and by which right.
+    pub fn ownership(&self) -> Ownership {
+        let directory = &self.shared.args.directory;
+        let kept = self.shared.gateway.kept();
+        Ownership {
+            holds: directory.holds(),
+            directory_away: directory.is_away(),
+            routes: kept.routes,
+            copies: kept.copies,
+            orphans: kept.orphans,
+            requests: kept.requests,
+        }
     }
 
     // ---- explaining -----------------------------------------------------------------------------------------------

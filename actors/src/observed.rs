@@ -2,10 +2,12 @@
 //! state when somebody looks. What was wrong with those that failed is kept for a while.
 //!
 //! A listing costs an actor about 150 bytes and one lock of a shard at its start and its end; a message a few relaxed atomic
-//! writes. Absent on purpose: sums over all actors of a kind (the mailboxes' counters), packets (the media workers').
+//! writes. Absent on purpose: packets (the media workers').
 
 mod asking;
+mod counters;
 mod fates;
+mod histogram;
 mod page;
 mod vitals;
 
@@ -18,7 +20,10 @@ use ractor::{ActorCell, ActorId};
 
 pub(crate) use asking::Asked;
 use asking::Asking;
+pub(crate) use counters::Counters;
+pub use counters::KindReport;
 use fates::Fates;
+pub use histogram::{BOUNDS, Durations};
 pub(crate) use vitals::{Observable, Vitals, room_number};
 
 /// Locks that the listings are spread over.
@@ -125,11 +130,23 @@ struct Shard {
     ended: VecDeque<(u64, Kind, Label)>,
 }
 
-#[derive(Default)]
 struct Registry {
     shards: [Mutex<Shard>; SHARDS],
     fates: Mutex<Fates>,
     asking: Asking,
+    /// In the order of [`Kind::ALL`].
+    counters: [Arc<Counters>; Kind::ALL.len()],
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            shards: Default::default(),
+            fates: Mutex::default(),
+            asking: Asking::default(),
+            counters: Kind::ALL.map(|kind| Arc::new(Counters::new(kind))),
+        }
+    }
 }
 
 /// The actors of one node; cheap to clone. Whatever is started for the node is given the same one.
@@ -153,6 +170,9 @@ impl Drop for Seen {
     fn drop(&mut self) {
         let mut shard = self.observed.shard(self.id);
         if let Some(entry) = shard.entries.remove(&self.id) {
+            self.observed
+                .counters(entry.kind)
+                .ended(entry.vitals.vitals().high_water());
             if shard.ended.len() >= REMEMBERED {
                 shard.ended.pop_front();
             }
@@ -183,6 +203,7 @@ impl Observed {
             kind,
         };
         self.shard(id).entries.insert(id, entry);
+        self.counters(kind).started();
         let observed = self.clone();
         Seen { observed, id }
     }
@@ -200,6 +221,7 @@ impl Observed {
     /// An actor ended by a panic or an error.
     pub(crate) fn failed(&self, actor: ActorId, error: &dyn fmt::Display) {
         if let Some((kind, label)) = self.task(actor.pid()) {
+            self.counters(kind).failed();
             locked(&self.0.fates).failed(kind, label, error.to_string());
         }
     }
@@ -229,6 +251,27 @@ impl Observed {
         found
     }
 
+    /// What all actors of a kind have done.
+    pub(crate) fn counters(&self, kind: Kind) -> &Arc<Counters> {
+        // The kinds are numbered in the order of the table.
+        &self.0.counters[kind as usize]
+    }
+
+    /// What the actors have done, by kind. Looks at every mailbox.
+    pub fn report(&self) -> Vec<KindReport> {
+        let mut reports: Vec<KindReport> = self.0.counters.iter().map(|counters| counters.report()).collect();
+        for shard in &self.0.shards {
+            for entry in locked(shard).entries.values() {
+                let (vitals, report) = (entry.vitals.vitals(), &mut reports[entry.kind as usize]);
+                let depth = u64::from(vitals.depth());
+                report.waiting += depth;
+                report.deepest = report.deepest.max(depth);
+                report.high_water = report.high_water.max(u64::from(vitals.high_water()));
+            }
+        }
+        reports
+    }
+
     fn shard(&self, id: u64) -> MutexGuard<'_, Shard> {
         let index = usize::try_from(id).unwrap_or_default() % SHARDS;
         locked(&self.0.shards[index])
@@ -243,6 +286,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_kind_has_counters_of_its_own() {
+        let observed = Observed::default();
+        for (n, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!((kind as usize, observed.counters(kind).actor()), (n, kind.as_str()));
+        }
+    }
 
     #[test]
     fn a_listing_is_small_for_there_are_tens_of_thousands() {

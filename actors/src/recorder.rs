@@ -12,7 +12,9 @@ mod numbering;
 mod origin;
 mod part;
 mod recordings;
+mod report;
 mod shipping;
 mod sink;
 
 pub use recordings::{Recordings, RecordingsArgs};
+pub use report::{RecordingsReport, ShippingReport};

@@ -132,11 +132,12 @@ impl Company {
             tracing::error!("a company has one inbox");
         }
         // Whoever is linked may send already, and is not told whether it was taken. What comes meanwhile waits for the lock.
-        let mut waiting = locked(&self.early);
-        for (from, message) in waiting.take().into_iter().flatten() {
-            inbox.received(&from, message);
+        {
+            let mut waiting = locked(&self.early);
+            for (from, message) in waiting.take().into_iter().flatten() {
+                inbox.received(&from, message);
+            }
         }
-        drop(waiting);
         // A node that answers before it knows its company would place rooms as if it were alone.
         let until = Instant::now() + FIRST_LINKS;
         while Instant::now() < until && !self.is_complete() {

@@ -56,7 +56,7 @@ use gateway::{Gateway, GatewayArgs};
 use message::GatewayMsg;
 use opening::Secret;
 use sessions::Sessions;
-use shared::{Counts, Known, Phase, Shared, count, lock};
+use shared::{Counts, Known, Phase, Shared, add, count, lock};
 use tls::Tls;
 
 pub use settings::{LinkTls, LinksError, LinksSettings, MAX_MESSAGE, SendError};
@@ -92,6 +92,16 @@ pub struct Links {
 /// What happened since the start, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkCounts {
+    /// Members that are linked now.
+    pub linked: usize,
+    /// Messages sent.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Messages received.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
     /// Connections of others that were not let in.
     pub refused: u64,
     /// Frames that could not be read.
@@ -231,8 +241,12 @@ impl Links {
             return Err(SendError::Overloaded);
         }
         let ttl_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+        let bytes = message.len();
         let frame = self.shared.frame(&link.connection, Body::Data { ttl_ms, message });
-        link.gateway.send_message(frame).map_err(|_| SendError::Unreachable)
+        link.gateway.send_message(frame).map_err(|_| SendError::Unreachable)?;
+        count(&self.shared.counts.sent);
+        add(&self.shared.counts.sent_bytes, bytes);
+        Ok(())
     }
 
     /// Members that are linked.
@@ -274,6 +288,11 @@ impl Links {
         let counts = &self.shared.counts;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LinkCounts {
+            linked: self.shared.all_links().len(),
+            sent: read(&counts.sent),
+            sent_bytes: read(&counts.sent_bytes),
+            received: read(&counts.received),
+            received_bytes: read(&counts.received_bytes),
             refused: read(&counts.refused),
             undecodable: read(&counts.undecodable),
             stray: read(&counts.stray),

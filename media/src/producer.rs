@@ -324,8 +324,13 @@ impl Producer {
         self.layers.rates()
     }
 
+    /// Packets that were lost for good (RFC 3550 §6.4.1).
+    pub(crate) fn lost(&self) -> i64 {
+        self.streams.iter().map(Stream::lost).sum()
+    }
+
     pub(crate) fn snapshot(&self) -> ProducerStats {
-        let lost = self.streams.iter().map(Stream::lost).sum();
+        let lost = self.lost();
         let jitter = self
             .streams
             .iter()

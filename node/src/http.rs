@@ -21,12 +21,14 @@ pub(crate) mod routes;
 pub(crate) mod security;
 mod spans;
 pub(crate) mod tls;
+pub(crate) mod traffic;
 pub(crate) mod web_app;
 
 use std::sync::Arc;
 
 use caside_actors::media_worker::MediaWorkers;
 use caside_actors::node::NodeHandle;
+use caside_actors::recorder::Recordings;
 use caside_cluster::Company;
 use caside_store::{Journal, ObjectStore, Store};
 
@@ -38,6 +40,7 @@ use crate::ws::Sockets;
 use cors::Origins;
 use rates::Rates;
 use readiness::Readiness;
+use traffic::Traffic;
 
 /// What handlers work with.
 pub(crate) struct App {
@@ -55,6 +58,10 @@ pub(crate) struct App {
     pub(crate) company: Option<Arc<Company>>,
     /// What forwards its media.
     pub(crate) media: Arc<MediaWorkers>,
+    /// What is recorded.
+    pub(crate) recordings: Recordings,
+    /// Requests, in numbers.
+    pub(crate) traffic: Traffic,
     /// Whose pages may use the API.
     pub(crate) origins: Origins,
     /// WebSockets and their bounds.

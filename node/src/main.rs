@@ -12,6 +12,7 @@ mod config;
 mod first_start;
 mod http;
 mod limit;
+mod metrics;
 mod notify;
 mod output;
 mod private;

@@ -23,6 +23,8 @@ use crate::{first_start, notify, output, private, reload};
 const TAIL: u32 = 4;
 /// How long the end waits for a collector to take what is told of it.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+/// How long it waits for a last reading of metrics.
+const READ_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs a node until it is told to stop.
 ///
@@ -53,6 +55,7 @@ async fn live(configuration: Configuration, exporting: &mut Exporting) -> anyhow
     let passwords = Passwords::new()?;
     let demo = first_start::demo_user(&settings, &store, &passwords).await?;
     let running = Running::start(&settings, keys, passwords, store, exporting.health()).await?;
+    exporting.metrics(running.app.clone());
     let bounds = Bounds {
         per_address: usize::try_from(settings.max_connections_per_address.get()).unwrap_or(usize::MAX),
         write_timeout: settings.write_timeout.0,
@@ -80,7 +83,7 @@ async fn live(configuration: Configuration, exporting: &mut Exporting) -> anyhow
         "stopping; a second signal exits at once"
     );
     tokio::select! {
-        () = stop(&settings, running, server) => {
+        () = stop(&settings, running, server, exporting) => {
             tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)
         }
@@ -105,11 +108,12 @@ pub(crate) fn tls(configuration: &Configuration) -> Result<Option<Tls>, ConfigEr
 }
 
 /// Ends calls, sockets and requests in this order, within the drain timeout.
-async fn stop(settings: &Settings, running: Running, server: Server) {
+async fn stop(settings: &Settings, running: Running, server: Server, exporting: &Exporting) {
     let limit = settings.drain_timeout.0;
     let deadline = Instant::now() + limit;
     // While rooms drain, HTTP still answers, so that a load balancer sees that the node is no longer ready.
     running.drain(limit - limit / TAIL).await;
+    exporting.last_metrics(READ_LIMIT).await;
     let patience = deadline
         .saturating_duration_since(Instant::now())
         .max(Duration::from_millis(500))

@@ -6,6 +6,7 @@
 mod keeping;
 mod levels;
 mod lines;
+mod metrics;
 pub(crate) mod outbox;
 mod records;
 mod sampler;
@@ -13,7 +14,7 @@ pub(crate) mod settings;
 mod transport;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
@@ -31,6 +32,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::layers::Configuration;
+use crate::http::SharedApp;
 use crate::wiring;
 use keeping::{Keeper, Kept};
 use outbox::{Counts, Flush, Outbox, Waiting};
@@ -60,6 +62,8 @@ pub(crate) struct Telemetry {
     spans: Option<(SdkTracerProvider, Waiting<SpanData>)>,
     records: Option<(SdkLoggerProvider, Waiting<Record>)>,
     health: Arc<Health>,
+    /// When the process began to count.
+    began: SystemTime,
 }
 
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
@@ -126,6 +130,7 @@ pub(crate) fn start(configuration: &Configuration, exports: bool) -> Telemetry {
         spans,
         records,
         health,
+        began: SystemTime::now(),
     }
 }
 
@@ -138,7 +143,10 @@ fn is_traced(metadata: &Metadata<'_>) -> bool {
 fn resource(configuration: &Configuration, otlp: &Otlp) -> Resource {
     let member = wiring::member(&configuration.settings);
     let own = [
-        ("service.name", otlp.service_name.as_deref().unwrap_or("caside").to_owned()),
+        (
+            "service.name",
+            otlp.service_name.as_deref().unwrap_or("caside").to_owned(),
+        ),
         ("service.version", wiring::VERSION.to_owned()),
         ("service.instance.id", member.to_string()),
         ("caside.node.id", member.node.to_string()),
@@ -157,6 +165,9 @@ pub(crate) struct Exporting {
     otlp: Otlp,
     resource: Resource,
     flushes: Vec<(&'static str, Flush)>,
+    /// Has a last reading of metrics taken.
+    hold: Option<Flush>,
+    began: SystemTime,
     health: Arc<Health>,
     /// Keep what they make alive.
     _spans: Option<SdkTracerProvider>,
@@ -172,6 +183,16 @@ impl Telemetry {
         let mut flushes = Vec::new();
         let mut exporting = None;
         let mut recording = None;
+        if self.otlp.exports() {
+            let goes = |target: &Option<settings::Target>| target.as_ref().map_or("nowhere", |_| "to a collector");
+            let (traces, metrics, logs) = (&self.otlp.traces, &self.otlp.metrics, &self.otlp.logs);
+            tracing::info!(
+                traces = goes(traces),
+                metrics = goes(metrics),
+                logs = goes(logs),
+                "telemetry is exported"
+            );
+        }
         if let (Some((provider, waiting)), Some(target)) = (self.spans, &self.otlp.traces) {
             match transport::spans(target, &self.resource) {
                 Ok(exporter) => flushes.push(("spans", waiting.send("spans", exporter))),
@@ -190,6 +211,8 @@ impl Telemetry {
             otlp: self.otlp,
             resource: self.resource,
             flushes,
+            hold: None,
+            began: self.began,
             health: self.health,
             _spans: exporting,
             _records: recording,
@@ -201,6 +224,42 @@ impl Exporting {
     /// What becomes of telemetry.
     pub(crate) fn health(&self) -> Arc<Health> {
         self.health.clone()
+    }
+
+    /// Sends metrics of `app` from here on, if they go anywhere.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub(crate) fn metrics(&mut self, app: SharedApp) {
+        let Some(target) = &self.otlp.metrics else { return };
+        let post = match transport::metrics(target) {
+            Ok(post) => post,
+            Err(error) => return tracing::error!(error, "metrics are not exported"),
+        };
+        let terms = metrics::Terms {
+            interval: self.otlp.metric_interval,
+            timeout: self.otlp.metric_timeout,
+            resource: self.resource.clone(),
+            began: self.began,
+        };
+        let read: metrics::Read = Box::new(move || {
+            let app = app.clone();
+            Box::pin(async move { crate::metrics::gather(&app).await })
+        });
+        let asking = metrics::send(read, post, terms, self.health.points.clone());
+        self.flushes.push(("metrics", asking.flush));
+        self.hold = Some(asking.hold);
+    }
+
+    /// Has metrics read for the last time, to be sent with the flush: what they are read from ends.
+    pub(crate) async fn last_metrics(&self, limit: Duration) {
+        if let Some(hold) = &self.hold {
+            let (done, is_done) = oneshot::channel();
+            let reading = async { hold.send(done).await.is_ok() && is_done.await.is_ok() };
+            if !matches!(timeout(limit, reading).await, Ok(true)) {
+                tracing::debug!("metrics were not read for the last time");
+            }
+        }
     }
 
     /// Sends what waits, and waits for that no longer than `limit`.
@@ -222,7 +281,11 @@ fn note_collector(signal: &'static str, error: Option<&str>, is_away: &mut bool)
     let was_away = std::mem::replace(is_away, error.is_some());
     match error {
         Some(error) if !was_away => {
-            tracing::warn!(signal, error, "the collector takes nothing; what does not fit is dropped");
+            tracing::warn!(
+                signal,
+                error,
+                "the collector takes nothing; what does not fit is dropped"
+            );
         }
         None if was_away => tracing::info!(signal, "the collector takes what is sent again"),
         Some(_) | None => {}

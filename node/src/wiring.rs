@@ -35,6 +35,7 @@ use crate::config::Settings;
 use crate::http::cors::Origins;
 use crate::http::rates::{self, Rates};
 use crate::http::readiness::Readiness;
+use crate::http::traffic::Traffic;
 use crate::http::{App, SharedApp};
 use crate::private;
 use crate::telemetry::Health;
@@ -355,6 +356,8 @@ impl Running {
             node,
             company,
             media: workers.clone(),
+            recordings: recordings.clone(),
+            traffic: Traffic::default(),
             telemetry,
             origins: Origins::new(settings.cors_origins.clone(), settings.tls_cert.is_some()),
             rates: Rates::new(f64::from(settings.request_rate.as_u32())),

@@ -434,7 +434,11 @@ mod tests {
                 decode(Dialect::MessagePack, &msgpack(&envelope)).unwrap(),
             ];
             for request in read {
-                assert_eq!(request.traceparent.map(|parent| parent.to_string()), taken, "{envelope}");
+                assert_eq!(
+                    request.traceparent.map(|parent| parent.to_string()),
+                    taken,
+                    "{envelope}"
+                );
                 assert_eq!(request.message, ClientMessage::Ping);
             }
         }

@@ -102,7 +102,11 @@ pub enum NodeMessage {
         /// What.
         question: Box<Question>,
         /// The trace it is part of.
-        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "trace::lenient"
+        )]
         trace: Option<TraceContext>,
     },
     /// Its answer.

@@ -105,7 +105,9 @@ impl TraceContext {
     pub fn new(parent: &str, state: Option<&str>) -> Option<Self> {
         let parent = parent.parse().ok()?;
         let is_plain = |state: &&str| state.bytes().all(|byte| (0x20..0x7f).contains(&byte) || byte == b'\t');
-        let state = state.map(str::trim).filter(|state| !state.is_empty() && state.len() <= MAX_TRACESTATE);
+        let state = state
+            .map(str::trim)
+            .filter(|state| !state.is_empty() && state.len() <= MAX_TRACESTATE);
         Some(Self {
             parent,
             state: state.filter(is_plain).map(Into::into),
@@ -162,7 +164,9 @@ mod tests {
         assert!(parent.is_sampled());
         assert_eq!(parent.trace[..2], [0x4b, 0xf9]);
         assert_eq!(parent.to_string(), GOOD);
-        let unsampled: TraceParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00".parse().unwrap();
+        let unsampled: TraceParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+            .parse()
+            .unwrap();
         assert!(!unsampled.is_sampled());
     }
 

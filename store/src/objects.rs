@@ -195,7 +195,7 @@ impl ObjectStore {
                 Self::Custom(custom) => custom.put(key, content_type, bytes).await,
             }
         };
-        trace::object("put", self.is_remote(), key, call).await
+        Box::pin(trace::object("put", self.is_remote(), key, call)).await
     }
 
     /// Puts an object of unknown length as it is read; its size. Holds at most 4 parts of 8 MiB in memory.
@@ -237,7 +237,7 @@ impl ObjectStore {
                 Self::Custom(custom) => custom.get(key, range).await,
             }
         };
-        trace::object("get", self.is_remote(), key, call).await
+        Box::pin(trace::object("get", self.is_remote(), key, call)).await
     }
 
     /// What is known of an object.

@@ -146,7 +146,10 @@ mod tests {
     #[test]
     fn a_statement_is_named_by_what_it_does_to_which_table() {
         for (sql, want) in [
-            (r#"SELECT "rooms"."id" FROM "rooms" WHERE "id" = $1"#, ("SELECT", Some("rooms"))),
+            (
+                r#"SELECT "rooms"."id" FROM "rooms" WHERE "id" = $1"#,
+                ("SELECT", Some("rooms")),
+            ),
             (r#"INSERT INTO "calls" ("id") VALUES (?)"#, ("INSERT", Some("calls"))),
             (r#"UPDATE "api_keys" SET "x" = 1"#, ("UPDATE", Some("api_keys"))),
             (r#"DELETE FROM "users""#, ("DELETE", Some("users"))),

@@ -46,6 +46,11 @@ impl Requests {
         number
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        locked(&self.table).len()
+    }
+
     /// The request of this number.
     pub(super) fn take(&self, number: u64) -> Option<Waiting> {
         locked(&self.table).remove(&number).map(|request| request.waiting)

@@ -134,7 +134,6 @@ impl Actor for Peers {
     ) -> Result<(), ActorProcessingErr> {
         if let SupervisionEvent::ActorFailed(who, error) = event {
             shared.args.observed.failed(who.get_id(), &error);
-            shared.counters.peer.failed();
             tracing::error!(error = %error, "a session failed and was closed");
         }
         Ok(())

@@ -13,18 +13,9 @@ use super::NodeArgs;
 use super::refusals::Refusals;
 use crate::gateway::Gateway;
 use crate::invites::InvitesMsg;
-use crate::mailbox::{Counters, Mailbox};
+use crate::mailbox::Mailbox;
 use crate::peer::{Allowances, Sessions};
 use crate::room::{RoomTable, RoomsMsg};
-
-/// Counters by kind of actor.
-#[derive(Debug)]
-pub(crate) struct AllCounters {
-    pub(crate) room: Arc<Counters>,
-    pub(crate) rooms: Arc<Counters>,
-    pub(crate) peer: Arc<Counters>,
-    pub(crate) invites: Arc<Counters>,
-}
 
 /// The root's children.
 #[derive(Debug, Clone)]
@@ -38,7 +29,6 @@ pub(super) struct Supervisors {
 /// What the actors of a node have in common.
 pub(crate) struct Shared {
     pub(crate) args: NodeArgs,
-    pub(crate) counters: AllCounters,
     pub(crate) rooms: RoomTable,
     pub(crate) sessions: Sessions,
     pub(crate) plans: Plans,
@@ -54,18 +44,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(args: NodeArgs) -> Arc<Self> {
-        let counters = AllCounters {
-            room: Counters::of("room"),
-            rooms: Counters::of("rooms"),
-            peer: Counters::of("peer"),
-            invites: Counters::of("invites"),
-        };
         let gateway = Gateway::new(args.member.clone(), args.gateways.clone());
         Arc::new(Self {
             gateway,
             allowances: Allowances::new(&args.limits),
             args,
-            counters,
             rooms: RoomTable::default(),
             sessions: Sessions::default(),
             plans: Plans::default(),

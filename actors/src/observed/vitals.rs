@@ -57,6 +57,11 @@ impl Vitals {
         self.depth.load(Ordering::Relaxed)
     }
 
+    /// Most messages that ever waited.
+    pub(super) fn high_water(&self) -> u32 {
+        self.high_water.load(Ordering::Relaxed)
+    }
+
     /// Whether as many wait as may.
     pub(crate) fn is_full(&self) -> bool {
         self.depth() >= self.bound

@@ -23,7 +23,7 @@ use super::sessions::Registration;
 use super::socket::{Route, Socket};
 use super::{PeerHandle, SocketClosed};
 use crate::audit::Act;
-use crate::mailbox::{Alive, Mailbox, Traced};
+use crate::mailbox::{Mailbox, Traced};
 use crate::node::{SessionArgs, Shared};
 use crate::observed::{Kind, Label, Seen};
 use crate::room::{EventLog, Order};
@@ -77,11 +77,11 @@ pub(crate) struct Session {
     over: bool,
     /// As whom it was last said to be in a room.
     pub(super) seen_as: Option<ParticipantId>,
-    _alive: Alive,
     _seen: Seen,
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few, and only until the session has settled")]
 pub(super) enum Deferred {
     Message(PeerMsg),
     TakeOver(TakeOver),
@@ -98,8 +98,8 @@ impl Actor for Peer {
             socket,
             started,
         } = args;
-        let counters = shared.counters.peer.clone();
-        let myself = Mailbox::new(actor, MAILBOX, counters.clone());
+        let counters = shared.args.observed.counters(Kind::Peer).clone();
+        let myself = Mailbox::new(actor, MAILBOX, counters);
         let (id, route) = (SessionId::new(), Route::new(myself.clone(), 0));
         let limits = &shared.args.limits;
         let handle = PeerHandle {
@@ -129,7 +129,6 @@ impl Actor for Peer {
             timer: None,
             over: false,
             seen_as: None,
-            _alive: counters.alive(),
             _seen: myself.list(&shared.args.observed, Kind::Peer, Label::Session(id)),
             shared: shared.clone(),
             myself,

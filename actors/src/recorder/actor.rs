@@ -197,9 +197,10 @@ impl Actor for Recorder {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         state.gather();
-        let is_counted = matches!(message, RecorderMsg::Command(_));
-        if is_counted {
-            self.vitals.taken(Instant::now());
+        let word = word(&message);
+        let began = Instant::now();
+        if word.is_some() {
+            self.vitals.taken(began);
         }
         match message {
             RecorderMsg::Inspect(asked) => asked.answer(state.inspect()),
@@ -221,11 +222,26 @@ impl Actor for Recorder {
                 myself.stop(None);
             }
         }
-        if is_counted {
+        if let Some(word) = word {
             self.vitals.done();
+            state.keeping.observed.counters(Kind::Recorder).worked(word, began);
         }
         Ok(())
     }
+}
+
+/// Names a message in counters; `None` of one that counts nowhere.
+fn word(message: &RecorderMsg) -> Option<&'static str> {
+    let RecorderMsg::Command(command) = message else {
+        return None;
+    };
+    Some(match command {
+        RecorderCommand::TrackPublished { .. } => "track_published",
+        RecorderCommand::TrackUnpublished { .. } => "track_unpublished",
+        RecorderCommand::TrackPaused { .. } => "track_paused",
+        RecorderCommand::Stop => "stop",
+        RecorderCommand::HandOver => "hand_over",
+    })
 }
 
 impl State {
@@ -289,6 +305,7 @@ impl State {
             kind,
             queue: group.queue.clone(),
             dropped: group.dropped.clone(),
+            tally: self.keeping.tally.clone(),
         };
         let tap = next_tap();
         self.taps.insert(track, (tap, sfu.clone()));

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use caside_protocol::rest::RecordingState;
 use caside_protocol::{NodeId, RecordingId};
 use caside_store::journal::RecordingStarted;
 use caside_store::recordings::StoredRecording;
@@ -22,6 +23,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::actor::{self, RecorderArgs};
 use super::finalize::{Ending, Outcome};
 use super::group::{self, GroupOutcome};
+use super::report::{RecordingsReport, Tally};
 use super::shipping::Shipping;
 use crate::observed::{Asked, Kind, Label, Observed, Seen, Vitals};
 use crate::ports::{
@@ -67,6 +69,7 @@ pub(super) struct Keeping {
     pub(super) store: Store,
     pub(super) writing_app: String,
     pub(super) shipping: Shipping,
+    pub(super) tally: Arc<Tally>,
     pub(super) observed: Observed,
     /// Recordings whose files are made at one time.
     pub(super) finalizers: Semaphore,
@@ -78,6 +81,12 @@ impl Keeping {
     /// Held by whoever a stop has to wait for.
     pub(super) fn token(&self) -> TaskTrackerToken {
         self.tasks.token()
+    }
+
+    /// Recordings whose files are being made, while so many run.
+    fn finishing(&self, running: usize) -> usize {
+        // A recorder that runs holds a token, and its supervisor's entry another.
+        self.tasks.len().saturating_sub(2 * running)
     }
 
     /// Makes the files in a task of its own, when the groups have written what they have.
@@ -102,6 +111,7 @@ impl Keeping {
                     return;
                 }
             };
+            keeping.tally.over(finished.state == RecordingState::Ready);
             tracing::info!(
                 recording.id = %recording,
                 state = ?finished.state,
@@ -156,7 +166,13 @@ impl Recordings {
     /// # Errors
     /// [`SpawnErr`] when the parent is stopping.
     pub async fn start(parent: Option<ActorCell>, args: RecordingsArgs) -> Result<Self, SpawnErr> {
-        let shipping = Shipping::start(args.spool.clone(), args.objects.clone(), args.journal.clone());
+        let tally = Arc::<Tally>::default();
+        let shipping = Shipping::start(
+            args.spool.clone(),
+            args.objects.clone(),
+            args.journal.clone(),
+            tally.clone(),
+        );
         let keeping = Arc::new(Keeping {
             node: args.node.clone(),
             spool: args.spool,
@@ -165,6 +181,7 @@ impl Recordings {
             store: args.store,
             writing_app: args.writing_app,
             shipping,
+            tally,
             observed: args.observed,
             finalizers: Semaphore::new(FINALIZERS),
             tasks: TaskTracker::new(),
@@ -200,6 +217,19 @@ impl Recordings {
                 .finalize_later(Ending::cut_off(*recording), JoinSet::new(), nobody());
         }
         listed.map(|_| left.len())
+    }
+
+    /// What the recordings do, in numbers.
+    pub async fn report(&self) -> RecordingsReport {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).len();
+        RecordingsReport {
+            running,
+            finishing: self.keeping.finishing(running),
+            spool_bytes: self.keeping.spool.used_bytes(),
+            spool_max_bytes: self.keeping.spool.max_bytes(),
+            shipping: self.keeping.shipping.report().await,
+            ..self.keeping.tally.report()
+        }
     }
 
     async fn unfinished(&self) -> Result<Vec<StoredRecording>, StoreError> {
@@ -316,8 +346,7 @@ impl Actor for Supervisor {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).len();
         asked.answer(json!({
             "running": running,
-            // A recorder that runs holds a token, and its entry here another.
-            "being_finished": self.keeping.tasks.len().saturating_sub(2 * running),
+            "being_finished": self.keeping.finishing(running),
             "ships_while_recording": self.keeping.shipping.is_on(),
         }));
         Ok(())

@@ -4,6 +4,7 @@
 //! everything wait.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use caside_store::{Journal, JournalEntry, ObjectStore, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
+
+use super::report::{ShippingReport, Tally};
 
 /// Segments that may wait to be shipped; those beyond it stay in the spool alone, from where the file is finished all the same.
 const QUEUE: usize = 65_536;
@@ -32,25 +35,29 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10 * 60);
 const TRY_LIMIT: Duration = Duration::from_secs(60);
 /// How long whoever finishes a recording waits for copies that are on their way.
 const FORGET_LIMIT: Duration = Duration::from_secs(90);
+/// How long somebody who wants numbers waits for them.
+const REPORT_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 enum Order {
     Ship(SegmentId),
     /// Ship no more of a recording, and say when nothing of it is on its way.
     Forget(RecordingId, oneshot::Sender<()>),
+    Report(oneshot::Sender<ShippingReport>),
 }
 
 /// The way to the task that ships.
 #[derive(Debug, Clone)]
 pub(super) struct Shipping {
     orders: Option<mpsc::Sender<Order>>,
+    tally: Arc<Tally>,
 }
 
 impl Shipping {
     /// Starts shipping when `objects` is on another machine; with local files the spool is as safe as they are.
-    pub(super) fn start(spool: Spool, objects: ObjectStore, journal: Journal) -> Self {
+    pub(super) fn start(spool: Spool, objects: ObjectStore, journal: Journal, tally: Arc<Tally>) -> Self {
         if !objects.is_remote() {
-            return Self { orders: None };
+            return Self { orders: None, tally };
         }
         let (orders, waiting) = mpsc::channel(ORDERS);
         let shipper = Shipper {
@@ -66,9 +73,14 @@ impl Shipping {
             calm_until: Instant::now(),
             calm: FIRST_PAUSE,
             next_retry: 0,
+            counted: ShippingReport::default(),
+            tally: tally.clone(),
         };
         tokio::spawn(shipper.run(waiting));
-        Self { orders: Some(orders) }
+        Self {
+            orders: Some(orders),
+            tally,
+        }
     }
 
     /// Whether segments are copied at all.
@@ -81,8 +93,16 @@ impl Shipping {
         if let Some(orders) = &self.orders
             && orders.try_send(Order::Ship(segment)).is_err()
         {
+            self.tally.left_out();
             tracing::warn!("too many segments wait for the object store; one stays in the spool alone");
         }
+    }
+
+    /// What is shipped, in numbers; `None` when nothing is.
+    pub(super) async fn report(&self) -> Option<ShippingReport> {
+        let (tell, told) = oneshot::channel();
+        self.orders.as_ref()?.try_send(Order::Report(tell)).ok()?;
+        tokio::time::timeout(REPORT_LIMIT, told).await.ok()?.ok()
     }
 
     /// Ships no more of a recording; when this returns, nothing of it is on its way.
@@ -106,12 +126,16 @@ struct Parcel {
     id: SegmentId,
     /// Failures so far.
     tries: u32,
+    /// When it was queued.
+    since: Instant,
 }
 
 /// What came of a try.
 #[derive(Debug)]
 enum Tried {
-    /// It is there, or nobody needs it.
+    /// It is there, with so many bytes.
+    Shipped(u64),
+    /// Nobody needs it.
     Settled,
     Again(String),
 }
@@ -135,6 +159,9 @@ struct Shipper {
     /// The next pause of everything.
     calm: Duration,
     next_retry: u64,
+    /// What happened so far.
+    counted: ShippingReport,
+    tally: Arc<Tally>,
 }
 
 impl Shipper {
@@ -146,8 +173,14 @@ impl Shipper {
             tokio::select! {
                 order = orders.recv() => match order {
                     None => return,
-                    Some(Order::Ship(id)) => self.queue(Parcel { id, tries: 0 }),
+                    Some(Order::Ship(id)) => self.queue(Parcel {
+                        id,
+                        tries: 0,
+                        since: Instant::now(),
+                    }),
                     Some(Order::Forget(recording, done)) => self.forget(recording, done),
+                    // Whoever asked may have gone.
+                    Some(Order::Report(tell)) => drop(tell.send(self.report())),
                 },
                 Some(landed) = self.flying.join_next_with_id() => self.landed(landed),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -157,10 +190,25 @@ impl Shipper {
 
     fn queue(&mut self, parcel: Parcel) {
         if self.parcels.len() + self.retries.len() >= QUEUE {
+            self.tally.left_out();
             tracing::warn!("too many segments wait for the object store; one stays in the spool alone");
             return;
         }
         self.parcels.push_back(parcel);
+    }
+
+    fn report(&self) -> ShippingReport {
+        let waiting = self
+            .parcels
+            .iter()
+            .chain(self.retries.values())
+            .chain(self.ids.values());
+        let oldest = waiting.map(|parcel| parcel.since).min();
+        ShippingReport {
+            waiting: self.parcels.len() + self.retries.len() + self.ids.len(),
+            oldest: oldest.map(|since| since.elapsed()).unwrap_or_default(),
+            ..self.counted
+        }
     }
 
     /// When there is something to do without an order; `None` while lanes are full or nothing waits.
@@ -197,8 +245,12 @@ impl Shipper {
             Err(error) => (error.id(), Tried::Again(error.to_string())),
         };
         let Some(parcel) = self.ids.remove(&id) else { return };
+        if let Tried::Shipped(bytes) = tried {
+            self.counted.shipped += 1;
+            self.counted.shipped_bytes += bytes;
+        }
         match tried {
-            Tried::Settled => {
+            Tried::Shipped(_) | Tried::Settled => {
                 self.refused = 0;
                 self.calm = FIRST_PAUSE;
                 self.calm_until = Instant::now();
@@ -210,6 +262,7 @@ impl Shipper {
 
     fn again(&mut self, parcel: Parcel, why: &str) {
         let now = Instant::now();
+        self.counted.failures += 1;
         self.refused += 1;
         if self.refused >= LANES {
             self.refused = 0;
@@ -267,6 +320,7 @@ async fn ship(id: SegmentId, spool: &Spool, objects: &ObjectStore, journal: &Jou
         }
         Err(error) => return Tried::Again(error.to_string()),
     };
+    let size = bytes.len() as u64;
     if let Err(why) = put(objects, id, bytes).await {
         return Tried::Again(why);
     }
@@ -277,7 +331,7 @@ async fn ship(id: SegmentId, spool: &Spool, objects: &ObjectStore, journal: &Jou
     if let Err(error) = journal.append(JournalEntry::SegmentAdded(shipped)) {
         tracing::warn!(%error, "a shipped segment is not listed");
     }
-    Tried::Settled
+    Tried::Shipped(size)
 }
 
 async fn put(objects: &ObjectStore, id: SegmentId, bytes: Bytes) -> Result<(), String> {

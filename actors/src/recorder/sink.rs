@@ -8,6 +8,7 @@ use caside_media::parameters::{Codec, MediaKind};
 use caside_protocol::TrackId;
 use tokio::sync::mpsc;
 
+use super::report::Tally;
 use crate::sfu::SfuHandle;
 
 /// Items that may wait for a group's task: several seconds of video.
@@ -40,6 +41,8 @@ pub(super) struct GroupSink {
     pub(super) kind: MediaKind,
     pub(super) queue: mpsc::Sender<GroupItem>,
     pub(super) dropped: Arc<AtomicU64>,
+    /// Of all recordings.
+    pub(super) tally: Arc<Tally>,
 }
 
 impl TapSink for GroupSink {
@@ -47,6 +50,7 @@ impl TapSink for GroupSink {
         let taken = self.queue.try_send(GroupItem::Media { kind: self.kind, item }).is_ok();
         if !taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.tally.dropped();
         }
         taken
     }

@@ -21,7 +21,7 @@ use super::supervisor::{Card, RoomsMsg};
 use super::way::{Contact, Order};
 use super::wiring::{Recorder, Sfu};
 use crate::invites::{Inviter, InvitesMsg};
-use crate::mailbox::{Alive, Mailbox, Overloaded, Traced};
+use crate::mailbox::{Mailbox, Overloaded, Traced};
 use crate::node::Shared;
 use crate::observed::{Kind, Label, Seen};
 use crate::peer::{PeerGone, Reply};
@@ -66,14 +66,17 @@ pub(crate) struct Running {
     pub(super) held_back: Option<HeldBack>,
     /// The room is another node's, or nobody's.
     pub(super) is_over: bool,
-    _alive: Alive,
     _seen: Seen,
 }
 
 impl RoomArgs {
     /// The handle of the actor that is about to start with these arguments.
     fn handle(&self, actor: &ActorRef<Traced<RoomMsg>>) -> RoomHandle {
-        let mailbox = Mailbox::new(actor.clone(), MAILBOX, self.shared.counters.room.clone());
+        let mailbox = Mailbox::new(
+            actor.clone(),
+            MAILBOX,
+            self.shared.args.observed.counters(Kind::Room).clone(),
+        );
         RoomHandle::new(self.setup.room.id.clone(), self.setup.epoch, mailbox)
     }
 }
@@ -101,7 +104,6 @@ impl Actor for Room {
         };
         let label = Label::Room(myself.id().clone());
         let mut running = Running {
-            _alive: args.shared.counters.room.alive(),
             _seen: myself.mailbox().list(&args.shared.args.observed, Kind::Room, label),
             shared: args.shared,
             myself,

@@ -261,6 +261,10 @@ impl RoomHandle {
     }
 
     /// Asks for something that may be refused at the mailbox's bound.
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is what was to be sent, and goes to whoever can answer it"
+    )]
     pub(crate) fn send(&self, message: RoomMsg) -> Result<(), Overloaded<RoomMsg>> {
         self.mailbox.send(message)
     }

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::actor::{Room, RoomArgs, overloaded};
 use super::message::{JoinRequest, RoomHandle, RoomMsg};
 use super::state::Setup;
-use crate::mailbox::{Alive, Mailbox, Overloaded, Traced};
+use crate::mailbox::{Mailbox, Overloaded, Traced};
 use crate::node::Shared;
 use crate::observed::{Kind, Label, Seen};
 use crate::peer::DrainGuard;
@@ -62,7 +62,6 @@ pub(crate) struct Running {
     slots: HashMap<RoomId, Slot>,
     by_actor: HashMap<ActorId, RoomId>,
     draining: bool,
-    _alive: Alive,
     _seen: Seen,
 }
 
@@ -96,12 +95,11 @@ impl Actor for Rooms {
         actor: ActorRef<Traced<RoomsMsg>>,
         args: RoomsArgs,
     ) -> Result<Running, ActorProcessingErr> {
-        let counters = &args.shared.counters.rooms;
+        let counters = args.shared.args.observed.counters(Kind::Rooms);
         let myself = Mailbox::new(actor, MAILBOX, counters.clone());
         args.started
             .send(myself.clone())
             .map_err(|_| "nobody waits for the supervisor of rooms")?;
-        let _alive = counters.alive();
         let _seen = myself.list(&args.shared.args.observed, Kind::Rooms, Label::Only);
         let (slots, by_actor) = (HashMap::new(), HashMap::new());
         Ok(Running {
@@ -110,7 +108,6 @@ impl Actor for Rooms {
             slots,
             by_actor,
             draining: false,
-            _alive,
             _seen,
         })
     }
@@ -136,7 +133,6 @@ impl Actor for Rooms {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(who, error) => {
-                running.shared.counters.room.failed();
                 running.shared.args.observed.failed(who.get_id(), &error);
                 if let Some(room) = running.by_actor.get(&who.get_id()) {
                     tracing::error!(room.id = %room, error = %error, "a room failed and was closed");

@@ -123,6 +123,10 @@ impl RoomWay {
     }
 
     /// Asks for something that may be refused when too much waits, or the room's node cannot be reached now.
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is what was to be sent, and goes to whoever can answer it"
+    )]
     pub(crate) fn send(&self, participant: ParticipantId, order: Order) -> Result<(), Overloaded<Order>> {
         match self {
             Self::Here(room) => room

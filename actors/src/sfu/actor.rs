@@ -19,7 +19,7 @@ use super::journey::Journeys;
 use super::state::{Effects, Setting, SfuState};
 use crate::mailbox;
 use crate::media_worker::{EventSink, MediaWorkerHandle, MediaWorkers, Registration, WorkerEvent};
-use crate::observed::{Asked, Kind, Observed, Seen, Vitals};
+use crate::observed::{Asked, Counters, Kind, Observed, Seen, Vitals};
 
 /// How long an offer waits for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -88,15 +88,20 @@ impl SfuHandle {
     /// [`SpawnErr`] when the actor does not start.
     pub async fn spawn(supervisor: ActorCell, args: SfuArgs) -> Result<Self, SpawnErr> {
         let vitals = Arc::new(Vitals::new(MAILBOX));
+        let counters = args.observed.counters(Kind::Sfu).clone();
         let sfu = Sfu {
             vitals: vitals.clone(),
+            counters: counters.clone(),
             room: supervisor.get_id(),
         };
         let (actor, _) = Actor::spawn_linked(None, sfu, args, supervisor).await?;
         let closing = actor.clone();
         let id = actor.get_id();
         let handle = Self::new(
-            move |command| cast(&actor, &vitals, MAILBOX, SfuMsg::Order(command, Span::current())),
+            move |command| {
+                let order = SfuMsg::Order(command, Span::current(), Instant::now());
+                cast(&actor, &vitals, MAILBOX, order).inspect_err(|_| counters.refused())
+            },
             move || closing.stop(Some("room closed".to_owned())),
         );
         Ok(Self {
@@ -139,8 +144,8 @@ fn cast(actor: &ActorRef<SfuMsg>, vitals: &Vitals, bound: usize, message: SfuMsg
 
 #[derive(Debug, RactorMessage)]
 enum SfuMsg {
-    /// With the span that it was given under.
-    Order(SfuCommand, Span),
+    /// With the span that it was given under, and when.
+    Order(SfuCommand, Span, Instant),
     Worker(RouterId, WorkerEvent),
     OfferTimeout(ParticipantId, u64),
     LookForSeats,
@@ -150,6 +155,7 @@ enum SfuMsg {
 
 struct Sfu {
     vitals: Arc<Vitals>,
+    counters: Arc<Counters>,
     /// The actor of its room.
     room: ActorId,
 }
@@ -217,16 +223,20 @@ impl Actor for Sfu {
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
         let is_counted = matches!(message, SfuMsg::Order(..) | SfuMsg::Worker(..));
+        let began = Instant::now();
         if is_counted {
-            self.vitals.taken(Instant::now());
+            self.vitals.taken(began);
         }
         let effects = match message {
-            SfuMsg::Order(command, context) => {
-                let _within = mailbox::span(&context, "sfu", command.name()).entered();
+            SfuMsg::Order(command, context, enqueued_at) => {
+                self.counters.waited(enqueued_at, began);
+                let name = command.name();
+                let _within = mailbox::span(&context, "sfu", name).entered();
                 let effects = running.state.apply(command);
                 running.journeys.begin(&effects.commands);
                 let carried_out = running.carry_out(effects);
                 self.vitals.done();
+                self.counters.worked(name, began);
                 return carried_out;
             }
             SfuMsg::Worker(router, event) => match event {
@@ -244,6 +254,7 @@ impl Actor for Sfu {
         let carried_out = running.carry_out(effects);
         if is_counted {
             self.vitals.done();
+            self.counters.worked("media_event", began);
         }
         carried_out
     }

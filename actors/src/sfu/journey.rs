@@ -135,7 +135,11 @@ impl Journeys {
     /// The client's side is known from here on. One that is up goes on, whatever it renegotiates.
     fn connect(&mut self, transport: TransportId, within: Option<&SpanContext>, now: SystemTime) {
         let Some(within) = within else { return };
-        if self.transports.get(&transport).is_none_or(|known| known.stage == Stage::Ice) {
+        if self
+            .transports
+            .get(&transport)
+            .is_none_or(|known| known.stage == Stage::Ice)
+        {
             let journey = Journey {
                 within: within.clone(),
                 stage: Stage::Ice,

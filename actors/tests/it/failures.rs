@@ -34,14 +34,24 @@ async fn a_room_that_fails_tells_its_participants_who_may_join_again() {
     bob.join("r").await;
     ada.event("peer-joined").await;
     bystander.ok("chat", json!({ "text": "nothing happened" })).await;
-    let failed = world
-        .node
-        .mailboxes()
-        .into_iter()
-        .find(|r| r.actor == "room")
-        .unwrap()
-        .failed;
-    assert_eq!(failed, 1);
+    let reports = world.node.actors_report();
+    let of = |actor| reports.iter().find(|report| report.actor == actor).unwrap();
+    let (rooms, peers) = (of("room"), of("peer"));
+    // The bystander's goes on, one failed, one is its successor.
+    assert_eq!((rooms.started, rooms.alive, rooms.failed, rooms.ended), (3, 2, 1, 0));
+    assert_eq!((peers.started, peers.alive, peers.failed), (3, 3, 0));
+    let handled = |word| {
+        let took = rooms.works.iter().find(|(known, _)| *known == word);
+        took.map(|(_, took)| took.count())
+    };
+    assert_eq!(handled("join"), Some(5));
+    assert_eq!(
+        rooms.waits.count(),
+        rooms.handled() + 1,
+        "of what failed nobody knows how long it took"
+    );
+    assert!(peers.high_water >= 1 && peers.high_water <= 64, "{}", peers.high_water);
+    assert_eq!((rooms.waiting, rooms.deepest), (0, 0));
     assert_eq!(world.journal.count(|e| matches!(e, JournalEntry::CallEnded { .. })), 1);
 }
 
@@ -63,7 +73,7 @@ async fn a_session_that_fails_closes_its_socket_and_leaves_its_room() {
     world.until_empty().await;
     let failed = world
         .node
-        .mailboxes()
+        .actors_report()
         .into_iter()
         .find(|r| r.actor == "peer")
         .unwrap()

@@ -154,7 +154,7 @@ impl World {
         .await;
         for report in self
             .node
-            .mailboxes()
+            .actors_report()
             .iter()
             .filter(|r| ["room", "peer"].contains(&r.actor))
         {

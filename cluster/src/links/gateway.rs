@@ -16,7 +16,7 @@ use super::connection::{Connection, group};
 use super::credit::{Handled, Tally, Window};
 use super::frame::{Body, Frame};
 use super::message::GatewayMsg;
-use super::shared::{Link, Phase, Shared, count, lock};
+use super::shared::{Link, Phase, Shared, add, count, lock};
 
 /// The one actor of a node that others can reach.
 pub(crate) struct Gateway;
@@ -141,6 +141,8 @@ impl GatewayState {
 
     fn data(&self, shared: &Shared, link: &Link, message: Bytes, expired: bool) {
         let bytes = message.len();
+        count(&shared.counts.received);
+        add(&shared.counts.received_bytes, bytes);
         if expired {
             count(&shared.counts.expired);
         } else {

@@ -95,6 +95,10 @@ pub(crate) struct Link {
 /// What was counted; see [`super::LinkCounts`].
 #[derive(Default)]
 pub(crate) struct Counts {
+    pub(crate) sent: AtomicU64,
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) received_bytes: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) undecodable: AtomicU64,
     pub(crate) stray: AtomicU64,
@@ -106,6 +110,11 @@ pub(crate) struct Counts {
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Adds so many.
+pub(crate) fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
 }
 
 /// Locks what no holder leaves half done.

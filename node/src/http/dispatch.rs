@@ -29,6 +29,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a POST takes (W3C Linked Data Platform §7.1, as RFC 9725 §4.2 uses it).
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+/// The route of what is in no table.
+const WEB_APP: &str = "(web app)";
 /// Longest request id that is taken from outside.
 const MAX_REQUEST_ID: usize = 64;
 
@@ -70,6 +72,7 @@ impl Found<'_> {
 impl Dispatcher {
     /// For this table.
     pub(crate) fn new(app: SharedApp, endpoints: Vec<Endpoint>) -> Self {
+        app.traffic.begin(&endpoints, WEB_APP);
         Self { app, endpoints }
     }
 
@@ -103,14 +106,18 @@ impl Dispatcher {
         let client = self.app.proxies.client(peer, request.headers());
         request.extensions_mut().insert(client);
         let found = self.find(request.uri().path());
-        let route = found.as_ref().map_or("(web app)", |found| found.template);
+        let route = found.as_ref().map_or(WEB_APP, |found| found.template);
         let trail = found.as_ref().map(|found| Trail::of(&method, route, &found.params));
         let trail = trail.unwrap_or_default();
         let span = spans::request(&method, route, request.headers(), &request_id);
         request.extensions_mut().insert(trail.clone());
         let mut response = match (self.app.rates.address(&client), found) {
             (Err(refusal), _) => Problem::from(refusal).into_response(),
-            (Ok(()), Some(found)) => answer(&found, request, foreign.is_some()).instrument(span.clone()).await,
+            (Ok(()), Some(found)) => {
+                answer(&found, request, foreign.is_some())
+                    .instrument(span.clone())
+                    .await
+            }
             (Ok(()), None) => web_app::answer(&request),
         };
         let refusal = response.extensions_mut().remove::<Problem>();
@@ -129,8 +136,9 @@ impl Dispatcher {
             security::harden(response.headers_mut(), self.app.tls);
         }
         spans::answered(&span, response.status(), code);
-        let _within = span.entered();
-        log(&method, route, response.status(), code, started.elapsed(), &request_id);
+        let (_within, took) = (span.entered(), started.elapsed());
+        self.app.traffic.count(route, &method, response.status(), took);
+        log(&method, route, response.status(), code, took, &request_id);
         Ok(response)
     }
 }
@@ -202,7 +210,7 @@ fn log(method: &Method, route: &str, status: StatusCode, code: Option<ErrorCode>
             request.id = request_id,
             "request failed"
         );
-    } else if route == "(web app)" || route.starts_with("/health") || code == Some(ErrorCode::RateLimited.as_str()) {
+    } else if route == WEB_APP || route.starts_with("/health") || code == Some(ErrorCode::RateLimited.as_str()) {
         tracing::debug!(
             http.method = method,
             http.route = route,

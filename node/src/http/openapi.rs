@@ -170,9 +170,15 @@ mod tests {
         };
         let keys = KeyRing::load(&settings).unwrap();
         let store = open_store(&settings).await.unwrap();
-        let running = Running::start(&settings, keys, Passwords::new().unwrap(), store, std::sync::Arc::default())
-            .await
-            .unwrap();
+        let running = Running::start(
+            &settings,
+            keys,
+            Passwords::new().unwrap(),
+            store,
+            std::sync::Arc::default(),
+        )
+        .await
+        .unwrap();
         let table = routes::table(&running.app);
         table
             .iter()

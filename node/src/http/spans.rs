@@ -16,13 +16,9 @@ pub(super) fn request(method: &Method, route: &'static str, headers: &HeaderMap,
     }
     // Others than those that are known could be anything (`http.request.method`).
     let known = match *method {
-        Method::GET
-        | Method::HEAD
-        | Method::POST
-        | Method::PUT
-        | Method::PATCH
-        | Method::DELETE
-        | Method::OPTIONS => method.as_str(),
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS => {
+            method.as_str()
+        }
         _ => "_OTHER",
     };
     let span = tracing::debug_span!(
@@ -49,7 +45,11 @@ pub(super) fn request(method: &Method, route: &'static str, headers: &HeaderMap,
 fn context(headers: &HeaderMap) -> Option<TraceContext> {
     let mut parents = headers.get_all("traceparent").iter();
     let parent = parents.next().filter(|_| parents.next().is_none())?;
-    let states: Vec<_> = headers.get_all("tracestate").iter().filter_map(|state| state.to_str().ok()).collect();
+    let states: Vec<_> = headers
+        .get_all("tracestate")
+        .iter()
+        .filter_map(|state| state.to_str().ok())
+        .collect();
     TraceContext::new(parent.to_str().ok()?, Some(&states.join(",")))
 }
 

@@ -359,10 +359,15 @@ mod tests {
         }
         let held = |scene: &Scene| -> (usize, usize) {
             let shards = scene.keeper.shards.iter().map(|shard| shard.lock().unwrap());
-            shards.fold((0, 0), |(held, known), shard| (held + shard.held, known + shard.traces.len()))
+            shards.fold((0, 0), |(held, known), shard| {
+                (held + shard.held, known + shard.traces.len())
+            })
         };
         let (spans, traces) = held(&scene);
-        assert!(spans <= SHARDS * MAX_HELD && traces <= SHARDS * MAX_TRACES, "{spans} {traces}");
+        assert!(
+            spans <= SHARDS * MAX_HELD && traces <= SHARDS * MAX_TRACES,
+            "{spans} {traces}"
+        );
         for n in 0..10 * MAX_OF_TRACE as u64 {
             scene.keeper.on_end(span(5, "many", n + 1, QUICK));
         }

@@ -34,7 +34,9 @@ pub(super) fn of_records(settings: &Settings) -> Layer<EnvFilter, Registry> {
 
 /// Writes and sends what these settings ask for from now on; `false` when there is no log.
 pub(crate) fn reload(settings: &Settings) -> bool {
-    let sent = RECORDS.get().is_none_or(|levels| levels.reload(records(settings)).is_ok());
+    let sent = RECORDS
+        .get()
+        .is_none_or(|levels| levels.reload(records(settings)).is_ok());
     let written = LINES.get().is_some_and(|levels| levels.reload(lines(settings)).is_ok());
     sent && written
 }

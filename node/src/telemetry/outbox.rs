@@ -139,17 +139,20 @@ impl<T: Send + 'static> Waiting<T> {
             let is_full = gathered.len() >= self.batch.max_batch;
             if is_due || is_full || is_over || flushed.is_some() {
                 due = None;
-                self.export(signal, &export, std::mem::take(&mut gathered), &mut is_away).await;
+                self.export(signal, &export, std::mem::take(&mut gathered), &mut is_away)
+                    .await;
             }
             if let Some(done) = flushed {
                 // What came meanwhile is not waited for beyond what was there.
                 while let Ok(item) = self.items.try_recv() {
                     gathered.push(item);
                     if gathered.len() >= self.batch.max_batch {
-                        self.export(signal, &export, std::mem::take(&mut gathered), &mut is_away).await;
+                        self.export(signal, &export, std::mem::take(&mut gathered), &mut is_away)
+                            .await;
                     }
                 }
-                self.export(signal, &export, std::mem::take(&mut gathered), &mut is_away).await;
+                self.export(signal, &export, std::mem::take(&mut gathered), &mut is_away)
+                    .await;
                 if done.send(()).is_err() {
                     tracing::debug!(signal, "nobody waits for a flush any more");
                 }

@@ -99,7 +99,10 @@ mod tests {
         let kept = ids.filter(|id| decide(&quarter, *id, None) == SamplingDecision::RecordAndSample);
         let kept = kept.count();
         assert!((2_300..2_700).contains(&kept), "{kept}");
-        assert_eq!(decide(&sampler(true, 1.0), u128::MAX, None), SamplingDecision::RecordAndSample);
+        assert_eq!(
+            decide(&sampler(true, 1.0), u128::MAX, None),
+            SamplingDecision::RecordAndSample
+        );
         assert_eq!(decide(&sampler(true, 0.0), 1, None), SamplingDecision::RecordOnly);
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Otlp {
     pub(crate) records: Batch,
     /// How often metrics are sent.
     pub(crate) metric_interval: Duration,
+    /// How long sending them may take.
+    pub(crate) metric_timeout: Duration,
     /// `service.name`, when it is not to be ours.
     pub(crate) service_name: Option<String>,
     /// More about this process.
@@ -114,7 +116,9 @@ impl Otlp {
             variable: &|name| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()),
             complaints: Vec::new(),
         };
-        let is_disabled = reader.get("OTEL_SDK_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        let is_disabled = reader
+            .get("OTEL_SDK_DISABLED")
+            .is_some_and(|v| v.eq_ignore_ascii_case("true"));
         let mut target = |signal| match is_disabled {
             true => None,
             false => reader.target(signal),
@@ -131,6 +135,7 @@ impl Otlp {
             metric_interval: reader
                 .millis("OTEL_METRIC_EXPORT_INTERVAL", Duration::from_mins(1))
                 .max(Duration::from_millis(100)),
+            metric_timeout: reader.millis("OTEL_METRIC_EXPORT_TIMEOUT", Duration::from_secs(30)),
             service_name: reader.get("OTEL_SERVICE_NAME"),
             attributes,
             complaints: reader.complaints,
@@ -224,7 +229,8 @@ impl Reader<'_> {
             }
             _ => {
                 self.complaints.push(
-                    "OTEL_TRACES_SAMPLER: must be always_on, always_off or traceidratio, also with parentbased_".to_owned(),
+                    "OTEL_TRACES_SAMPLER: must be always_on, always_off or traceidratio, also with parentbased_"
+                        .to_owned(),
                 );
                 return Sampling {
                     is_parent_based: true,
@@ -275,7 +281,11 @@ impl Reader<'_> {
             let (key, value) = pair.split_once('=')?;
             Some((decoded(key).filter(|key| !key.is_empty())?, decoded(value)?))
         };
-        let pairs: Option<Vec<_>> = text.split(',').filter(|part| !part.trim().is_empty()).map(pair).collect();
+        let pairs: Option<Vec<_>> = text
+            .split(',')
+            .filter(|part| !part.trim().is_empty())
+            .map(pair)
+            .collect();
         if pairs.is_none() {
             self.complaints
                 .push(format!("{name}: must be key=value pairs, separated by commas"));
@@ -298,8 +308,17 @@ mod tests {
     #[test]
     fn without_an_endpoint_nothing_is_exported() {
         assert!(!read(&[]).exports());
-        assert!(!read(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).exports());
-        let disabled = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), ("OTEL_SDK_DISABLED", "True")];
+        assert!(
+            !read(&[
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", " ")
+            ])
+            .exports()
+        );
+        let disabled = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
+            ("OTEL_SDK_DISABLED", "True"),
+        ];
         assert!(!read(&disabled).exports());
     }
 
@@ -307,18 +326,25 @@ mod tests {
     fn one_endpoint_is_for_all_signals_and_a_signals_own_comes_first() {
         let all = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")]);
         let endpoints = |otlp: &Otlp| {
-            [&otlp.traces, &otlp.metrics, &otlp.logs].map(|target| target.as_ref().map(|target| target.endpoint.clone()))
+            [&otlp.traces, &otlp.metrics, &otlp.logs]
+                .map(|target| target.as_ref().map(|target| target.endpoint.clone()))
         };
         let paths = ["traces", "metrics", "logs"].map(|signal| Some(format!("http://c:4318/v1/{signal}")));
         assert_eq!(endpoints(&all), paths);
         let own = read(&[
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://t/x"),
-            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Bearer%20a%2Cb, x = 1"),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+                "authorization=Bearer%20a%2Cb, x = 1",
+            ),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "250"),
             ("OTEL_LOGS_EXPORTER", "none"),
         ]);
         let traces = own.traces.unwrap();
-        assert_eq!((traces.endpoint.as_str(), traces.timeout), ("https://t/x", Duration::from_millis(250)));
+        assert_eq!(
+            (traces.endpoint.as_str(), traces.timeout),
+            ("https://t/x", Duration::from_millis(250))
+        );
         let headers = [("authorization", "Bearer a,b"), ("x", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(traces.headers, headers);
         assert!(!format!("{traces:?}").contains("Bearer"));
@@ -362,7 +388,11 @@ mod tests {
             "OTEL_BSP_MAX_QUEUE_SIZE",
             "OTEL_RESOURCE_ATTRIBUTES",
         ] {
-            assert!(odd.complaints.iter().any(|said| said.starts_with(name)), "{name}: {:?}", odd.complaints);
+            assert!(
+                odd.complaints.iter().any(|said| said.starts_with(name)),
+                "{name}: {:?}",
+                odd.complaints
+            );
         }
     }
 }

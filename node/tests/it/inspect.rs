@@ -150,6 +150,13 @@ async fn every_metric_that_dashboards_and_alerts_name_is_there() {
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .collect();
+    let documented = include_str!("../../../docs/operations.md");
+    for family in &families {
+        assert!(
+            documented.contains(&format!("`{family}`")),
+            "docs/operations.md: {family}"
+        );
+    }
     let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
     let mut files: Vec<std::path::PathBuf> = std::fs::read_dir(format!("{deploy}/grafana/dashboards"))
         .unwrap()

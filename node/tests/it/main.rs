@@ -28,6 +28,6 @@ mod rest;
 mod rights;
 mod signaling;
 mod support;
-mod tls;
 mod telemetry;
+mod tls;
 mod whip;

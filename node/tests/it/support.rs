@@ -4,11 +4,11 @@ pub(crate) mod caller;
 pub(crate) mod collector;
 pub(crate) mod http;
 pub(crate) mod node;
-pub(crate) mod tls;
 #[path = "../../../store/tests/it/postgres.rs"]
 #[allow(dead_code, reason = "the store's tests stop and freeze it too")]
 pub(crate) mod postgres;
 pub(crate) mod redis;
+pub(crate) mod tls;
 pub(crate) mod ws;
 
 pub(crate) use caller::Caller;

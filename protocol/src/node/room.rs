@@ -64,7 +64,11 @@ pub struct ToRoom {
     /// What.
     pub order: RoomOrder,
     /// The trace it is part of.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "trace::lenient"
+    )]
     pub trace: Option<TraceContext>,
 }
 
@@ -178,7 +182,11 @@ pub struct ToSession {
     /// What.
     pub order: SessionOrder,
     /// The trace it is part of.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "trace::lenient"
+    )]
     pub trace: Option<TraceContext>,
 }
 

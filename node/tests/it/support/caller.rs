@@ -61,7 +61,10 @@ impl Caller {
                 ..RTCRtpEncodingParameters::default()
             }],
         )));
-        connection.add_track(track.clone() as Arc<dyn TrackLocal>).await.unwrap();
+        connection
+            .add_track(track.clone() as Arc<dyn TrackLocal>)
+            .await
+            .unwrap();
         let offer = connection.create_offer(None).await.unwrap();
         connection.set_local_description(offer.clone()).await.unwrap();
         let answer = ws.ask("offer", json!({"target": "publish", "sdp": offer.sdp})).await;
@@ -83,7 +86,9 @@ impl Caller {
         connection.set_remote_description(offer).await.unwrap();
         let answer = connection.create_answer(None).await.unwrap();
         connection.set_local_description(answer.clone()).await.unwrap();
-        let taken = ws.ask("answer", json!({"target": "subscribe", "sdp": answer.sdp})).await;
+        let taken = ws
+            .ask("answer", json!({"target": "subscribe", "sdp": answer.sdp}))
+            .await;
         assert_eq!(taken["type"], "ok", "{taken}");
         self.connections.push(connection);
     }
@@ -95,7 +100,22 @@ async fn send(track: Arc<TrackLocalStaticRTP>) {
         pace.tick().await;
         let [p0, p1] = (number & 0x7fff).to_be_bytes();
         // A VP8 payload descriptor with a picture number (RFC 7741 §4.2), and the header of a key frame of 320 × 180 (RFC 6386 §9.1).
-        let mut payload = vec![0x90, 0x80, 0x80 | p0, p1, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00];
+        let mut payload = vec![
+            0x90,
+            0x80,
+            0x80 | p0,
+            p1,
+            0x10,
+            0,
+            0,
+            0x9d,
+            0x01,
+            0x2a,
+            0x40,
+            0x01,
+            0xb4,
+            0x00,
+        ];
         payload.resize(200, 0x55);
         let packet = rtc::rtp::Packet {
             header: rtc::rtp::Header {

@@ -58,6 +58,8 @@ pub(crate) struct Taken {
     pub(crate) records: Vec<Record>,
     /// The last of each name.
     pub(crate) metrics: HashMap<String, Metric>,
+    /// Whose the last metrics were.
+    pub(crate) metrics_of: Attributes,
     /// Of the last request.
     pub(crate) headers: HeaderMap,
 }
@@ -136,14 +138,27 @@ impl Drop for Collector {
 fn branch(spans: &[Span], span: &Span, depth: usize, text: &mut String) {
     let took = span.ended.saturating_sub(span.began) / 1000;
     let node = span.resource.get("caside.node.id").map_or("", String::as_str);
-    let message = ["caside.actor.kind", "caside.message.name", "caside.media.direction", "caside.media.kind"];
-    let message: Vec<_> = message.iter().filter_map(|key| span.attributes.get(*key)).map(String::as_str).collect();
+    let message = [
+        "caside.actor.kind",
+        "caside.message.name",
+        "caside.media.direction",
+        "caside.media.kind",
+    ];
+    let message: Vec<_> = message
+        .iter()
+        .filter_map(|key| span.attributes.get(*key))
+        .map(String::as_str)
+        .collect();
     let name = &span.name;
     text.push_str(&format!(
         "{:indent$}{name} {} [{node}] {took} µs{}\n",
         "",
         message.join(" "),
-        if depth == 0 { format!(" trace {} parent {:?}", span.trace, span.parent) } else { String::new() },
+        if depth == 0 {
+            format!(" trace {} parent {:?}", span.trace, span.parent)
+        } else {
+            String::new()
+        },
         indent = 2 * depth
     ));
     for child in spans.iter().filter(|child| child.parent == span.id) {
@@ -157,11 +172,15 @@ async fn take(
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"));
     // A gRPC message has a byte of flags and four of length before it.
     let message = if is_grpc { body.slice(5..) } else { body };
     let path = head.uri.path();
-    let is_for = |http: &str, grpc: &str| path == http || path == format!("/opentelemetry.proto.collector.{grpc}/Export");
+    let is_for =
+        |http: &str, grpc: &str| path == http || path == format!("/opentelemetry.proto.collector.{grpc}/Export");
     taken.send_modify(|taken| {
         taken.headers = head.headers.clone();
         if is_for("/v1/traces", "trace.v1.TraceService") {
@@ -172,17 +191,31 @@ async fn take(
             taken.records.extend(records(request));
         } else if is_for("/v1/metrics", "metrics.v1.MetricsService") {
             let request = ExportMetricsServiceRequest::decode(message).unwrap();
-            let scopes = request.resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
-            let metrics = scopes.flat_map(|scope| scope.metrics);
-            taken.metrics.extend(metrics.map(|metric| (metric.name.clone(), metric)));
+            for of_resource in request.resource_metrics {
+                taken.metrics_of = attributes(of_resource.resource.unwrap_or_default().attributes);
+                let metrics = of_resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
+                taken
+                    .metrics
+                    .extend(metrics.map(|metric| (metric.name.clone(), metric)));
+            }
         } else {
             panic!("nothing is at {path}");
         }
     });
-    let kind = if is_grpc { "application/grpc" } else { "application/x-protobuf" };
-    let body = if is_grpc { answer() } else { Full::new(Bytes::new()).boxed() };
+    let kind = if is_grpc {
+        "application/grpc"
+    } else {
+        "application/x-protobuf"
+    };
+    let body = if is_grpc {
+        answer()
+    } else {
+        Full::new(Bytes::new()).boxed()
+    };
     let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     Ok(response)
 }
 
@@ -209,7 +242,9 @@ fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
                 kind: span.kind,
                 began: span.start_time_unix_nano,
                 ended: span.end_time_unix_nano,
-                is_error: span.status.is_some_and(|status| status.code == StatusCode::Error as i32),
+                is_error: span
+                    .status
+                    .is_some_and(|status| status.code == StatusCode::Error as i32),
                 attributes: attributes(span.attributes),
                 resource: resource.clone(),
             });

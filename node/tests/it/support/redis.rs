@@ -28,7 +28,16 @@ impl Redis {
     pub(crate) async fn start() -> Self {
         let (port, dir) = (free_port().await, tempfile::tempdir().unwrap());
         let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()])
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--port",
+                &port.to_string(),
+            ])
             .arg("--dir")
             .arg(dir.path())
             .stdout(Stdio::null())
