@@ -209,13 +209,14 @@ impl ObjectStore {
         reader: R,
     ) -> Result<u64, ObjectError> {
         check(key)?;
-        let call = async {
+        // Of a stream's parts there is much to keep.
+        let call = Box::pin(async {
             match self {
                 Self::Local(local) => local.put_stream(key, reader).await,
                 Self::S3(s3) => s3.put_stream(key, content_type, reader).await,
                 Self::Custom(custom) => custom.put_stream(key, content_type, Box::new(reader)).await,
             }
-        };
+        });
         trace::object("put_stream", self.is_remote(), key, call).await
     }
 

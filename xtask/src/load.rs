@@ -75,7 +75,7 @@ pub(crate) fn run_all(arguments: &[String]) -> Result<()> {
             failed.push(format!("{}: {error:#}", script.name));
         }
         let after = node.taken()?;
-        println!(
+        eprintln!(
             "{}: the node took {:.1} s of processor time; resident at most {} MiB, before {} MiB",
             script.name,
             after.seconds - before.seconds,

@@ -124,7 +124,7 @@ fn merged(pages: Vec<ActorPage>, silent: Vec<NodeId>, limit: u32) -> Actors {
         (rank(&actor.kind), depth(waiting), actor.node.clone(), actor.started_at)
     });
     items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    failures.sort_by(|a, b| b.error.at.cmp(&a.error.at));
+    failures.sort_by_key(|failure| std::cmp::Reverse(failure.error.at));
     failures.truncate(MOST_FAILURES);
     Actors {
         truncated: u32::try_from(items.len()).unwrap_or(u32::MAX) < total,

@@ -71,7 +71,7 @@ impl Fates {
                 error: fate.error.clone(),
             })
             .collect();
-        failures.sort_by(|a, b| b.error.at.cmp(&a.error.at));
+        failures.sort_by_key(|failure| std::cmp::Reverse(failure.error.at));
         failures.truncate(SHOWN);
         failures
     }

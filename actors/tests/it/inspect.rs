@@ -1,12 +1,13 @@
 //! What operators see: every actor of every node, whichever is asked; also those that are stuck and those that failed.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use caside_protocol::RoomId;
 use caside_protocol::inspect::{ActorQuery, ActorView, Actors};
 use caside_protocol::view::Quality;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::support::{Cluster, World};
 
@@ -202,7 +203,7 @@ async fn an_actor_that_is_stuck_is_shown_so_and_holds_nobody_up() {
         actors = asked.actors(&all(), None).await;
         assert!(is_stuck(&actors));
     }
-    println!("three answers with a stuck actor took {:?}", began.elapsed());
+    eprintln!("three answers with a stuck actor took {:?}", began.elapsed());
     let stuck = the_room(&actors, "stuck");
     assert_eq!((stuck.answers, &stuck.state), (false, &None));
     assert!(actors.silent.is_empty());

@@ -1,7 +1,6 @@
 //! How `caside inspect` shows actors and a room to people.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 use std::io::{IsTerminal, stdout};
 
 use caside_protocol::inspect::{ActorView, Actors, MemberInspection, RoomInspection};
@@ -167,7 +166,7 @@ fn state(actor: &ActorView) -> String {
         None => stuck,
     };
     if let Some(error) = &actor.last_error {
-        let _ = write!(text, " | last error: {}", error.message);
+        text += &format!(" | last error: {}", error.message);
     }
     text
 }
@@ -193,14 +192,13 @@ fn in_short(state: &Value) -> String {
 fn write_rest(text: &mut String, actors: &Actors, now: Timestamp) {
     if actors.truncated {
         let shown = actors.items.len();
-        let _ = write!(
-            text,
+        *text += &format!(
             "\n{shown} of {} actors; --limit shows more, --kind, --room and --node fewer",
             actors.total
         );
     }
     for node in &actors.silent {
-        let _ = write!(text, "\n{node} did not answer");
+        *text += &format!("\n{node} did not answer");
     }
     if !actors.failures.is_empty() {
         let mut rows = vec![["FAILED", "NODE", "TIMES", "LAST", "ERROR"].map(str::to_owned)];
@@ -214,7 +212,7 @@ fn write_rest(text: &mut String, actors: &Actors, now: Timestamp) {
                 failure.error.message.clone(),
             ]
         }));
-        let _ = write!(text, "\n\n{}", aligned(&rows));
+        *text += &format!("\n\n{}", aligned(&rows));
     }
 }
 
@@ -233,17 +231,17 @@ pub(super) fn room(seen: &RoomInspection) -> String {
         seen.sfu,
     );
     if let Some(call) = seen.room.call_id {
-        let _ = write!(text, "\ncall {call}");
+        text += &format!("\ncall {call}");
     }
     if let Some(recording) = &seen.recording {
         let how = seen.recorder.as_ref().map(in_short).unwrap_or_default();
-        let _ = write!(text, "\nrecording {} {how}", recording.id);
+        text += &format!("\nrecording {} {how}", recording.id);
     }
     let mut rows = vec![["WHO", "ROLE", "NODE", "QUALITY", "ESTIMATE", "RTT", "SENDS", "RECEIVES"].map(str::to_owned)];
     for (participant, member) in seen.room.participants.iter().zip(&seen.members) {
         rows.push(of_member(participant, member));
     }
-    let _ = write!(text, "\n\n{}", aligned(&rows));
+    text += &format!("\n\n{}", aligned(&rows));
     let mut tracks = vec![["TRACK", "OF", "SOURCE", "CODEC", "STATE", "LAYERS"].map(str::to_owned)];
     for (participant, member) in seen.room.participants.iter().zip(&seen.members) {
         for track in &participant.tracks {
@@ -263,7 +261,7 @@ pub(super) fn room(seen: &RoomInspection) -> String {
         }
     }
     if tracks.len() > 1 {
-        let _ = write!(text, "\n\n{}", aligned(&tracks));
+        text += &format!("\n\n{}", aligned(&tracks));
     }
     if seen.truncated {
         text.push_str("\nthe media of some is not shown");

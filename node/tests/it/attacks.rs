@@ -362,7 +362,7 @@ async fn paths_lead_to_nothing_outside_of_the_table() {
         "/index.html/../../keys/signing.pem",
         "/rooms/..%2f..%2fkeys",
         &format!("/recordings/{some_id}/files/..%2f..%2f..%2f..%2fkeys%2fsigning.pem"),
-        &format!("/recordings/..%2f..%2fkeys/files/signing.pem"),
+        "/recordings/..%2f..%2fkeys/files/signing.pem",
         &format!("/recordings/{some_id}/files/%00"),
         &format!("/recordings/{some_id}/files/%ff%fe"),
     ] {

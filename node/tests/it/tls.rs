@@ -180,7 +180,7 @@ async fn sighup_shows_the_new_certificate_and_drops_no_connection() {
         assert!(shown.greet(&node.address).await.is_err(), "the one before is not");
         shown = next;
     }
-    println!("five certificates in {:?}", begun.elapsed());
+    eprintln!("five certificates in {:?}", begun.elapsed());
 
     // One that cannot be used is not.
     let (_, other_key) = (Certificate::new().write(dir.path()), shown.write(dir.path()).1);

@@ -251,16 +251,15 @@ impl RoomState {
                 }
                 explain.sfu_event(now, event);
             }
-            Command::Lost { participant } => {
+            Command::Lost { participant }
                 if self
                     .participants
                     .get(participant)
-                    .is_some_and(|it| it.lost_until.is_none())
-                {
-                    explain.note(now, Some(*participant), Stage::Signaling, "socket dropped", None);
-                    if let Some(evidence) = explain.of(*participant) {
-                        evidence.lost = Some(now.elapsed);
-                    }
+                    .is_some_and(|it| it.lost_until.is_none()) =>
+            {
+                explain.note(now, Some(*participant), Stage::Signaling, "socket dropped", None);
+                if let Some(evidence) = explain.of(*participant) {
+                    evidence.lost = Some(now.elapsed);
                 }
             }
             Command::Resume { participant, .. }
@@ -321,10 +320,10 @@ impl RoomState {
 
     /// Somebody's session is there again.
     fn note_back(&mut self, now: &Moment, participant: ParticipantId) {
-        if !self
+        if self
             .participants
             .get(&participant)
-            .is_some_and(|it| it.lost_until.is_some())
+            .is_none_or(|it| it.lost_until.is_none())
         {
             return;
         }
@@ -374,17 +373,10 @@ impl RoomState {
                         explain.refused(now, who, target, &refusal);
                     }
                 }
-                Effect::Journal(JournalEntry::CallStarted(started)) => {
-                    if explain.call != Some(started.call) {
-                        explain.call = Some(started.call);
-                        explain.note(
-                            now,
-                            None,
-                            Stage::Room,
-                            "call began",
-                            format!("on node {}", started.node),
-                        );
-                    }
+                Effect::Journal(JournalEntry::CallStarted(started)) if explain.call != Some(started.call) => {
+                    explain.call = Some(started.call);
+                    let place = format!("on node {}", started.node);
+                    explain.note(now, None, Stage::Room, "call began", place);
                 }
                 Effect::Journal(JournalEntry::CallEnded { .. }) => {
                     explain.note(now, None, Stage::Room, "call ended", None);
