@@ -131,7 +131,14 @@ fn drills() -> Result<()> {
     run(&node_tests("cluster")?
         .with("CASIDE_BIN", repository().join("target/release/caside"))
         .with_path(&tools::python_bin()))?;
-    run(&in_namespace(node_tests("partition")?))
+    // What cuts nodes off needs a kernel that makes networks, which not every container's does.
+    if tools::makes_networks() {
+        return run(&in_namespace(node_tests("partition")?));
+    }
+    eprintln!(
+        "drills: SKIPPED: nodes that are cut off; this machine makes no network namespaces with bridges and veth pairs"
+    );
+    Ok(())
 }
 
 /// Stacks of others against each other. Not among the tests of each change: it takes minutes, and much to install.

@@ -228,6 +228,13 @@ fn apt(needed: &[Needed]) -> Result<()> {
     install(&arguments)
 }
 
+/// Whether networks of namespaces can be made here.
+pub(crate) fn makes_networks() -> bool {
+    let user: &[&str] = if is_root() { &[] } else { &["--user", "--map-root-user"] };
+    let made = "ip link add one type bridge && ip link add two type veth peer name three && unshare --net true";
+    works("unshare", &[user, &["--net", "sh", "-c", made]].concat())
+}
+
 /// Whether this runs as root.
 pub(crate) fn is_root() -> bool {
     std::process::Command::new("id")
