@@ -149,6 +149,7 @@ impl Gateway {
             }
             Order::Lost => (RoomOrder::Lost, None),
             Order::Departing => (RoomOrder::Departing, None),
+            Order::Received(seq) => (RoomOrder::Received(seq), None),
             Order::Gone => (RoomOrder::Gone, None),
             Order::Renewed(credentials) => (RoomOrder::Renewed { credentials }, None),
             Order::Post(message) => (RoomOrder::Post(message), None),

@@ -22,6 +22,8 @@ pub struct Frame {
     pub kind: &'static str,
     /// The message in the socket's dialect.
     pub bytes: Bytes,
+    /// An event's number.
+    pub seq: Option<u64>,
 }
 
 /// What a socket is to do next.
@@ -180,6 +182,7 @@ mod tests {
         Frame {
             kind: "chat",
             bytes: Bytes::from(vec![0; size]),
+            seq: None,
         }
     }
 

@@ -105,6 +105,12 @@ impl PeerHandle {
         }
     }
 
+    /// The client has every event up to this number.
+    pub fn received(&self, seq: u64) {
+        let (peer, generation) = self.route.get();
+        peer.post(PeerMsg::Received { generation, seq });
+    }
+
     /// Answers a frame that was no request, in order with the other answers.
     pub fn refuse(&self, id: Option<RequestId>, refusal: Refusal) {
         let (peer, generation) = self.route.get();

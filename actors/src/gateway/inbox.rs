@@ -231,6 +231,7 @@ impl NodeInbox {
             },
             RoomOrder::Lost => Order::Lost,
             RoomOrder::Departing => Order::Departing,
+            RoomOrder::Received(seq) => Order::Received(seq),
             RoomOrder::Gone => Order::Gone,
             RoomOrder::Renewed { credentials } => Order::Renewed(credentials),
             RoomOrder::Post(message) => Order::Post(message),
@@ -324,7 +325,7 @@ impl NodeInbox {
         let request = match order {
             RoomOrder::Ask { request, .. } | RoomOrder::Rejoin { request } => Some(*request),
             RoomOrder::Leave { request } => *request,
-            RoomOrder::Gone | RoomOrder::Departing | RoomOrder::Post(_) => return,
+            RoomOrder::Gone | RoomOrder::Departing | RoomOrder::Received(_) | RoomOrder::Post(_) => return,
             _ => None,
         };
         let here = self.0.rooms.find(room);

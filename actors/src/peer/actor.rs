@@ -245,6 +245,7 @@ impl Session {
             PeerMsg::Linked(member) => self.linked(&member),
             PeerMsg::Unlinked(member) => self.unlinked(&member),
             PeerMsg::Fenced => self.fenced(),
+            PeerMsg::Received { generation, seq } => self.received(generation, seq),
             PeerMsg::Adrift { participant, epoch } => self.adrift(participant, epoch),
             PeerMsg::Elsewhere {
                 participant,

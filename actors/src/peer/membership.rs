@@ -10,7 +10,7 @@ use caside_protocol::server::{Joined, ServerMessage};
 use caside_protocol::{InviteId, ParticipantId, RoomId};
 
 use super::actor::{Deferred, Session};
-use super::message::PeerMsg;
+use super::message::{Generation, PeerMsg};
 use super::place::Place;
 use super::reply::Reply;
 use crate::invites::InvitesMsg;
@@ -82,6 +82,21 @@ impl Session {
         }
         self.last_seq = seq;
         self.write_event(seq, message);
+    }
+
+    /// What the client has need not be kept for its resume.
+    pub(super) fn received(&mut self, generation: Generation, seq: u64) {
+        if generation != self.generation {
+            return;
+        }
+        match &mut self.place {
+            Place::Outside(log) => log.received(seq),
+            Place::Inside { participant, room } => {
+                // Another one follows.
+                room.post(*participant, Order::Received(seq));
+            }
+            Place::Joining { .. } | Place::Leaving { .. } => {}
+        }
     }
 
     fn write_event(&mut self, seq: u64, message: &ServerMessage) {

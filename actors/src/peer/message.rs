@@ -109,6 +109,8 @@ pub(crate) enum PeerMsg {
         log: EventLog,
         cause: ReleaseCause,
     },
+    /// The client has every event up to this number.
+    Received { generation: Generation, seq: u64 },
     /// The room failed, and took the session's events with it.
     RoomGone { participant: ParticipantId },
     /// The room is another's now, or another run of it: says that it is here.
@@ -185,6 +187,7 @@ impl Named for PeerMsg {
             Self::Linked(_) => "linked",
             Self::Unlinked(_) => "unlinked",
             Self::Fenced => "fenced",
+            Self::Received { .. } => "received",
             Self::Adrift { .. } => "adrift",
             Self::Elsewhere { .. } => "elsewhere",
             Self::Sought { .. } => "sought",

@@ -81,6 +81,10 @@ impl Socket {
             Ok(bytes) => self.queue.push(Frame {
                 kind: message.kind(),
                 bytes: Bytes::from(bytes),
+                seq: match tag {
+                    Tag::Event(seq) => Some(*seq),
+                    _ => None,
+                },
             }),
             Err(e) => {
                 tracing::error!(error = %e, kind = message.kind(), "a message of ours could not be written");

@@ -335,6 +335,7 @@ impl Running {
                 }
                 self.apply(Command::Departing { participant });
             }
+            Order::Received(seq) => self.state.received(participant, seq),
             Order::Lost => self.apply(Command::Lost { participant }),
             Order::Leave(reply) => {
                 let reply = reply.map(|reply| self.expect(reply));

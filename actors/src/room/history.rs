@@ -79,6 +79,14 @@ impl EventLog {
         ))
     }
 
+    /// The client has everything up to this number, which is no longer kept.
+    pub(crate) fn received(&mut self, seq: u64) {
+        while self.last - (self.kept.len() as u64) < seq && !self.kept.is_empty() {
+            self.drop_oldest();
+        }
+        self.kept.shrink_to(2 * self.kept.len());
+    }
+
     /// As it goes to another node.
     pub(crate) fn state(&self) -> LogState {
         LogState {
@@ -159,6 +167,19 @@ mod tests {
             Missed::Events(events) => Some(events.into_iter().map(|(seq, _)| seq).collect()),
             Missed::Gone => None,
         }
+    }
+
+    #[test]
+    fn what_a_client_has_is_no_longer_kept_and_what_it_has_not_is() {
+        let mut log = filled(5, 8);
+        log.received(3);
+        log.received(2);
+        assert_eq!((log.last(), log.kept.len()), (5, 2));
+        assert_eq!(log.clone().resume(2).map(numbers), Ok(None));
+        assert_eq!(log.resume(3).map(numbers), Ok(Some(vec![4, 5])));
+        log.received(9);
+        assert_eq!((log.last(), log.kept.len(), log.bytes), (5, 0, 0));
+        assert_eq!(log.push(Arc::new(ServerMessage::Pong(Empty {}))), 6);
     }
 
     #[test]

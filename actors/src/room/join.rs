@@ -82,6 +82,13 @@ impl RoomState {
         }
     }
 
+    /// Somebody's client has every event up to this number.
+    pub(super) fn received(&mut self, participant: ParticipantId, seq: u64) {
+        if let Some(member) = self.participants.get_mut(&participant) {
+            member.log.received(seq);
+        }
+    }
+
     /// Somebody whose way in was cut off after the door had opened, and who was sent again.
     fn join_again(&mut self, entry: Entry) {
         let Entry {

@@ -31,6 +31,8 @@ pub(crate) enum Order {
     Lost,
     /// It goes to another node; a resume from there follows.
     Departing,
+    /// Its client has every event up to this number.
+    Received(u64),
     /// Leaves; without a request when its socket closed cleanly.
     Leave(Option<Reply>),
     /// It failed and cannot come back.
@@ -52,6 +54,7 @@ impl Order {
             Self::Here { .. } => "here",
             Self::Lost => "lost",
             Self::Departing => "departing",
+            Self::Received(_) => "received",
             Self::Leave(_) => "leave",
             Self::Gone => "gone",
             Self::Renewed(_) => "renewed",

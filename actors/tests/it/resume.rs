@@ -5,7 +5,7 @@ use std::time::Duration;
 use caside_actors::node::Limits;
 use serde_json::json;
 
-use crate::support::{World, turn};
+use crate::support::{Cluster, World, turn};
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_client_comes_back_to_what_it_missed() {
@@ -189,6 +189,37 @@ async fn what_is_no_longer_kept_comes_as_the_room_is_now_and_numbers_go_on() {
     ada.ok("chat", json!({ "text": "x" })).await;
     bob.last_seq = 6;
     bob.event("chat").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_is_known_to_have_is_not_kept_for_it_on_any_node() {
+    let cluster = Cluster::of(2).await;
+    for (n, room) in [(0, "r"), (1, "r")] {
+        let other = &cluster.worlds[1 - n];
+        let mut ada = cluster.worlds[n].member("ada", room).await;
+        let mut bob = other.member("bob", room).await;
+        for _ in 0..3 {
+            ada.ok("chat", json!({ "text": "x" })).await;
+            bob.event("chat").await;
+        }
+        bob.has(2);
+        turn().await;
+        bob.drop_socket();
+        // The third is kept, as it may be on its way.
+        bob.last_seq = 2;
+        let resumed = bob.resume(other.socket().await).await;
+        assert_eq!(resumed["payload"]["reset"], false, "{resumed}");
+        bob.event("chat").await;
+        bob.has(3);
+        turn().await;
+        bob.drop_socket();
+        bob.last_seq = 1;
+        let resumed = bob.resume(other.socket().await).await;
+        assert_eq!(resumed["payload"]["reset"], true, "{resumed}");
+        bob.close();
+        ada.close();
+        other.until_empty().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

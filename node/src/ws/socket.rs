@@ -108,6 +108,8 @@ impl Socket {
             dialect,
             flow: Flow::new(Instant::now()),
             beats: beats(heartbeat),
+            written: 0,
+            received: 0,
             place,
             spans: Spans::default(),
         };
@@ -158,6 +160,10 @@ struct Life {
     dialect: Dialect,
     flow: Flow,
     beats: Interval,
+    /// The last event that was written.
+    written: u64,
+    /// The last one that the client is known to have.
+    received: u64,
     /// Given up at the socket's end.
     place: Place,
     spans: Spans,
@@ -211,13 +217,16 @@ impl Life {
     /// Writes what the session said, and all that it has said since, in one go.
     async fn write(&mut self, stream: &mut Stream, outbound: &mut OutboundReceiver, first: Outbound) -> Next {
         let binary = self.dialect.is_binary();
-        let place = &mut self.place;
+        let (place, written) = (&mut self.place, &mut self.written);
         let writing = async {
             let mut said = Some(first);
             let mut closing = None;
             while let Some(next) = said.take() {
                 match next {
                     Outbound::Frame(frame) => {
+                        if let Some(seq) = frame.seq {
+                            *written = seq;
+                        }
                         if !place.is_known() && KNOWN.contains(&frame.kind) {
                             place.known();
                             stream.get_mut().trust();
@@ -245,7 +254,13 @@ impl Life {
         if !self.flow.beat() {
             return Next::End(End::Lost);
         }
-        match timeout(WRITE_TIMEOUT, stream.send(Message::Ping(Bytes::new()))).await {
+        // Its answer says that what was written before has come (RFC 6455 §5.5.3).
+        let about = if self.written > self.received {
+            Bytes::copy_from_slice(&self.written.to_be_bytes())
+        } else {
+            Bytes::new()
+        };
+        match timeout(WRITE_TIMEOUT, stream.send(Message::Ping(about))).await {
             Ok(Ok(())) => Next::Nothing,
             _ => Next::End(End::Lost),
         }
@@ -261,12 +276,26 @@ impl Life {
             Some(Ok(Message::Text(text))) => self.frame(peer, false, text.as_ref()),
             Some(Ok(Message::Binary(bytes))) => self.frame(peer, true, &bytes),
             // A ping is answered, so it counts as a message.
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+            Some(Ok(said @ (Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {
+                if let Message::Pong(about) = &said {
+                    self.pong(peer, about);
+                }
                 match self.flow.admit(Instant::now()) {
                     Admission::Act | Admission::Refuse(_) => Next::Nothing,
                     Admission::Close => Next::End(End::Close(close::POLICY, "rate_limited")),
                 }
             }
+        }
+    }
+
+    /// The client has all that was written before the ping that this answers.
+    fn pong(&mut self, peer: &PeerHandle, about: &[u8]) {
+        let Ok(seq) = about.try_into().map(u64::from_be_bytes) else {
+            return;
+        };
+        if seq > self.received && seq <= self.written {
+            self.received = seq;
+            peer.received(seq);
         }
     }
 

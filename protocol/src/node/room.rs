@@ -124,6 +124,8 @@ pub enum RoomOrder {
     },
     /// An event from outside of the room, to be numbered with the others.
     Post(Arc<ServerMessage>),
+    /// Its client has every event up to this number.
+    Received(u64),
 }
 
 impl RoomOrder {
@@ -136,6 +138,7 @@ impl RoomOrder {
             Self::Here { .. } => "here",
             Self::Lost => "lost",
             Self::Departing => "departing",
+            Self::Received(_) => "received",
             Self::Leave { .. } => "leave",
             Self::Gone => "gone",
             Self::Renewed { .. } => "renewed",

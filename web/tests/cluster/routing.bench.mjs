@@ -28,7 +28,7 @@ async function roomsOf(owner, count) {
   const rooms = [];
   for (let n = 0; rooms.length < count; n++) {
     const room = `bench-${owner}-${n}`;
-    const client = await Client.open(cluster.member(owner).url, token('scout'));
+    const client = await Client.open(cluster.member(owner).url, botToken);
     await client.join(room);
     if ((await cluster.member(owner).json('GET', `/rooms/${room}`)).node === owner) rooms.push(room);
     await client.close();

@@ -156,6 +156,11 @@ impl Client {
         self.handle.take().unwrap().closed(SocketClosed::Dropped);
     }
 
+    /// Its end of the socket has all events up to this one, whatever the client says later.
+    pub(crate) fn has(&self, seq: u64) {
+        self.handle.as_ref().expect("the socket is open").received(seq);
+    }
+
     pub(crate) fn close(&mut self) {
         self.handle.take().unwrap().closed(SocketClosed::Clean);
     }
