@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import dgram from 'node:dgram';
 import { after, before, test } from 'node:test';
-import { Node, browser, decodes, inbound, joinPage } from './harness.mjs';
+import { Node, browser, decodes, inbound, joinPage, until } from './harness.mjs';
 
 let node;
 let chromium;
@@ -18,7 +18,19 @@ before(async () => {
   await joinPage(context, node, { room: 'bystanders', name: 'Grace', token });
   bystander = await joinPage(context, node, { room: 'bystanders', name: 'Ada', token });
   await decodes(bystander, 1);
+  await steady();
 });
+
+/** Waits until the picture has not frozen for a while: browsers that have just begun have much to do. */
+async function steady() {
+  const freezes = async () => (await inbound(bystander)).reduce((sum, row) => sum + (row.freezes ?? 0), 0);
+  let [last, since] = [await freezes(), Date.now()];
+  await until('the picture to be steady', async () => {
+    const now = await freezes();
+    if (now !== last) [last, since] = [now, Date.now()];
+    return Date.now() - since >= 3_000;
+  }, 30_000);
+}
 
 after(async () => {
   await chromium?.close();
