@@ -151,7 +151,7 @@ impl NodeHandle {
             let refusal = Refusal::new(ErrorCode::Draining, "this node is going away; connect again");
             return Err(refusal.retry_after_ms(shared.retry_after_ms()));
         }
-        if self.is_fenced() {
+        if self.is_out_of_touch() {
             let text = "this node has lost touch with the others; connect to another";
             let refusal = Refusal::new(ErrorCode::DependencyUnavailable, text);
             return Err(refusal.retry_after_ms(shared.retry_after_ms()));
@@ -455,9 +455,10 @@ impl NodeHandle {
 
     // ---- the end --------------------------------------------------------------------------------------------------
 
-    /// Whether this node has lost touch with the others, and may own no rooms until it is back.
-    pub fn is_fenced(&self) -> bool {
-        !self.shared.args.directory.holds()
+    /// Whether this node may own no rooms and reaches no other: it can do nothing for a client. One that reaches others leads
+    /// to their rooms.
+    pub fn is_out_of_touch(&self) -> bool {
+        self.shared.is_out_of_touch()
     }
 
     /// Whether no new sessions are taken.

@@ -108,6 +108,7 @@ impl Inbox for NodeInbox {
             }
         }
         self.tell_sessions(|| PeerMsg::Unlinked(member.clone()));
+        self.send_away();
         for listed in self.0.rooms.read().values() {
             listed.handle.post(RoomMsg::Unlinked(member.clone()));
         }
@@ -120,8 +121,7 @@ impl Inbox for NodeInbox {
 
     fn fenced(&self) {
         self.0.rooms_supervisor().post(RoomsMsg::Fenced);
-        // Clients come back by a node that has their rooms.
-        self.tell_sessions(|| PeerMsg::Fenced);
+        self.send_away();
     }
 
     fn reinstated(&self) {
@@ -159,6 +159,13 @@ fn receiving(from: &Member, message: &NodeMessage) -> Span {
 }
 
 impl NodeInbox {
+    /// Clients of a node that is out of touch come back by one that has their rooms.
+    fn send_away(&self) {
+        if self.0.is_out_of_touch() {
+            self.tell_sessions(|| PeerMsg::Fenced);
+        }
+    }
+
     fn tell_sessions(&self, message: impl Fn() -> PeerMsg) {
         for peer in self.0.sessions.all() {
             peer.post(message());

@@ -83,6 +83,11 @@ impl Shared {
         self.supervisors().invites
     }
 
+    /// Whether this node may own no rooms and reaches no other.
+    pub(crate) fn is_out_of_touch(&self) -> bool {
+        !self.args.directory.holds() && self.gateway.others().is_empty()
+    }
+
     /// Whether no new sessions are taken.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)

@@ -45,7 +45,7 @@ async fn ready(app: SharedApp) -> Result<Response, Refusal> {
     if app.node.is_draining() {
         missing.push("draining".to_owned());
     }
-    if app.node.is_fenced() {
+    if app.node.is_out_of_touch() {
         missing.push("cluster".to_owned());
     }
     if missing.is_empty() {
