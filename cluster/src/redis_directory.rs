@@ -73,8 +73,8 @@ impl fmt::Debug for RedisSettings {
     }
 }
 
-/// What a directory tells. Calls come in the order of their causes, one at a time, from any thread; they must not block, nor
-/// wait for a call of the directory.
+/// What a directory tells. Calls come in the order of their causes, one at a time, from any thread; they must not block. They
+/// may ask the directory what it answers at once, with no lock held that is also held elsewhere while it is asked.
 pub trait DirectoryEvents: Send + Sync {
     /// The list of members with a lease, this one included, or an entry of it is another now.
     fn members(&self, live: &[MemberInfo]);

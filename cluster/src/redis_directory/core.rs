@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use caside_protocol::RoomId;
@@ -75,6 +76,8 @@ pub(super) struct State {
     /// Ownerships up to this epoch ended when this member was fenced.
     floor: u64,
     queue: VecDeque<Event>,
+    /// The thread that tells events now.
+    teller: Option<ThreadId>,
 }
 
 /// Shared by the directory and its tasks.
@@ -129,6 +132,7 @@ impl Core {
             highest: 0,
             floor: 0,
             queue: VecDeque::new(),
+            teller: None,
         };
         state.roll.update(first.live, false);
         state.queue.push_back(Event::Members(state.roll.list()));
@@ -243,14 +247,15 @@ impl Core {
         compare
     }
 
-    /// Tells events, in order. Who tells must not wait for a call of ours.
+    /// Tells events, in order. Another thread that tells some is waited for, so that what follows here comes after.
     pub(super) fn tell(&self) {
-        if self.locked().queue.is_empty() {
-            // Another thread may still be telling one: wait for it, so that what follows comes after.
-            drop(self.telling.lock());
+        let me = thread::current().id();
+        if self.locked().teller == Some(me) {
+            // Whoever is told an event asks us something. What that brings is told next, by the call that tells this one.
             return;
         }
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let _teller = Teller::new(self, me);
         loop {
             let Some(event) = self.locked().queue.pop_front() else {
                 return;
@@ -299,6 +304,22 @@ impl Core {
         DirectoryAway {
             reason: error.to_string(),
         }
+    }
+}
+
+/// A thread tells events for as long as this is there.
+struct Teller<'a>(&'a Core);
+
+impl<'a> Teller<'a> {
+    fn new(core: &'a Core, thread: ThreadId) -> Self {
+        core.locked().teller = Some(thread);
+        Self(core)
+    }
+}
+
+impl Drop for Teller<'_> {
+    fn drop(&mut self) {
+        self.0.locked().teller = None;
     }
 }
 

@@ -5,7 +5,7 @@ mod server;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -118,11 +118,16 @@ pub(crate) struct Log {
     ledger: Arc<Mutex<Ledger>>,
     lines: Mutex<Vec<String>>,
     fences: AtomicU64,
+    directory: OnceLock<Weak<RedisDirectory>>,
 }
 
 impl Log {
+    /// Writes down what is told, and asks the directory as it is told, as a node does.
     fn add(&self, line: String) {
         self.lines.lock().unwrap().push(line);
+        if let Some(directory) = self.directory.get().and_then(Weak::upgrade) {
+            directory.holds();
+        }
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -151,8 +156,7 @@ impl DirectoryEvents for Log {
         self.add(format!("expired {member}"));
     }
     fn fenced(&self) {
-        let mut ledger = self.ledger();
-        ledger.lose_all(&self.me);
+        self.ledger().lose_all(&self.me);
         self.fences.fetch_add(1, Ordering::SeqCst);
         self.add("fenced".to_owned());
     }
@@ -229,6 +233,7 @@ impl Mesh {
             ledger: self.ledger.clone(),
             lines: Mutex::default(),
             fences: AtomicU64::new(0),
+            directory: OnceLock::new(),
         });
         let view = View {
             mesh: self.clone(),
@@ -242,6 +247,7 @@ impl Mesh {
                 other => break Arc::new(other.unwrap()),
             }
         };
+        log.directory.set(Arc::downgrade(&directory)).unwrap();
         let cut = Arc::new(AtomicBool::new(false));
         self.seats.lock().unwrap().push(Seat {
             member: member.clone(),
