@@ -1,26 +1,22 @@
 //! The supervisor of rooms: loads, makes and claims them on first need, passes joins on, and clears away those that are
 //! empty or have failed.
 
+mod finding;
 mod message;
 mod moves;
 mod placing;
+mod slot;
 mod table;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use caside_cluster::Claim;
-use caside_protocol::{RoomId, Timestamp};
-
 use caside_protocol::error::{ErrorCode, Refusal};
-use caside_protocol::node::Member;
-use caside_protocol::view::{Mode, RecordPolicy};
+use caside_protocol::{RoomId, Timestamp};
 use caside_store::JournalEntry;
-use caside_store::rooms::{FormerRoom, StoredRoom};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::actor::{Room, RoomArgs, overloaded};
@@ -30,12 +26,10 @@ use crate::mailbox::{Mailbox, Overloaded, Traced};
 use crate::node::Shared;
 use crate::observed::{Kind, Label, Seen};
 use crate::peer::DrainGuard;
-use crate::ports::{CatalogEntry, CatalogRoom};
+use crate::ports::CatalogRoom;
 use crate::refused::{self, Reason};
-use crate::trace;
-use message::{Claimed, Found, Opening, Whereabouts};
-use moves::{newest, opening};
-use placing::{claim, whereabouts};
+use message::{Found, Opening};
+use slot::{Door, Slot};
 
 pub(crate) use message::RoomsMsg;
 pub(crate) use table::{Card, Listed, RoomTable};
@@ -60,29 +54,11 @@ pub(crate) struct Running {
     shared: Arc<Shared>,
     myself: Mailbox<RoomsMsg>,
     slots: HashMap<RoomId, Slot>,
+    /// Rooms that were begun to be opened so far.
+    attempts: u64,
     by_actor: HashMap<ActorId, RoomId>,
     draining: bool,
     _seen: Seen,
-}
-
-enum Slot {
-    /// Being loaded and claimed; these wait at the door.
-    Opening(Vec<JoinRequest>),
-    Open {
-        handle: RoomHandle,
-        card: Arc<Card>,
-        epoch: u64,
-        joins_sent: u64,
-    },
-}
-
-impl Slot {
-    fn handle(&self) -> Option<&RoomHandle> {
-        match self {
-            Self::Open { handle, .. } => Some(handle),
-            Self::Opening(_) => None,
-        }
-    }
 }
 
 impl Actor for Rooms {
@@ -106,6 +82,7 @@ impl Actor for Rooms {
             shared: args.shared,
             myself,
             slots,
+            attempts: 0,
             by_actor,
             draining: false,
             _seen,
@@ -151,33 +128,17 @@ impl Running {
     fn take(&mut self, message: RoomsMsg) -> Option<Opening> {
         match message {
             RoomsMsg::Join(request) => self.join(*request),
-            RoomsMsg::Loaded { room, result } => self.loaded(&room, result),
-            RoomsMsg::Claimed { found, result } => match result {
-                Ok(Claimed::Granted(epoch, kept)) => {
-                    if !self.is_awaited(&found.room.room.id, epoch) {
-                        return None;
-                    }
-                    // What was kept here of a room that ended in order is of no use.
-                    let room = &found.room.room.id;
-                    let copy = self.shared.gateway.take_copy(room).filter(|_| kept.is_some());
-                    let inherited = newest(room, copy, kept);
-                    return Some(opening(*found, epoch, inherited));
-                }
-                Ok(Claimed::Taken(owner)) => {
-                    let room = &found.room.room.id;
-                    self.shared.gateway.learn(room, owner.clone());
-                    self.send_on(room, &owner.member);
-                }
-                Err(refusal) => self.turn_away(&found.room.room.id, &refusal),
-            },
-            RoomsMsg::Placed { room, result } => match result {
-                Ok(Whereabouts::Here) => self.load(room),
-                Ok(Whereabouts::There(member)) => self.send_on(&room, &member),
-                Err(refusal) => self.turn_away(&room, &refusal),
-            },
+            RoomsMsg::Placed { room, attempt, result } => self.placed(&room, attempt, result),
+            RoomsMsg::Loaded { room, attempt, result } => self.loaded(&room, attempt, result),
+            RoomsMsg::Claimed { found, attempt, result } => return self.claimed(*found, attempt, result),
             RoomsMsg::Gone(member) => self.gone(&member),
             RoomsMsg::LeftBehind(room) => self.inherit(room, None),
-            RoomsMsg::Inherited { room, copy, result } => return self.inherited(room, copy, result),
+            RoomsMsg::Inherited {
+                room,
+                attempt,
+                copy,
+                result,
+            } => return self.inherited(room, attempt, copy, result),
             RoomsMsg::Adopt {
                 room,
                 epoch,
@@ -200,7 +161,7 @@ impl Running {
     fn inspect(&self) -> Value {
         let opening = self.slots.values().filter(|slot| slot.handle().is_none()).count();
         let waiting = self.slots.values().map(|slot| match slot {
-            Slot::Opening(waiting) => waiting.len(),
+            Slot::Opening(door) => door.waiting.len(),
             Slot::Open { .. } => 0,
         });
         json!({
@@ -223,8 +184,8 @@ impl Running {
                 Err(Overloaded(RoomMsg::Join(request))) => request.refuse(overloaded()),
                 Err(Overloaded(_)) => {}
             },
-            Some(Slot::Opening(waiting)) if waiting.len() >= MAX_WAITING => request.refuse(overloaded()),
-            Some(Slot::Opening(waiting)) => waiting.push(request),
+            Some(Slot::Opening(door)) if door.waiting.len() >= MAX_WAITING => request.refuse(overloaded()),
+            Some(Slot::Opening(door)) => door.waiting.push(request),
             None if all_rooms => {
                 refused::count(Reason::Rooms);
                 request.refuse(overloaded());
@@ -232,11 +193,11 @@ impl Running {
             None => {
                 // Whom another node sends is for this one, which claims the room or says who has it.
                 let is_placed = !request.is_from_here() || !self.shared.gateway.is_in_company();
-                self.slots.insert(room.clone(), Slot::Opening(vec![request]));
+                let attempt = self.begin(room.clone(), vec![request]);
                 if is_placed {
-                    self.load(room);
+                    self.load(room, attempt);
                 } else {
-                    self.place(room);
+                    self.place(room, attempt);
                 }
             }
         }
@@ -251,173 +212,32 @@ impl Running {
         request.refuse(refusal.retry_after_ms(self.shared.retry_after_ms()));
     }
 
-    /// Those who wait at the door of a room that is not open. One that opened meanwhile, as another node handed it over, stays.
-    fn take_waiting(&mut self, room: &RoomId) -> Option<Vec<JoinRequest>> {
-        match self.slots.remove(room)? {
-            Slot::Opening(waiting) => Some(waiting),
-            open @ Slot::Open { .. } => {
+    /// Begins to open a room, before whose door these wait; gives the attempt's number.
+    fn begin(&mut self, room: RoomId, waiting: Vec<JoinRequest>) -> u64 {
+        self.attempts += 1;
+        self.slots
+            .insert(room, Slot::Opening(Door::new(self.attempts, waiting)));
+        self.attempts
+    }
+
+    /// The door of a room that is being opened, if it is still this attempt.
+    fn door(&mut self, room: &RoomId, attempt: u64) -> Option<&mut Door> {
+        match self.slots.get_mut(room) {
+            Some(Slot::Opening(door)) if door.attempt == attempt => Some(door),
+            Some(Slot::Opening(_) | Slot::Open { .. }) | None => None,
+        }
+    }
+
+    /// Ends an attempt: those who wait at the door of a room that is not open.
+    fn take_waiting(&mut self, room: &RoomId) -> Vec<JoinRequest> {
+        match self.slots.remove(room) {
+            Some(Slot::Opening(door)) => door.waiting,
+            Some(open @ Slot::Open { .. }) => {
                 self.slots.insert(room.clone(), open);
-                None
+                Vec::new()
             }
+            None => Vec::new(),
         }
-    }
-
-    /// Whether a room that was claimed is still to be opened. If nobody waits for it any more, it is given up.
-    fn is_awaited(&self, room: &RoomId, epoch: u64) -> bool {
-        match self.slots.get(room) {
-            Some(Slot::Opening(_)) => true,
-            Some(Slot::Open { epoch: open, .. }) if *open >= epoch => false,
-            Some(Slot::Open { .. }) | None => {
-                self.give_up(room.clone(), epoch);
-                false
-            }
-        }
-    }
-
-    /// Finds out where a room runs, or is to run.
-    fn place(&self, room: RoomId) {
-        let (shared, myself) = (self.shared.clone(), self.myself.clone());
-        let task = async move {
-            let failed = Err(Refusal::new(ErrorCode::Internal, "looking for the room failed"));
-            let promise = myself.promise(RoomsMsg::Placed {
-                room: room.clone(),
-                result: failed,
-            });
-            let result = whereabouts(&shared, &room).await;
-            promise.keep(RoomsMsg::Placed { room, result });
-        };
-        tokio::spawn(task.instrument(trace::step!("room.place")));
-    }
-
-    /// The room is another node's: whoever waits here goes there, and whoever another node sent goes back.
-    fn send_on(&mut self, room: &RoomId, member: &Member) {
-        for request in self.take_waiting(room).unwrap_or_default() {
-            if !request.is_from_here() {
-                let owner = self.shared.gateway.route(room);
-                request
-                    .link
-                    .not_here(request.reply, owner.map(|owner| (owner.member, owner.epoch)));
-            } else if let Err(request) = self.shared.gateway.join(member, Box::new(request)) {
-                self.shared.gateway.forget_route(room);
-                request.refuse(away("the room's node cannot be reached now; try again"));
-            }
-        }
-    }
-
-    fn load(&self, room: RoomId) {
-        let (shared, myself) = (self.shared.clone(), self.myself.clone());
-        let task = async move {
-            let failed = Err(Refusal::new(ErrorCode::Internal, "loading the room failed"));
-            let promise = myself.promise(RoomsMsg::Loaded {
-                room: room.clone(),
-                result: failed,
-            });
-            let loading = tokio::time::timeout(shared.args.limits.call_timeout, shared.args.catalog.load(&room)).await;
-            let result = match loading {
-                Ok(Ok(found)) => Ok(found),
-                Ok(Err(error)) => {
-                    tracing::warn!(room.id = %room, error = %error, "a room could not be loaded");
-                    Err(away("the rooms cannot be read now; try again"))
-                }
-                Err(_) => Err(away("reading the room took too long; try again")),
-            };
-            promise.keep(RoomsMsg::Loaded { room, result });
-        };
-        tokio::spawn(task.instrument(trace::step!("room.load")));
-    }
-
-    fn loaded(&mut self, room: &RoomId, result: Result<CatalogEntry, Refusal>) {
-        let found = match result {
-            Ok(CatalogEntry::Room(found)) => Some(Found {
-                room: *found,
-                ringing: false,
-            }),
-            Ok(CatalogEntry::Free(former)) => self.make(room, former.as_ref()),
-            Err(refusal) => return self.turn_away(room, &refusal),
-        };
-        match found {
-            Some(found) => self.claim(found),
-            None => {
-                let refusal = Refusal::new(ErrorCode::RoomNotFound, "nobody created a room of this id");
-                self.turn_away(room, &refusal);
-            }
-        }
-    }
-
-    /// A room that nobody created: made for a call, or by the first who may make rooms by joining them, whose token is not
-    /// for the one that was there.
-    fn make(&mut self, room: &RoomId, former: Option<&FormerRoom>) -> Option<Found> {
-        let Some(Slot::Opening(waiting)) = self.slots.get_mut(room) else {
-            return None;
-        };
-        let ringing = waiting.iter().find_map(|request| request.caller.clone());
-        let auto_create = self.shared.args.limits.auto_create_rooms;
-        let maker = match &ringing {
-            Some(_) => 0,
-            None => waiting.iter().position(|request| {
-                let since = request.standing().right_since;
-                auto_create && request.may_create() && former.is_none_or(|former| former.admits(since, request.owner()))
-            })?,
-        };
-        // Those who came before it found no room.
-        for early in waiting.drain(..maker) {
-            early.refuse(Refusal::new(
-                ErrorCode::RoomNotFound,
-                "nobody created a room of this id",
-            ));
-        }
-        let first = waiting.first()?;
-        let (owner, mode) = match &ringing {
-            Some(caller) => (Some(caller.clone()), Mode::Auto),
-            None => (first.owner().cloned(), first.mode.unwrap_or_default()),
-        };
-        let mut room = StoredRoom {
-            id: room.clone(),
-            name: None,
-            mode,
-            max_participants: 0,
-            last_n: 0,
-            audio_last_n: 0,
-            record: RecordPolicy::default(),
-            locked: false,
-            metadata: Value::Null,
-            owner,
-            created_at: Timestamp::now_utc(),
-            tokens_since: None,
-        };
-        if let Some(former) = former {
-            former.precede(&mut room);
-        }
-        self.shared.write_down(JournalEntry::RoomEnsured(room.clone()));
-        Some(Found {
-            room: CatalogRoom {
-                room,
-                waiting_call: None,
-            },
-            ringing: ringing.is_some(),
-        })
-    }
-
-    fn claim(&self, found: Found) {
-        let (shared, myself) = (self.shared.clone(), self.myself.clone());
-        let task = async move {
-            let room = &found.room.room.id;
-            let result = match tokio::time::timeout(shared.args.limits.call_timeout, claim(&shared, room)).await {
-                Ok(Ok(Claim::Granted { epoch, kept })) => Ok(Claimed::Granted(epoch, kept)),
-                Ok(Ok(Claim::Taken(owner))) => Ok(Claimed::Taken(owner)),
-                Ok(Ok(Claim::Settling(_))) => Err(away("the room directory listens to its owners first; try again")),
-                Ok(Err(error)) => {
-                    tracing::warn!(room.id = %room, error = %error, "a room could not be claimed");
-                    Err(away("the room directory is away; try again"))
-                }
-                Err(_) => Err(away("claiming the room took too long; try again")),
-            };
-            myself.post(RoomsMsg::Claimed {
-                found: Box::new(found),
-                result,
-            });
-        };
-        tokio::spawn(task.instrument(trace::step!("room.claim")));
     }
 
     async fn open(&mut self, supervisor: ActorCell, opening: Opening) {
@@ -435,7 +255,7 @@ impl Running {
         let id = room.id.clone();
         if self.draining {
             self.give_up(id.clone(), epoch);
-            for request in self.take_waiting(&id).unwrap_or_default() {
+            for request in self.take_waiting(&id) {
                 self.too_late(request);
             }
             return;
@@ -490,8 +310,8 @@ impl Running {
             epoch,
             joins_sent: 0,
         };
-        if let Some(Slot::Opening(waiting)) = self.slots.insert(id, slot) {
-            for request in waiting {
+        if let Some(Slot::Opening(door)) = self.slots.insert(id, slot) {
+            for request in door.waiting {
                 // Each goes on with its own trace, not with that of who came first.
                 let span = request.reply.call().span().clone();
                 span.in_scope(|| self.join(request));
@@ -501,7 +321,7 @@ impl Running {
 
     /// Nobody gets in; the next join begins anew.
     fn turn_away(&mut self, room: &RoomId, refusal: &Refusal) {
-        for request in self.take_waiting(room).unwrap_or_default() {
+        for request in self.take_waiting(room) {
             request.refuse(refusal.clone());
         }
     }

@@ -1,11 +1,13 @@
 //! Requests under way to a node that goes: each is answered, and whoever comes gets in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use caside_protocol::ErrorCode;
+use caside_actors::node::Limits;
+use caside_protocol::{ErrorCode, RoomId};
 use serde_json::json;
 
-use crate::support::Cluster;
+use crate::support::{Cluster, Slow, turn};
 
 /// Two nodes of three that stay, beside the owner of `room`.
 async fn owner_and_others(cluster: &Cluster, room: &str) -> (usize, [usize; 2]) {
@@ -98,4 +100,60 @@ async fn who_is_at_a_node_that_lost_touch_comes_back_by_another() {
     let resumed = ada.resume(cluster.worlds[other].socket().await).await;
     assert_eq!(resumed["payload"]["participant_id"], json!(participant), "{resumed}");
     ada.ok("chat", json!({ "text": "still here" })).await;
+}
+
+/// Whoever joins at the node that a room is handed over to, at whatever moment of it, is in the one room that there is.
+#[tokio::test(start_paused = true)]
+async fn who_joins_at_any_moment_of_a_handover_is_in_the_one_room() {
+    let room = RoomId::new("r").unwrap();
+    for turns in -80_i32..80 {
+        let cluster = Cluster::asking(2, Limits::default(), |directory| Arc::new(Slow(directory))).await;
+        let mut ada = cluster.worlds[0].member("ada", "r").await;
+        let owner = cluster.owner("r");
+        let next = 1 - owner;
+        let mut bob = cluster.worlds[next].client("bob").await;
+        let node = cluster.worlds[owner].node.clone();
+        // The one begins so many turns before the other.
+        let draining = tokio::spawn(async move {
+            wait(-turns).await;
+            node.drain(Duration::from_secs(30)).await;
+        });
+        let joining = tokio::spawn(async move {
+            wait(turns).await;
+            let join = bob.send("join", json!({ "room": "r" })).await;
+            let joined = bob.answer(join).await;
+            (bob, joined)
+        });
+        let (mut bob, joined) = joining.await.unwrap();
+        assert_eq!(joined["type"], "joined", "after {turns} turns: {joined}");
+        bob.joined(&joined["payload"]);
+        draining.await.unwrap();
+        cluster.kill(owner);
+        assert_eq!(cluster.owner("r"), next, "after {turns} turns");
+        let view = cluster.worlds[next].node.room_view(&room).await.unwrap().unwrap();
+        let mut members: Vec<_> = view.participants.iter().map(|p| p.participant_id.to_string()).collect();
+        members.sort();
+        let mut both = [ada.participant.clone(), bob.participant.clone()];
+        both.sort();
+        assert_eq!(members, both, "after {turns} turns");
+        let cyd = cluster.worlds[next].member("cyd", "r").await;
+        assert_eq!(
+            cyd.state["participants"].as_array().unwrap().len(),
+            2,
+            "after {turns} turns"
+        );
+        if owner == 0 {
+            let resumed = ada.resume(cluster.worlds[next].socket().await).await;
+            assert_eq!(resumed["type"], "resumed", "after {turns} turns: {resumed}");
+        }
+        bob.ok("chat", json!({ "text": "here" })).await;
+        while ada.next().await["type"] != "chat" {}
+    }
+}
+
+/// Lets a task's others run so often; not at all when that is past. Only a task that was spawned takes turns with the others.
+async fn wait(turns: i32) {
+    for _ in 0..turns {
+        turn().await;
+    }
 }

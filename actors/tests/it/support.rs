@@ -3,6 +3,7 @@
 mod client;
 mod doubles;
 mod shelf;
+mod slow;
 mod studio;
 mod wires;
 
@@ -11,7 +12,7 @@ use std::task::Poll;
 
 use caside_actors::node::{Limits, NodeArgs, NodeHandle, SessionArgs};
 use caside_actors::outbound::outbound;
-use caside_cluster::{Alone, Gateways, LocalDirectory};
+use caside_cluster::{Alone, Directory, Gateways, LocalDirectory};
 use caside_protocol::NodeId;
 use caside_protocol::claims::Claims;
 use caside_protocol::codec::Dialect;
@@ -21,6 +22,7 @@ use caside_protocol::node::Member;
 pub(crate) use client::Client;
 pub(crate) use doubles::{Catalog, Journal, Recorders, Sfus, Tokens, claims};
 pub(crate) use shelf::{Shelf, away, refused};
+pub(crate) use slow::Slow;
 pub(crate) use studio::{SegmentFrames, Studio, Voice};
 pub(crate) use wires::Cluster;
 
@@ -51,7 +53,15 @@ impl World {
             incarnation: 1,
         };
         let directory = Arc::new(LocalDirectory::new(member));
-        Self::among(limits, Arc::default(), journal, directory, Arc::new(Alone)).await
+        Self::among(
+            limits,
+            Arc::default(),
+            journal,
+            directory.clone(),
+            directory,
+            Arc::new(Alone),
+        )
+        .await
     }
 
     /// A node among others.
@@ -60,6 +70,7 @@ impl World {
         catalog: Arc<Catalog>,
         journal: Arc<Journal>,
         directory: Arc<LocalDirectory>,
+        asked: Arc<dyn Directory>,
         gateways: Arc<dyn Gateways>,
     ) -> Self {
         let member = directory.member().clone();
@@ -67,7 +78,7 @@ impl World {
         let args = NodeArgs {
             member: member.clone(),
             version: "0.1.0".to_owned(),
-            directory: directory.clone(),
+            directory: asked,
             gateways,
             stop: Arc::default(),
             catalog: catalog.clone(),

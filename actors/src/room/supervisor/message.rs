@@ -24,6 +24,8 @@ pub(crate) enum RoomsMsg {
     /// Where a room runs that was not known here.
     Placed {
         room: RoomId,
+        /// To open it.
+        attempt: u64,
         result: Result<Whereabouts, Refusal>,
     },
     /// A node is no more.
@@ -33,6 +35,7 @@ pub(crate) enum RoomsMsg {
     /// The directory answered for a room that is to be taken over.
     Inherited {
         room: RoomId,
+        attempt: u64,
         copy: Option<Copy>,
         result: Result<Claim, Refusal>,
     },
@@ -56,11 +59,13 @@ pub(crate) enum RoomsMsg {
     /// The catalog answered.
     Loaded {
         room: RoomId,
+        attempt: u64,
         result: Result<CatalogEntry, Refusal>,
     },
     /// The directory answered.
     Claimed {
         found: Box<Found>,
+        attempt: u64,
         result: Result<Claimed, Refusal>,
     },
     /// Nobody is in this room after so many joins.

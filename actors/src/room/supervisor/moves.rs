@@ -14,8 +14,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::super::keeping::Inherited;
 use super::super::message::{Handing, RoomHandle, RoomMsg};
 use super::super::snapshot::Snapshot;
+use super::finding::Answer;
 use super::message::{Found, Opening, RoomsMsg};
-use super::{Running, Slot, away};
+use super::slot::Slot;
+use super::{Running, away};
 use crate::gateway::Copy;
 use crate::peer::DrainGuard;
 use crate::ports::CatalogRoom;
@@ -57,11 +59,14 @@ impl Running {
         if self.draining || self.slots.contains_key(&room) {
             return;
         }
-        self.slots.insert(room.clone(), Slot::Opening(Vec::new()));
-        self.claim_inherited(room, copy, Duration::ZERO);
+        let attempt = self.begin(room.clone(), Vec::new());
+        self.claim_inherited(room, attempt, copy, Duration::ZERO);
     }
 
-    fn claim_inherited(&self, room: RoomId, copy: Option<Copy>, wait: Duration) {
+    fn claim_inherited(&mut self, room: RoomId, attempt: u64, copy: Option<Copy>, wait: Duration) {
+        if let Some(door) = self.door(&room, attempt) {
+            door.claiming = true;
+        }
         let (shared, myself) = (self.shared.clone(), self.myself.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -74,18 +79,31 @@ impl Running {
                 }
                 Err(_) => Err(away("claiming the room took too long; try again")),
             };
-            myself.post(RoomsMsg::Inherited { room, copy, result });
+            myself.post(RoomsMsg::Inherited {
+                room,
+                attempt,
+                copy,
+                result,
+            });
         });
     }
 
     pub(super) fn inherited(
         &mut self,
         room: RoomId,
+        attempt: u64,
         copy: Option<Copy>,
         result: Result<Claim, Refusal>,
     ) -> Option<Opening> {
-        if !matches!(self.slots.get(&room), Some(Slot::Opening(_))) {
-            return None;
+        let (granted, taken) = match &result {
+            Ok(Claim::Granted { epoch, .. }) => (Some(*epoch), None),
+            Ok(Claim::Taken(owner)) => (None, Some(owner)),
+            Ok(Claim::Settling(_)) | Err(_) => (None, None),
+        };
+        match self.end_claim(&room, attempt, granted, taken) {
+            Answer::Stale => return None,
+            Answer::Adopted(opening) => return Some(opening),
+            Answer::Awaited => {}
         }
         match result {
             Ok(Claim::Granted { epoch, kept }) => match newest(&room, copy, kept) {
@@ -102,8 +120,8 @@ impl Running {
                 self.shared.gateway.learn(&room, owner.clone());
                 self.send_on(&room, &owner.member);
             }
-            Ok(Claim::Settling(wait)) => self.claim_inherited(room, copy, wait),
-            Err(_) => self.claim_inherited(room, copy, CLAIM_AGAIN),
+            Ok(Claim::Settling(wait)) => self.claim_inherited(room, attempt, copy, wait),
+            Err(_) => self.claim_inherited(room, attempt, copy, CLAIM_AGAIN),
         }
         None
     }
@@ -116,19 +134,28 @@ impl Running {
         snapshot: Box<Snapshot>,
         done: oneshot::Sender<bool>,
     ) -> Option<Opening> {
-        if let Some(Slot::Open { .. }) = self.slots.get(&room) {
-            return None;
-        }
-        self.slots.entry(room).or_insert_with(|| Slot::Opening(Vec::new()));
         let found = found_of(&snapshot);
         let inherited = Inherited {
             snapshot,
             reason: MoveReason::Drain,
         };
-        Some(Opening {
+        let opening = Opening {
             done: Some(done),
             ..opening(found, epoch, Some(inherited))
-        })
+        };
+        match self.slots.get_mut(&room) {
+            Some(Slot::Open { .. }) => return None,
+            // A claim that is under way may be answered by a later epoch, under which the room is then opened.
+            Some(Slot::Opening(door)) if door.claiming => {
+                door.adopted = Some(Box::new(opening));
+                return None;
+            }
+            Some(Slot::Opening(_)) => {}
+            None => {
+                self.begin(room, Vec::new());
+            }
+        }
+        Some(opening)
     }
 
     /// A room of this node is another's.

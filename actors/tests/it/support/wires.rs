@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use caside_actors::node::Limits;
-use caside_cluster::{Gateways, Inbox, LocalDirectory, Neighbour, SendError};
+use caside_cluster::{Directory, Gateways, Inbox, LocalDirectory, Neighbour, SendError};
 use caside_protocol::NodeId;
 use caside_protocol::node::{self, Member, NodeMessage};
 
@@ -105,6 +105,15 @@ impl Cluster {
     }
 
     pub(crate) async fn with(nodes: usize, limits: Limits) -> Self {
+        Self::asking(nodes, limits, |directory| directory).await
+    }
+
+    /// Nodes that ask the directory by a way of the test's.
+    pub(crate) async fn asking<D: Directory + 'static>(
+        nodes: usize,
+        limits: Limits,
+        way: fn(Arc<LocalDirectory>) -> Arc<D>,
+    ) -> Self {
         let wires = Arc::new(Wires::default());
         let (catalog, journal) = (Arc::new(Catalog::default()), Arc::new(Journal::default()));
         let member = |n: usize| Member {
@@ -121,7 +130,8 @@ impl Cluster {
                 limits.clone(),
                 catalog.clone(),
                 journal.clone(),
-                directory,
+                directory.clone(),
+                way(directory),
                 Arc::new(end),
             )
             .await;
