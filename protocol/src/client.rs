@@ -311,7 +311,7 @@ pub enum IceState {
     Connected,
     /// No better one is looked for.
     Completed,
-    /// It works no more, for now.
+    /// Checks of the pair go unanswered; it may work again (W3C `disconnected`).
     Disconnected,
     /// No pair works.
     Failed,
@@ -344,7 +344,7 @@ pub enum ConnectionState {
     Connecting,
     /// Media may flow.
     Connected,
-    /// ICE works no more, for now.
+    /// A transport is disconnected; it may come back.
     Disconnected,
     /// ICE or DTLS failed.
     Failed,

@@ -39,25 +39,8 @@ pub(super) fn spans(
 ) -> Result<impl Fn(Vec<SpanData>) -> Exporting + Send + Sync + use<>, String> {
     let builder = SpanExporter::builder();
     let exporter = match target.protocol {
-        Protocol::Grpc => {
-            let builder = builder
-                .with_tonic()
-                .with_endpoint(&target.endpoint)
-                .with_timeout(target.timeout)
-                .with_metadata(MetadataMap::from_headers(headers(target)?));
-            match tls(target) {
-                Some(tls) => builder.with_tls_config(tls).build(),
-                None => builder.build(),
-            }
-        }
-        Protocol::Http => builder
-            .with_http()
-            .with_shared_http_client(client(target)?)
-            .with_protocol(Encoding::HttpBinary)
-            .with_endpoint(&target.endpoint)
-            .with_timeout(target.timeout)
-            .with_headers(pairs(target))
-            .build(),
+        Protocol::Grpc => through_grpc(builder.with_tonic(), target)?.build(),
+        Protocol::Http => through_http(builder.with_http(), target)?.build(),
     };
     let mut exporter = exporter.map_err(|error| error.to_string())?;
     exporter.set_resource(resource);
@@ -78,25 +61,8 @@ pub(super) fn records(
 ) -> Result<impl Fn(Vec<Record>) -> Exporting + Send + Sync + use<>, String> {
     let builder = LogExporter::builder();
     let exporter = match target.protocol {
-        Protocol::Grpc => {
-            let builder = builder
-                .with_tonic()
-                .with_endpoint(&target.endpoint)
-                .with_timeout(target.timeout)
-                .with_metadata(MetadataMap::from_headers(headers(target)?));
-            match tls(target) {
-                Some(tls) => builder.with_tls_config(tls).build(),
-                None => builder.build(),
-            }
-        }
-        Protocol::Http => builder
-            .with_http()
-            .with_shared_http_client(client(target)?)
-            .with_protocol(Encoding::HttpBinary)
-            .with_endpoint(&target.endpoint)
-            .with_timeout(target.timeout)
-            .with_headers(pairs(target))
-            .build(),
+        Protocol::Grpc => through_grpc(builder.with_tonic(), target)?.build(),
+        Protocol::Http => through_http(builder.with_http(), target)?.build(),
     };
     let mut exporter = exporter.map_err(|error| error.to_string())?;
     exporter.set_resource(resource);
@@ -175,6 +141,26 @@ fn by_http(target: &Target) -> Result<Post, String> {
 fn rejected(answer: &ExportMetricsServiceResponse) -> u64 {
     let partial = answer.partial_success.as_ref();
     partial.map_or(0, |partial| u64::try_from(partial.rejected_data_points).unwrap_or(0))
+}
+
+fn through_grpc<B: WithExportConfig + WithTonicConfig>(builder: B, target: &Target) -> Result<B, String> {
+    let builder = builder
+        .with_endpoint(&target.endpoint)
+        .with_timeout(target.timeout)
+        .with_metadata(MetadataMap::from_headers(headers(target)?));
+    Ok(match tls(target) {
+        Some(tls) => builder.with_tls_config(tls),
+        None => builder,
+    })
+}
+
+fn through_http<B: WithExportConfig + WithHttpConfig>(builder: B, target: &Target) -> Result<B, String> {
+    Ok(builder
+        .with_shared_http_client(client(target)?)
+        .with_protocol(Encoding::HttpBinary)
+        .with_endpoint(&target.endpoint)
+        .with_timeout(target.timeout)
+        .with_headers(pairs(target)))
 }
 
 fn is_secure(target: &Target) -> bool {
