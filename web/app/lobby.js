@@ -53,6 +53,11 @@ export class Lobby {
     return this.#name.value.trim();
   }
 
+  /** What is typed as the room now. */
+  get room() {
+    return roomId(this.#room.value);
+  }
+
   /** @param {string} room */
   set room(room) {
     this.#room.value = room;

@@ -104,8 +104,7 @@ function show(name) {
 
 async function connect() {
   if (client.connected) return;
-  const token = linkToken.load();
-  await client.connect(token ? { token } : {});
+  await client.connect({ token: linkToken.load() ?? undefined, room: lobby.room });
 }
 
 /**

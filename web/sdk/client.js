@@ -54,6 +54,7 @@ export class Caside extends Emitter {
   /** @type {Signaling | null} */ #signaling = null;
   /** @type {Promise<{id: string, name: string}> | null} */ #connecting = null;
   /** @type {RTCIceServer[]} */ #iceServers = [];
+  /** The room that will be joined. @type {string | null} */ #roomHint = null;
 
   /** @param {{url?: string | URL, store?: TokenStore}} [options] `url`: the server's HTTP address; the page's when left out */
   constructor(options = {}) {
@@ -88,10 +89,12 @@ export class Caside extends Emitter {
   /**
    * Opens the session.
    *
-   * @param {{token?: string}} [options] a token from elsewhere, in place of `login`
+   * @param {{token?: string, room?: string}} [options] `token`: one from elsewhere, in place of `login`; `room`: which one will
+   *   be joined, if that is known: a load balancer may then lead to the node that has it
    * @returns {Promise<{id: string, name: string}>} who this client is
    */
-  connect({ token } = {}) {
+  connect({ token, room } = {}) {
+    this.#roomHint = room ?? null;
     if (this.connected && this.user) return Promise.resolve(this.user);
     this.#connecting ??= this.#connect(token).finally(() => (this.#connecting = null));
     return this.#connecting;
@@ -103,9 +106,7 @@ export class Caside extends Emitter {
       this.session = new Session(this.url.origin, { tokens: { token } });
       this.#follow(this.session);
     }
-    const url = new URL('/ws', this.url);
-    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
-    const signaling = new Signaling({ url: url.href, token: (refresh) => this.session.token(refresh) });
+    const signaling = new Signaling({ url: () => this.#socketUrl(), token: (refresh) => this.session.token(refresh) });
     this.#signaling = signaling;
     signaling.on('message', (message) => this.#handle(message));
     signaling.on('welcome', ({ welcome, renewed }) => this.#welcome(welcome, renewed));
@@ -128,6 +129,14 @@ export class Caside extends Emitter {
       throw await reasonOf(asCasideError(thrown, 'connection_failed'), this.url);
     }
     return /** @type {{id: string, name: string}} */ (this.user);
+  }
+
+  #socketUrl() {
+    const url = new URL('/ws', this.url);
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    const room = this.room?.id ?? this.#roomHint;
+    if (room !== null) url.searchParams.set('room', room);
+    return url.href;
   }
 
   /**

@@ -23,7 +23,7 @@ import { Requests } from './requests.js';
  *   - `closed`: no further attempt is made
  *
  * @typedef {object} SignalingOptions
- * @property {string} url `ws:` or `wss:`
+ * @property {string | (() => string)} url `ws:` or `wss:`; of each socket anew when it is a function
  * @property {(refresh: boolean) => string | Promise<string>} token the access token; `refresh`: the last one was refused
  * @property {new (url: string, protocols: string[]) => WebSocket} [WebSocket]
  * @property {() => number} [random]
@@ -158,7 +158,8 @@ export class Signaling extends Emitter {
     /** @type {WebSocket} */
     let socket;
     try {
-      socket = new WebSocketImpl(this.#options.url, [SUBPROTOCOL]);
+      const { url } = this.#options;
+      socket = new WebSocketImpl(typeof url === 'function' ? url() : url, [SUBPROTOCOL]);
     } catch (thrown) {
       this.#finish(asCasideError(thrown, 'connection_failed'));
       return;
