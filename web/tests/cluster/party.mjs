@@ -5,6 +5,8 @@ import { token } from './harness.mjs';
 
 /** A picture is missed when nothing is shown for so long; between two it is 33 ms, and up to twice that on a busy machine. */
 const ALIVE_MS = 400;
+/** CAMERA=320x240: what cameras give, for machines that cannot encode the three sizes of 1280×720 in time. */
+const CAMERA = /^(\d+)x(\d+)$/.exec(process.env.CAMERA ?? '')?.slice(1).map(Number);
 
 export class Party {
   /** Every socket: the node it was on, and the numbers of the events that came over it. */
@@ -24,6 +26,7 @@ export class Party {
     Object.assign(party, { name, room });
     party.context = await chromium.newContext();
     party.context.on('page', (page) => page.on('websocket', (socket) => party.#listen(socket)));
+    if (CAMERA) await party.context.addInitScript(smallCamera, CAMERA);
     const bearer = token(name.toLowerCase(), role ? { room, role } : {});
     party.page = await joinPage(party.context, { url }, { room, name, token: bearer });
     // The app shows the call while it is being joined, which takes as long as a new directory listens to owners first.
@@ -124,6 +127,13 @@ export class Party {
   leave() {
     return this.context.close();
   }
+}
+
+/** Has every camera give a picture of this size. */
+function smallCamera([width, height]) {
+  const { mediaDevices } = globalThis.navigator;
+  const open = mediaDevices.getUserMedia.bind(mediaDevices);
+  mediaDevices.getUserMedia = (wishes) => open({ ...wishes, video: wishes.video && { ...wishes.video, width: { exact: width }, height: { exact: height } } });
 }
 
 /** What each has of itself and of the others here. */

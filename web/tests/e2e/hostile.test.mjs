@@ -47,8 +47,7 @@ async function unharmed(attack) {
   for (const row of await inbound(bystander)) {
     const earlier = before.find((s) => s.mid === row.mid);
     assert.equal(row.lost - earlier.lost, 0, 'no packet of the bystander is lost');
-    // One may be the machine's, which has the attack, the browser and the node on its cores.
-    assert.ok(row.freezes - earlier.freezes <= 1, `${row.freezes - earlier.freezes} freezes`);
+    assert.equal(row.freezes, earlier.freezes, 'no freeze');
     if (row.kind === 'video') assert.ok((row.frames - earlier.frames) / seconds >= 15, 'pictures go on');
     else assert.ok(row.energy > earlier.energy, 'sound goes on');
   }
@@ -162,7 +161,8 @@ test('a flood of messages is limited and hurts nobody', async () => {
     const refused = codes(answers).filter((code) => code === 'rate_limited').length;
     console.log(`of 3000 pings ${answers.length - refused} were answered and ${refused} refused; the others were left unread`);
     // 400 at once and 100 a second are answered, 100 a second refused; whoever sends more is not read.
-    assert.ok(refused >= 100 && answers.length <= 1500, `${answers.length} answers, ${refused} refusals`);
+    assert.ok(refused >= 100 && refused <= 500, `${refused} refusals`);
+    assert.ok(answers.length - refused <= 800, `${answers.length - refused} answers`);
   });
 });
 
