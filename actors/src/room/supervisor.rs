@@ -16,7 +16,7 @@ use caside_protocol::{RoomId, Timestamp};
 use caside_store::JournalEntry;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
 use super::actor::{Room, RoomArgs, overloaded};
@@ -29,6 +29,7 @@ use crate::peer::DrainGuard;
 use crate::ports::CatalogRoom;
 use crate::refused::{self, Reason};
 use message::{Found, Opening};
+use moves::TAKEOVERS_AT_ONCE;
 use slot::{Door, Slot};
 
 pub(crate) use message::RoomsMsg;
@@ -57,6 +58,8 @@ pub(crate) struct Running {
     /// Rooms that were begun to be opened so far.
     attempts: u64,
     by_actor: HashMap<ActorId, RoomId>,
+    /// Claims of rooms that are taken over; those of whoever waits for a room do not wait for these.
+    takeovers: Arc<Semaphore>,
     draining: bool,
     _seen: Seen,
 }
@@ -84,6 +87,7 @@ impl Actor for Rooms {
             slots,
             attempts: 0,
             by_actor,
+            takeovers: Arc::new(Semaphore::new(TAKEOVERS_AT_ONCE)),
             draining: false,
             _seen,
         })

@@ -1,12 +1,15 @@
 //! A room whose node is killed, cut off or drained goes on at another: the same participants, events numbered without a gap,
 //! media asked to move, the recording continued.
 
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use caside_actors::node::Limits;
 use caside_protocol::RoomId;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Cluster};
+use crate::support::{Client, Cluster, Slow};
 
 /// A room with one member on each of three nodes; the owner's number, and the members by node.
 async fn three(cluster: &Cluster) -> (usize, Vec<Client>) {
@@ -213,4 +216,30 @@ async fn ten_thousand_rooms_of_a_killed_node_are_taken_over() {
         }
     }
     assert_eq!(moves, before);
+}
+
+/// A node that had many rooms costs the directory no burst: the lease of who takes them over is renewed beside its claims.
+#[tokio::test(start_paused = true)]
+async fn many_rooms_are_taken_over_few_at_a_time() {
+    const ROOMS: usize = 400;
+    let ways = Mutex::new(Vec::new());
+    let cluster = Cluster::asking(2, Limits::default(), |directory| {
+        let way = Slow::new(directory);
+        ways.lock().unwrap().push(way.clone());
+        way
+    })
+    .await;
+    let rooms: Vec<String> = (0..ROOMS).map(|n| format!("r{n}")).collect();
+    let mut members = Vec::new();
+    for room in &rooms {
+        members.push(cluster.worlds[0].member(room, room).await);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let lost = rooms.iter().filter(|room| cluster.owner(room) == 0).count();
+    assert!(lost > 100, "{lost} of {ROOMS}");
+    cluster.kill(0);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(rooms.iter().all(|room| cluster.owner(room) == 1));
+    let most = ways.lock().unwrap()[1].most_claims.load(Ordering::Relaxed);
+    assert!((32..=64).contains(&most), "{most} claims at once");
 }

@@ -1,6 +1,5 @@
 //! Requests under way to a node that goes: each is answered, and whoever comes gets in.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use caside_actors::node::Limits;
@@ -107,7 +106,7 @@ async fn who_is_at_a_node_that_lost_touch_comes_back_by_another() {
 async fn who_joins_at_any_moment_of_a_handover_is_in_the_one_room() {
     let room = RoomId::new("r").unwrap();
     for turns in -80_i32..80 {
-        let cluster = Cluster::asking(2, Limits::default(), |directory| Arc::new(Slow(directory))).await;
+        let cluster = Cluster::asking(2, Limits::default(), Slow::new).await;
         let mut ada = cluster.worlds[0].member("ada", "r").await;
         let owner = cluster.owner("r");
         let next = 1 - owner;

@@ -26,6 +26,9 @@ use crate::ports::CatalogRoom;
 const LEFT_BEHIND_AFTER: Duration = Duration::from_millis(500);
 /// When a room is claimed again that is to be taken over, while the directory does not answer.
 const CLAIM_AGAIN: Duration = Duration::from_millis(300);
+/// So many rooms are claimed at once of all that are taken over: enough for the directory never to wait for us, and few enough
+/// for the renewal of our lease, which comes after them, to be answered in time.
+pub(super) const TAKEOVERS_AT_ONCE: usize = 64;
 
 impl Running {
     /// Takes over the rooms of a node that is no more: those that were kept here at once, and what is left behind later.
@@ -67,11 +70,14 @@ impl Running {
         if let Some(door) = self.door(&room, attempt) {
             door.claiming = true;
         }
-        let (shared, myself) = (self.shared.clone(), self.myself.clone());
+        let (shared, myself, turns) = (self.shared.clone(), self.myself.clone(), self.takeovers.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
+            let turn = turns.acquire_owned().await;
             let claiming = shared.args.directory.claim(&room);
-            let result = match tokio::time::timeout(shared.args.limits.call_timeout, claiming).await {
+            let answer = tokio::time::timeout(shared.args.limits.call_timeout, claiming).await;
+            drop(turn);
+            let result = match answer {
                 Ok(Ok(claim)) => Ok(claim),
                 Ok(Err(error)) => {
                     tracing::warn!(room.id = %room, %error, "a room could not be taken over");

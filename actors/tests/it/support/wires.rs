@@ -112,7 +112,7 @@ impl Cluster {
     pub(crate) async fn asking<D: Directory + 'static>(
         nodes: usize,
         limits: Limits,
-        way: fn(Arc<LocalDirectory>) -> Arc<D>,
+        way: impl Fn(Arc<LocalDirectory>) -> Arc<D>,
     ) -> Self {
         let wires = Arc::new(Wires::default());
         let (catalog, journal) = (Arc::new(Catalog::default()), Arc::new(Journal::default()));
