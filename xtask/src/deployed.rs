@@ -317,7 +317,7 @@ fn dashboards_ask_for_metrics_that_nodes_have() {
             }
         }
     }
-    assert_eq!(uids.len(), 3);
+    assert_eq!(uids.len(), 4);
 }
 
 #[test]

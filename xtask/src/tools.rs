@@ -132,6 +132,10 @@ const CLUSTER: &[Needed] = &[
         package: "haproxy",
     },
     Needed {
+        probe: &["prometheus", "--version"],
+        package: "prometheus",
+    },
+    Needed {
         probe: &["openssl", "version"],
         package: "openssl",
     },

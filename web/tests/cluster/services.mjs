@@ -15,7 +15,7 @@ const running = new Set();
 after(() => Promise.all([...running].map((program) => program.end('SIGKILL'))));
 
 /** A program in the background, with a directory of its own. */
-class Program {
+export class Program {
   log = [];
 
   async prepare(name) {
