@@ -311,9 +311,14 @@ impl Core {
         Ok(true)
     }
 
+    /// Breaks a member's lease. That it is over is told when Redis knows it, for whoever is told takes its rooms at once; or when
+    /// Redis does not answer.
     pub(super) async fn bury(&self, member: &Member) -> Result<(), DirectoryAway> {
-        self.locked().buried(member);
-        self.tell();
+        let is_news = self.locked().buried(member);
+        let is_away = self.is_away();
+        if is_news && is_away {
+            self.tell_end_of(member);
+        }
         let mut call = self.scripts.bury.prepare_invoke();
         let prefix = &self.settings.prefix;
         call.key(format!("{prefix}node:{}", member.node))
@@ -322,6 +327,9 @@ impl Core {
             .arg(member.node.as_str())
             .arg(member.incarnation);
         let answer: Result<(), _> = self.wire.call(&call).await;
+        if is_news && !is_away {
+            self.tell_end_of(member);
+        }
         answer.map_err(|error| Self::away_because(&error))
     }
 

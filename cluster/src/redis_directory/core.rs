@@ -290,6 +290,17 @@ impl Core {
         }
     }
 
+    /// Tells that a member is no more.
+    pub(super) fn tell_end_of(&self, member: &Member) {
+        {
+            let mut state = self.locked();
+            let list = state.roll.list();
+            state.queue.push_back(Event::Members(list));
+            state.queue.push_back(Event::Expired(member.clone()));
+        }
+        self.tell();
+    }
+
     pub(super) fn is_away(&self) -> bool {
         self.away.load(Ordering::Acquire)
     }
@@ -396,12 +407,9 @@ impl State {
         self.queue.push_back(Event::RoomLost(room.clone(), epoch));
     }
 
-    pub(super) fn buried(&mut self, member: &Member) {
-        if self.roll.bury(member) {
-            let list = self.roll.list();
-            self.queue.push_back(Event::Members(list));
-            self.queue.push_back(Event::Expired(member.clone()));
-        }
+    /// Takes note that a member is dead; `false` when that was known.
+    pub(super) fn buried(&mut self, member: &Member) -> bool {
         self.seen.retain(|_, owner| owner.member != *member);
+        self.roll.bury(member)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use caside_cluster::{Claim, ConnectError, Directory, Owner, RedisDirectory};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::support::{LONG, Mesh, Redis, info, member, members, room, settings, until};
 
@@ -108,6 +108,30 @@ async fn proof_of_death_makes_rooms_free_at_once_and_the_buried_member_never_com
     assert!(!a.directory.keep(&room, epoch, Bytes::new()).await.unwrap());
     a.directory.claim(&room).await.unwrap_err();
     assert!(!a.log.has("reinstated"));
+    mesh.assert_right();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_is_told_when_rooms_can_be_taken() {
+    let redis = Redis::start();
+    let (mesh, [a, b]) = members(&redis, 3000).await;
+    let room = room("standup");
+    a.own(&room).await;
+    let expired = format!("expired {}", a.member);
+    mesh.prove_dead(&a.member);
+    let dead = a.kill();
+    // Redis takes a while to hear of it.
+    redis.pause();
+    let burying = tokio::spawn({
+        let (directory, dead) = (b.directory.clone(), dead.clone());
+        async move { directory.bury(&dead).await }
+    });
+    sleep(Duration::from_millis(150)).await;
+    assert!(!b.log.has(&expired));
+    redis.resume();
+    burying.await.unwrap().unwrap();
+    assert!(b.log.has(&expired));
+    assert!(matches!(b.claim(&room).await, Some(Claim::Granted { .. })));
     mesh.assert_right();
 }
 
