@@ -19,7 +19,8 @@ const open = new Gauge('caside_open');
 /** What is left at the end for answers that are on their way, and for closing, in seconds. */
 const SETTLE = 5;
 /** An offer of a browser with sound and simulcast is so long. */
-const SDP = `v=0\r\n${'a=x-padding:0123456789abcdefghijklmnopqrstuvwxyz\r\n'.repeat(48)}`;
+const SDP = JSON.stringify(`v=0\r\n${'a=x-padding:0123456789abcdefghijklmnopqrstuvwxyz\r\n'.repeat(48)}`);
+const description = (to) => `{"sdp":${SDP},"to":"${to}","at":${Date.now()}}`;
 
 export const options = {
   scenarios: {
@@ -63,7 +64,7 @@ function enter(pair, side, end) {
   const talk = (client) => {
     if (Date.now() > end - SETTLE * 1000) return;
     sent.add(1);
-    client.request('offer', { sdp: SDP, to: peer, at: Date.now() }, (_, refusal) => refusal && fault('offer', refusal));
+    client.requestText('offer', description(peer), (_, refusal) => refusal && fault('offer', refusal));
     const begun = Date.now();
     sent.add(1);
     client.request('chat', { text: `${begun} says the one to the other` }, (_, refusal) => refusal && fault('chat', refusal));
@@ -92,7 +93,7 @@ function enter(pair, side, end) {
       offerTime.add(Date.now() - at);
       heard.add(1);
       sent.add(1);
-      self.request('answer', { sdp: SDP, to: from, at: Date.now() }, (_, refusal) => refusal && fault('answer', refusal));
+      self.requestText('answer', description(from), (_, refusal) => refusal && fault('answer', refusal));
     },
     answer: (_, { at }) => {
       offerTime.add(Date.now() - at);
