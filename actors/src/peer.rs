@@ -74,9 +74,9 @@ impl PeerHandle {
         let (peer, generation) = self.route.get();
         let message = PeerMsg::Request {
             generation,
-            request: Box::new(request),
             credit,
-            call: Call::current(),
+            call: Call::of(request.message.kind()),
+            request: Box::new(request),
         };
         if let Err(refused) = peer.send(message)
             && let PeerMsg::Request { request, .. } = refused.0

@@ -3,6 +3,8 @@
 //!
 //! Near free while nobody records: then the current span is none, and nothing here does more than see that.
 
+mod passed_on;
+
 use std::time::SystemTime;
 
 use caside_protocol::error::ErrorCode;
@@ -14,6 +16,10 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, KeyValue, global};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+pub use passed_on::{MOST_FOLLOWED, follow_passed_on, follows_next};
+
+use passed_on::Unfollowed;
 
 /// Who makes the spans.
 pub const SCOPE: &str = "caside";
@@ -104,25 +110,44 @@ pub(crate) use step;
 
 /// A request that is followed until it is answered: its span ends with this.
 #[derive(Debug)]
-pub(crate) struct Call(Span);
+pub(crate) struct Call {
+    span: Span,
+    unfollowed: Option<Unfollowed>,
+}
 
 impl Call {
     /// The request that is handled now.
     pub(crate) fn current() -> Self {
-        Self(Span::current())
+        Self {
+            span: Span::current(),
+            unfollowed: None,
+        }
+    }
+
+    /// The request of this kind that a client makes now.
+    pub(crate) fn of(kind: &'static str) -> Self {
+        let span = Span::current();
+        let unfollowed = if span.is_disabled() {
+            Unfollowed::begin(kind)
+        } else {
+            None
+        };
+        Self { span, unfollowed }
     }
 
     /// The request's span.
     pub(crate) fn span(&self) -> &Span {
-        &self.0
+        &self.span
     }
 
     /// Takes note of what it was answered.
     pub(crate) fn answered(&self, message: &ServerMessage) {
-        if let ServerMessage::Error(refusal) = message
-            && !self.0.is_disabled()
-        {
-            refused(&self.0, refusal.code);
+        let ServerMessage::Error(refusal) = message else { return };
+        if !self.span.is_disabled() {
+            refused(&self.span, refusal.code);
+        }
+        if let Some(unfollowed) = self.unfollowed.as_ref().filter(|_| is_ours(refusal.code)) {
+            unfollowed.failed(refusal.code);
         }
     }
 }
@@ -130,14 +155,19 @@ impl Call {
 impl Drop for Call {
     /// A span ends with the last time that it was entered.
     fn drop(&mut self) {
-        self.0.in_scope(|| {});
+        self.span.in_scope(|| {});
     }
 }
 
-/// Notes a refusal. As with HTTP, it is an error of ours from status 500 on.
+/// Whether a refusal is an error of ours: as with HTTP, from status 500 on.
+fn is_ours(code: ErrorCode) -> bool {
+    code.http_status() >= 500
+}
+
+/// Notes a refusal.
 fn refused(span: &Span, code: ErrorCode) {
     span.record("error.type", code.as_str());
-    if code.http_status() >= 500 {
+    if is_ours(code) {
         span.record("otel.status_code", "ERROR");
     }
 }

@@ -16,6 +16,7 @@ mod transport;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use caside_actors::trace;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
@@ -78,14 +79,16 @@ pub(crate) fn start(configuration: &Configuration, exports: bool) -> Telemetry {
     let mut layers: Layers = Vec::new();
     let spans = otlp.traces.is_some().then(|| {
         let (outbox, waiting) = Outbox::new(otlp.spans, health.spans.clone());
-        let keeper = Keeper::new(outbox, settings.trace_slow.0, health.kept.clone());
+        let (slow, sampling) = (settings.trace_slow.0, otlp.sampling);
+        let keeper = Keeper::new(outbox, slow, health.kept.clone());
+        trace::follow_passed_on(sampling.ratio, sampling.keeps_bad.then_some(slow));
         let provider = SdkTracerProvider::builder()
-            .with_sampler(Sampler::new(otlp.sampling))
+            .with_sampler(Sampler::new(sampling))
             .with_resource(resource.clone())
             .with_span_processor(keeper)
             .build();
         let layer = tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer(caside_actors::trace::SCOPE))
+            .with_tracer(provider.tracer(trace::SCOPE))
             .with_location(false)
             .with_threads(false)
             .with_level(false)

@@ -46,13 +46,14 @@ impl ShouldSample for Sampler {
         trace: TraceId,
         _name: &str,
         _kind: &SpanKind,
-        _attributes: &[KeyValue],
+        attributes: &[KeyValue],
         _links: &[Link],
     ) -> SamplingResult {
         let parent = parent.map(|parent| parent.span().span_context().clone());
         let parent = parent.filter(opentelemetry::trace::SpanContext::is_valid);
         let is_kept = match &parent {
             Some(parent) if self.is_parent_based || !parent.is_remote() => parent.is_sampled(),
+            None if is_chosen(attributes) => true,
             _ => self.is_lucky(trace),
         };
         let decision = match is_kept {
@@ -65,6 +66,13 @@ impl ShouldSample for Sampler {
             trace_state: parent.map(|parent| parent.trace_state().clone()).unwrap_or_default(),
         }
     }
+}
+
+/// Whether a span was chosen before it was made.
+fn is_chosen(attributes: &[KeyValue]) -> bool {
+    attributes
+        .iter()
+        .any(|attribute| attribute.key.as_str() == "sampling.priority")
 }
 
 #[cfg(test)]
@@ -104,6 +112,14 @@ mod tests {
             SamplingDecision::RecordAndSample
         );
         assert_eq!(decide(&sampler(true, 0.0), 1, None), SamplingDecision::RecordOnly);
+    }
+
+    #[test]
+    fn what_was_chosen_is_kept_whatever_the_ratio() {
+        let chosen = [KeyValue::new("sampling.priority", 1)];
+        let trace = TraceId::from_bytes(u128::MAX.to_be_bytes());
+        let result = sampler(true, 0.01).should_sample(None, trace, "x", &SpanKind::Server, &chosen, &[]);
+        assert_eq!(result.decision, SamplingDecision::RecordAndSample);
     }
 
     #[test]

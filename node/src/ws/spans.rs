@@ -26,8 +26,10 @@ impl Spans {
     /// The span of a message.
     pub(super) fn of(&mut self, request: &Request) -> Span {
         let message = &request.message;
-        // Asked every few seconds by some, and answered at once.
-        if matches!(message, ClientMessage::Ping) {
+        // A client that traces decides itself.
+        let is_drawn = request.traceparent.is_none() && is_passed_on(message);
+        // Pings are asked every few seconds by some, and answered at once.
+        if matches!(message, ClientMessage::Ping) || (is_drawn && !trace::follows_next()) {
             return Span::none();
         }
         let kind = message.kind();
@@ -39,6 +41,8 @@ impl Spans {
             network.protocol.name = "websocket",
             caside.message.type = kind,
             caside.room.id = Empty,
+            // It was chosen already, so that none of its spans is made in vain.
+            sampling.priority = is_drawn.then_some(1_i64),
             error.type = Empty,
             otel.status_code = Empty,
         );
@@ -66,5 +70,15 @@ impl Spans {
         };
         let (when, join) = self.joined.as_ref().filter(|_| is_ours)?;
         (when.elapsed() < SETUP).then(|| join.clone())
+    }
+}
+
+/// Whether a message is from client to client, and this node only the way.
+fn is_passed_on(message: &ClientMessage) -> bool {
+    match message {
+        ClientMessage::Offer(description) | ClientMessage::Answer(description) => description.to.is_some(),
+        ClientMessage::IceCandidate(candidate) => candidate.to.is_some(),
+        ClientMessage::Chat(_) | ClientMessage::Data(_) => true,
+        _ => false,
     }
 }
