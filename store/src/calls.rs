@@ -1,6 +1,6 @@
 //! Calls: one sitting of a room each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use caside_protocol::rest::{Call, CallStatus, Page};
 use caside_protocol::{CallId, NodeId, RoomId, UserId};
@@ -199,25 +199,31 @@ impl Store {
     }
 }
 
-/// The first join of a call: makes it, or takes it up when it was made before; and notes who runs it, unless somebody
-/// of a later epoch does.
-pub(crate) async fn start(db: &impl ConnectionTrait, started: &CallStarted) -> Result<(), StoreError> {
-    let row = calls::Model {
-        id: started.call.0,
-        room_id: started.room.as_str().to_owned(),
-        created_at: instant(started.created_at),
-        started_at: Some(instant(started.started_at)),
-        ended_at: None,
-        status: CallStatus::Active.name().to_owned(),
-        recording: false,
-        metadata: Value::Object(Map::new()),
-        owner: started.owner.as_ref().map(|owner| owner.as_str().to_owned()),
-    };
+/// The first joins of different calls: makes each, or takes it up when it was made before; and notes who runs it, unless
+/// somebody of a later epoch does.
+pub(crate) async fn start(db: &impl ConnectionTrait, started: &[&CallStarted]) -> Result<(), StoreError> {
+    if started.is_empty() {
+        return Ok(());
+    }
+    let rows = started.iter().map(|started| {
+        calls::Model {
+            id: started.call.0,
+            room_id: started.room.as_str().to_owned(),
+            created_at: instant(started.created_at),
+            started_at: Some(instant(started.started_at)),
+            ended_at: None,
+            status: CallStatus::Active.name().to_owned(),
+            recording: false,
+            metadata: Value::Object(Map::new()),
+            owner: started.owner.as_ref().map(|owner| owner.as_str().to_owned()),
+        }
+        .into_active_model()
+    });
     let first_join = Func::coalesce([
         Expr::col((calls::Entity, calls::Column::StartedAt)),
         Expr::col(("excluded", calls::Column::StartedAt)),
     ]);
-    calls::Entity::insert(row.into_active_model())
+    calls::Entity::insert_many(rows)
         .on_conflict(
             OnConflict::column(calls::Column::Id)
                 .value(calls::Column::StartedAt, first_join)
@@ -225,22 +231,31 @@ pub(crate) async fn start(db: &impl ConnectionTrait, started: &CallStarted) -> R
         )
         .exec_without_returning(db)
         .await?;
-    // Nobody runs a call that is over, which this one is when the entry is applied a second time.
-    let over = calls::Entity::find_by_id(started.call.0)
+    // Nobody runs a call that is over, as one is when its entry is applied a second time.
+    let over = calls::Entity::find()
+        .filter(calls::Column::Id.is_in(started.iter().map(|started| started.call.0)))
         .filter(calls::Column::Status.eq(CallStatus::Ended.name()))
-        .one(db)
+        .all(db)
         .await?;
-    if over.is_some() {
+    let over: HashSet<Uuid> = over.into_iter().map(|call| call.id).collect();
+    let owners: Vec<_> = started
+        .iter()
+        .filter(|started| !over.contains(&started.call.0))
+        .map(|started| {
+            call_owners::Model {
+                call_id: started.call.0,
+                node: started.node.as_str().to_owned(),
+                epoch: signed(started.epoch),
+            }
+            .into_active_model()
+        })
+        .collect();
+    if owners.is_empty() {
         return Ok(());
     }
-    let owner = call_owners::Model {
-        call_id: started.call.0,
-        node: started.node.as_str().to_owned(),
-        epoch: signed(started.epoch),
-    };
     let later = Expr::col((call_owners::Entity, call_owners::Column::Epoch))
         .lte(Expr::col(("excluded", call_owners::Column::Epoch)));
-    call_owners::Entity::insert(owner.into_active_model())
+    call_owners::Entity::insert_many(owners)
         .on_conflict(
             OnConflict::column(call_owners::Column::CallId)
                 .update_columns([call_owners::Column::Node, call_owners::Column::Epoch])

@@ -122,6 +122,9 @@ pub(crate) async fn stays_in(
 
 /// Notes who came. One who is there already stays as they are.
 pub(crate) async fn join(db: &impl ConnectionTrait, joined: &[&ParticipantJoined]) -> Result<(), StoreError> {
+    if joined.is_empty() {
+        return Ok(());
+    }
     let mut insert = Query::insert();
     insert.into_table(participants::Entity).columns([
         "id",

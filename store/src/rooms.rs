@@ -1,5 +1,7 @@
 //! Rooms as they are configured; who is in them is the directory's knowledge.
 
+use std::collections::HashMap;
+
 use caside_protocol::rest::{Page, UpdateRoom};
 use caside_protocol::view::{Mode, RecordPolicy};
 use caside_protocol::{RoomId, UserId};
@@ -271,42 +273,52 @@ impl Store {
 
 async fn former(db: &impl ConnectionTrait, id: &RoomId) -> Result<Option<FormerRoom>, StoreError> {
     let row = former_rooms::Entity::find_by_id(id.as_str()).one(db).await?;
-    row.map(|row| {
-        Ok(FormerRoom {
-            owner: UserId::of_option("former_rooms", "owner", row.owner.as_deref())?,
-            deleted_at: row.deleted_at,
-            tokens_since: row.tokens_since,
-        })
-    })
-    .transpose()
+    row.map(FormerRoom::try_from).transpose()
 }
 
 /// Inserts a room unless there is one of its id; whether it was inserted.
 pub(crate) async fn insert(db: &impl ConnectionTrait, room: &StoredRoom) -> Result<bool, StoreError> {
-    let mut room = room.clone();
-    if let Some(former) = former(db, &room.id).await? {
-        former.precede(&mut room);
+    Ok(insert_all(db, &[room]).await? > 0)
+}
+
+/// Inserts rooms of different ids, but for those of which there is one; how many were inserted.
+pub(crate) async fn insert_all(db: &impl ConnectionTrait, rooms: &[&StoredRoom]) -> Result<u64, StoreError> {
+    if rooms.is_empty() {
+        return Ok(0);
     }
-    let row = rooms::ActiveModel {
-        id: Set(room.id.into()),
-        ordinal: Set(Uuid::now_v7()),
-        name: Set(room.name),
-        mode: Set(room.mode.name().to_owned()),
-        max_participants: Set(room.max_participants.into()),
-        last_n: Set(room.last_n.into()),
-        audio_last_n: Set(room.audio_last_n.into()),
-        record: Set(room.record.name().to_owned()),
-        locked: Set(room.locked),
-        metadata: Set(room.metadata),
-        owner: Set(room.owner.map(String::from)),
-        created_at: Set(instant(room.created_at)),
-        tokens_since: Set(room.tokens_since.map(instant)),
-    };
-    let inserted = rooms::Entity::insert(row)
+    let former = former_rooms::Entity::find()
+        .filter(former_rooms::Column::Id.is_in(rooms.iter().map(|room| room.id.as_str())))
+        .all(db)
+        .await?;
+    let mut former: HashMap<String, former_rooms::Model> =
+        former.into_iter().map(|row| (row.id.clone(), row)).collect();
+    let mut rows = Vec::with_capacity(rooms.len());
+    for room in rooms {
+        let mut room = (*room).clone();
+        if let Some(row) = former.remove(room.id.as_str()) {
+            FormerRoom::try_from(row)?.precede(&mut room);
+        }
+        rows.push(rooms::ActiveModel {
+            id: Set(room.id.into()),
+            ordinal: Set(Uuid::now_v7()),
+            name: Set(room.name),
+            mode: Set(room.mode.name().to_owned()),
+            max_participants: Set(room.max_participants.into()),
+            last_n: Set(room.last_n.into()),
+            audio_last_n: Set(room.audio_last_n.into()),
+            record: Set(room.record.name().to_owned()),
+            locked: Set(room.locked),
+            metadata: Set(room.metadata),
+            owner: Set(room.owner.map(String::from)),
+            created_at: Set(instant(room.created_at)),
+            tokens_since: Set(room.tokens_since.map(instant)),
+        });
+    }
+    let inserted = rooms::Entity::insert_many(rows)
         .on_conflict(OnConflict::column(rooms::Column::Id).do_nothing().to_owned())
         .exec_without_returning(db)
         .await?;
-    Ok(inserted > 0)
+    Ok(inserted)
 }
 
 /// Locks or unlocks a room.
@@ -317,6 +329,18 @@ pub(crate) async fn set_locked(db: &impl ConnectionTrait, room: &RoomId, locked:
         .exec(db)
         .await?;
     Ok(())
+}
+
+impl TryFrom<former_rooms::Model> for FormerRoom {
+    type Error = StoreError;
+
+    fn try_from(row: former_rooms::Model) -> Result<Self, StoreError> {
+        Ok(Self {
+            owner: UserId::of_option("former_rooms", "owner", row.owner.as_deref())?,
+            deleted_at: row.deleted_at,
+            tokens_since: row.tokens_since,
+        })
+    }
 }
 
 impl TryFrom<rooms::Model> for StoredRoom {

@@ -23,7 +23,9 @@ impl Store {
             let mut rest = entries;
             while let Some((first, others)) = rest.split_first() {
                 let done = match first {
-                    JournalEntry::ParticipantJoined(_) => apply_joins(&transaction, rest).await?,
+                    JournalEntry::RoomEnsured(_)
+                    | JournalEntry::CallStarted(_)
+                    | JournalEntry::ParticipantJoined(_) => apply_joins(&transaction, rest).await?,
                     JournalEntry::SegmentAdded(_) => apply_segments(&transaction, rest).await?,
                     _ => {
                         apply_one(&transaction, first).await?;
@@ -38,17 +40,24 @@ impl Store {
     }
 }
 
-/// Applies the joins that `entries` begins with in one statement; how many.
+/// Applies the rooms, calls and joins that `entries` begins with in a few statements, up to one of something that was among them
+/// already; how many. Thousands come at once when many rooms begin.
 async fn apply_joins(db: &impl ConnectionTrait, entries: &[JournalEntry]) -> Result<usize, StoreError> {
-    let run: Vec<_> = entries
-        .iter()
-        .map_while(|entry| match entry {
-            JournalEntry::ParticipantJoined(joined) => Some(joined),
-            _ => None,
-        })
-        .collect();
-    participants::join(db, &run).await?;
-    Ok(run.len())
+    let (mut rooms, mut calls, mut joined) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut of_rooms, mut of_calls) = (HashSet::new(), HashSet::new());
+    for entry in entries {
+        match entry {
+            JournalEntry::RoomEnsured(room) if of_rooms.insert(&room.id) => rooms.push(room),
+            JournalEntry::CallStarted(started) if of_calls.insert(started.call) => calls.push(started),
+            JournalEntry::ParticipantJoined(join) => joined.push(join),
+            _ => break,
+        }
+    }
+    // Each is there before what refers to it.
+    rooms::insert_all(db, &rooms).await?;
+    calls::start(db, &calls).await?;
+    participants::join(db, &joined).await?;
+    Ok(rooms.len() + calls.len() + joined.len())
 }
 
 /// Applies the segments that `entries` begins with in one statement, up to one that was among them already; how many.
@@ -69,7 +78,7 @@ async fn apply_one(db: &impl ConnectionTrait, entry: &JournalEntry) -> Result<()
     match entry {
         JournalEntry::RoomEnsured(room) => rooms::insert(db, room).await.map(drop),
         JournalEntry::RoomLocked { room, locked } => rooms::set_locked(db, room, *locked).await,
-        JournalEntry::CallStarted(started) => calls::start(db, started).await,
+        JournalEntry::CallStarted(started) => calls::start(db, &[started]).await,
         JournalEntry::ParticipantJoined(joined) => participants::join(db, &[joined]).await,
         JournalEntry::ParticipantLeft { participant, left_at } => participants::leave(db, *participant, *left_at).await,
         JournalEntry::ParticipantRole { participant, role } => participants::set_role(db, *participant, *role).await,

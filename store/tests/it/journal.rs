@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use caside_protocol::CallId;
 use caside_protocol::rest::CallStatus;
+use caside_protocol::{CallId, NodeId, RoomId, UserId};
 use caside_store::journal::{AppendError, Journal, JournalOptions};
 use caside_store::{JournalEntry, Store, StoreOptions};
 
 use crate::calls::{at, joined, started};
 use crate::database::{Database, on_both};
+use crate::rooms::room;
 
 on_both!(
     entries_become_rows_in_the_order_they_came,
+    what_begins_at_once_is_as_if_it_had_begun_one_by_one,
     a_write_that_never_succeeds_stops_nobody_else,
     two_processes_write_at_once,
 );
@@ -56,6 +58,56 @@ async fn entries_become_rows_in_the_order_they_came(db: Database) {
         assert_eq!(left.len(), 11);
         assert_eq!(left[0], Some(at(2)));
         assert!(left[1..].iter().all(|left| *left == Some(at(9))));
+    }
+}
+
+async fn what_begins_at_once_is_as_if_it_had_begun_one_by_one(db: Database) {
+    // Of one id there was a room before, and of another there is one.
+    let (former, there) = (room("r-3", "eve"), room("r-5", "mallory"));
+    db.store.create_room(&former).await.unwrap();
+    db.store.delete_room(&former.id, at(0)).await.unwrap();
+    db.store.create_room(&there).await.unwrap();
+    let calls: Vec<_> = (0..100).map(|_| CallId::new()).collect();
+    let mut entries = Vec::new();
+    for (n, call) in calls.iter().enumerate() {
+        let id = format!("r-{n}");
+        entries.push(JournalEntry::RoomEnsured(room(&id, "ada")));
+        entries.push(started(*call, &id, "n1", 1));
+        entries.push(joined(*call, "ada").1);
+        entries.push(joined(*call, "bob").1);
+        if n % 10 == 0 {
+            // Somebody else makes the room, and a later owner takes the call up.
+            entries.push(JournalEntry::RoomEnsured(room(&id, "bob")));
+            entries.push(started(*call, &id, "n2", 2));
+        }
+    }
+    db.store.apply(&entries).await.unwrap();
+    // Nothing changes when the same is applied once more, as after a connection that broke at its end.
+    db.store.apply(&entries).await.unwrap();
+    for (n, call) in calls.iter().enumerate() {
+        let seen = db
+            .store
+            .room(&RoomId::new(format!("r-{n}")).unwrap())
+            .await
+            .unwrap()
+            .unwrap();
+        let owner = if n == 5 { "mallory" } else { "ada" };
+        assert_eq!(seen.owner.as_ref().map(UserId::as_str), Some(owner), "{n}");
+        assert_eq!(
+            seen.tokens_since.is_some(),
+            n == 3,
+            "tokens for the room before are void"
+        );
+        let seen = db.store.call(*call).await.unwrap().unwrap();
+        assert_eq!((seen.status, seen.participants.len()), (CallStatus::Active, 2));
+    }
+    for (node, runs) in [("n1", 90), ("n2", 10)] {
+        let node = NodeId::new(node).unwrap();
+        assert_eq!(
+            db.store.close_orphans(&node, at(9)).await.unwrap().len(),
+            runs,
+            "{node}"
+        );
     }
 }
 
