@@ -8,6 +8,8 @@ export class Client {
   #nextId = 1;
   #handlers;
   #opened = Date.now();
+  /** What was said before k6 had told that the socket is open: what the node says first may come before that. */
+  #early = [];
 
   /**
    * Connects.
@@ -22,6 +24,7 @@ export class Client {
     const params = { headers: { Authorization: `Bearer ${token(user)}` } };
     const socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws`, 'caside.json.v1', params);
     this.#socket = socket;
+    socket.onopen = () => this.#early.splice(0).forEach((text) => socket.send(text));
     socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
     socket.onerror = ({ error }) => handlers.failure?.(this, error);
     socket.onclose = ({ code }) => handlers.close?.(this, code);
@@ -39,6 +42,7 @@ export class Client {
   /** Sends what may be no message at all; after the end it goes nowhere. */
   raw(text) {
     if (this.#socket.readyState === 1) this.#socket.send(text);
+    else if (this.#socket.readyState === 0) this.#early.push(text);
   }
 
   /** Asks; `answered` is called with the payload, or with null and the refusal. */
