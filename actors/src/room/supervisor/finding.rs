@@ -195,7 +195,7 @@ impl Running {
         };
         match self.end_claim(room, attempt, granted, taken) {
             Answer::Stale => return None,
-            Answer::Adopted(opening) => return Some(opening),
+            Answer::Adopted(opening) => return Some(*opening),
             Answer::Awaited => {}
         }
         match result {
@@ -231,9 +231,9 @@ impl Running {
         door.claiming = false;
         match door.adopted.take() {
             // Whoever has it now has it from whom it was handed to, which is us, or from nobody.
-            Some(adopted) if taken.is_none_or(|owner| owner.epoch <= adopted.epoch) => {
-                let epoch = granted.map_or(adopted.epoch, |granted| granted.max(adopted.epoch));
-                Answer::Adopted(Opening { epoch, ..*adopted })
+            Some(mut adopted) if taken.is_none_or(|owner| owner.epoch <= adopted.epoch) => {
+                adopted.epoch = granted.map_or(adopted.epoch, |granted| granted.max(adopted.epoch));
+                Answer::Adopted(adopted)
             }
             Some(_) | None => Answer::Awaited,
         }
@@ -252,7 +252,7 @@ pub(super) enum Answer {
     /// Nobody waits for it any more.
     Stale,
     /// The room was handed over meanwhile, and is to be opened.
-    Adopted(Opening),
+    Adopted(Box<Opening>),
     /// It is to be acted on.
     Awaited,
 }

@@ -108,7 +108,7 @@ impl Running {
         };
         match self.end_claim(&room, attempt, granted, taken) {
             Answer::Stale => return None,
-            Answer::Adopted(opening) => return Some(opening),
+            Answer::Adopted(opening) => return Some(*opening),
             Answer::Awaited => {}
         }
         match result {
