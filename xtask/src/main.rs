@@ -27,7 +27,8 @@ cargo xtask <chore>
   layers     checks which crate imports which
   fuzz [S]   every fuzz target for S seconds each (default 300; needs a nightly toolchain and cargo-fuzz)
   drills     three nodes with Redis, PostgreSQL and HAProxy, of which one is killed, stands still, drains, is cut off, and Redis goes
-             away; RUNS, ROOMS, FROZEN_S, AWAY_S and DOWN_S say how often, how many and how long
+             away; RUNS, ROOMS, FROZEN_S, AWAY_S and DOWN_S say how often, how many and how long,
+             CAMERA what pages send (320x240)
   interop    Chromium, Firefox, aiortc and GStreamer, each with each and codec by codec; installs them
   netem      Chromium and bots over links with loss, delay and steps of the rate, in network namespaces; ten minutes
   bench      the benchmarks, with their ratios
@@ -128,17 +129,27 @@ fn drills() -> Result<()> {
     tools::for_e2e_tests()?;
     tools::for_cluster()?;
     build_release()?;
-    run(&node_tests("cluster")?
-        .with("CASIDE_BIN", repository().join("target/release/caside"))
-        .with_path(&tools::python_bin()))?;
+    let tests = |folder| -> Result<Step> {
+        Ok(node_tests(folder)?
+            .with("CASIDE_BIN", repository().join("target/release/caside"))
+            .with("CAMERA", camera())
+            .with_path(&tools::python_bin()))
+    };
+    run(&tests("cluster")?)?;
     // What cuts nodes off needs a kernel that makes networks, which not every container's does.
     if tools::makes_networks() {
-        return run(&in_namespace(node_tests("partition")?));
+        return run(&in_namespace(tests("partition")?));
     }
     eprintln!(
         "drills: SKIPPED: nodes that are cut off; this machine makes no network namespaces with bridges and veth pairs"
     );
     Ok(())
+}
+
+/// What the cameras of pages give in drills. All nodes, what they lean on and the browsers share one machine: encoding 1280×720 in
+/// three sizes would be most of what is measured.
+fn camera() -> String {
+    std::env::var("CAMERA").unwrap_or_else(|_| "320x240".to_owned())
 }
 
 /// Stacks of others against each other. Not among the tests of each change: it takes minutes, and much to install.
