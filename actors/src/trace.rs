@@ -17,7 +17,7 @@ use opentelemetry::{Context, KeyValue, global};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-pub use passed_on::{MOST_FOLLOWED, follow_passed_on, follows_next};
+pub use passed_on::{follow_passed_on, follows_next};
 
 use passed_on::Unfollowed;
 

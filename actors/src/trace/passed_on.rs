@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::SCOPE;
 
 /// Of all that a node passes on, so many a second are followed at most.
-pub const MOST_FOLLOWED: u32 = 100;
+const MOST_FOLLOWED: u32 = 100;
 
 /// How messages that are passed on are traced, once somebody records traces.
 static HOW: OnceLock<How> = OnceLock::new();
@@ -24,6 +24,7 @@ struct How {
     below: u64,
     /// The others are told of from so long on, or when they fail; `None`: never.
     slow: Option<Duration>,
+    began: Instant,
     draws: Draws,
 }
 
@@ -67,6 +68,7 @@ pub fn follow_passed_on(ratio: f64, slow: Option<Duration>) {
     let how = How {
         below,
         slow,
+        began: Instant::now(),
         draws: Draws::default(),
     };
     if HOW.set(how).is_err() {
@@ -76,9 +78,8 @@ pub fn follow_passed_on(ratio: f64, slow: Option<Duration>) {
 
 /// Whether the next message that is passed on is followed.
 pub fn follows_next() -> bool {
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
     let Some(how) = HOW.get() else { return true };
-    let second = BEGAN.get_or_init(Instant::now).elapsed().as_secs() as u32;
+    let second = how.began.elapsed().as_secs() as u32;
     how.draws.is_below(how.below) && how.draws.take(second)
 }
 

@@ -250,9 +250,17 @@ impl Core {
     /// Tells events, in order. Another thread that tells some is waited for, so that what follows here comes after.
     pub(super) fn tell(&self) {
         let me = thread::current().id();
-        if self.locked().teller == Some(me) {
-            // Whoever is told an event asks us something. What that brings is told next, by the call that tells this one.
-            return;
+        {
+            let state = self.locked();
+            if state.teller == Some(me) {
+                // Whoever is told an event asks us something. What that brings is told next, by the call that tells this one.
+                return;
+            }
+            if state.queue.is_empty() {
+                drop(state);
+                drop(self.telling.lock());
+                return;
+            }
         }
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let _teller = Teller::new(self, me);

@@ -25,7 +25,7 @@ impl Store {
                 let done = match first {
                     JournalEntry::RoomEnsured(_)
                     | JournalEntry::CallStarted(_)
-                    | JournalEntry::ParticipantJoined(_) => apply_joins(&transaction, rest).await?,
+                    | JournalEntry::ParticipantJoined(_) => apply_beginnings(&transaction, rest).await?,
                     JournalEntry::SegmentAdded(_) => apply_segments(&transaction, rest).await?,
                     _ => {
                         apply_one(&transaction, first).await?;
@@ -42,7 +42,7 @@ impl Store {
 
 /// Applies the rooms, calls and joins that `entries` begins with in a few statements, up to one of something that was among them
 /// already; how many. Thousands come at once when many rooms begin.
-async fn apply_joins(db: &impl ConnectionTrait, entries: &[JournalEntry]) -> Result<usize, StoreError> {
+async fn apply_beginnings(db: &impl ConnectionTrait, entries: &[JournalEntry]) -> Result<usize, StoreError> {
     let (mut rooms, mut calls, mut joined) = (Vec::new(), Vec::new(), Vec::new());
     let (mut of_rooms, mut of_calls) = (HashSet::new(), HashSet::new());
     for entry in entries {
