@@ -1,7 +1,7 @@
 // A cluster of real processes: nodes, Redis, PostgreSQL, an object store, HAProxy.
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Node, until } from '../e2e/harness.mjs';
@@ -86,6 +86,12 @@ class Member {
   /** The REST interface of this node. */
   json(method, where, bearer = admin(), body = undefined) {
     return this.node.json(method, where, bearer, body);
+  }
+
+  /** Seconds of processor time that its process has had: `utime` and `stime` of proc(5). */
+  async cpu() {
+    const fields = (await readFile(`/proc/${this.node.process.pid}/stat`, 'utf8')).split(') ')[1].split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / 100;
   }
 
   /** The number of a metric, its labels summed up; null where there is none. */

@@ -1,6 +1,5 @@
 // What it costs to say something to somebody on another node: `node routing.bench.mjs` with CASIDE_BIN. Prints, asserts nothing.
 // RATE messages of BYTES a second for SECONDS, by many pairs, for a connection may say a hundred things a second.
-import { readFile } from 'node:fs/promises';
 import { Cluster, token } from './harness.mjs';
 import { Bots, botToken } from './bots.mjs';
 import { Client } from './socket.mjs';
@@ -16,10 +15,7 @@ const ids = cluster.members.map(({ id }) => id);
 
 /** Seconds of processor time of each node so far. */
 async function cpu() {
-  const used = await Promise.all(cluster.members.map(async ({ node }) => {
-    const fields = (await readFile(`/proc/${node.process.pid}/stat`, 'utf8')).split(') ')[1].split(' ');
-    return (Number(fields[11]) + Number(fields[12])) / 100;
-  }));
+  const used = await Promise.all(cluster.members.map((member) => member.cpu()));
   return Object.fromEntries(ids.map((id, place) => [id, used[place]]));
 }
 

@@ -1,7 +1,6 @@
 // What telemetry costs a node under load: `node telemetry.bench.mjs` with CASIDE_BIN. RATE messages of BYTES a second for SECONDS
 // between members of one node's rooms, in turns without a collector and with one that takes everything; ROUNDS of each. Prints,
 // asserts nothing.
-import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { Bots, botToken } from './bots.mjs';
@@ -25,12 +24,6 @@ collector.listen(0, '127.0.0.1');
 await once(collector, 'listening');
 const endpoint = `http://127.0.0.1:${collector.address().port}`;
 
-/** Seconds of processor time of a node so far. */
-async function cpu({ node }) {
-  const fields = (await readFile(`/proc/${node.process.pid}/stat`, 'utf8')).split(') ')[1].split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
 async function measure(env) {
   const cluster = await Cluster.start({ nodes: 1, env });
   const [node] = cluster.members;
@@ -38,9 +31,9 @@ async function measure(env) {
   const at = new URL(node.url).host;
   const bots = Bots.start('relay', { from: at, to: at, token: botToken, rooms: rooms.join(','), rate: RATE, bytes: BYTES, seconds: SECONDS });
   await bots.next();
-  const before = await cpu(node);
+  const before = await node.cpu();
   const report = await bots.next();
-  const used = (await cpu(node)) - before;
+  const used = (await node.cpu()) - before;
   await bots.exited;
   await cluster.stop();
   return { each: (used * 1e6) / report.sent, p99: report.p99_ms };
